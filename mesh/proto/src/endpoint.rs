@@ -1,0 +1,4 @@
+//! TODO
+/// Endpoint
+#[derive(Debug)]
+pub struct Endpoint;

@@ -1,0 +1,25 @@
+//! The sans-IO core of Withy: ZMTP 3.1, its security mechanisms and the ZeroMQ socket patterns.
+//!
+//! Nothing in this crate opens a socket, reads a clock, draws a random number or spawns a task.
+//! Bytes, time and randomness are arguments; bytes and events are results. The same engines
+//! therefore run under tokio, in the seeded simulator and in the fuzzers.
+//!
+//! Where a byte goes:
+//!
+//! ```text
+//!  link -> zmtp::Decoder -> pattern::Incoming -> application
+//!  link <- zmtp::Outbox  <- pattern::Outgoing <- application
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod crypto;
+pub mod endpoint;
+pub mod mechanism;
+pub mod message;
+
+pub mod z85;
+pub mod zmtp;
+
+pub use endpoint::Endpoint;
+pub use message::{Frame, Message};

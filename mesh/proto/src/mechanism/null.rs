@@ -1,0 +1,122 @@
+//! NULL (RFC 37 §3.4): both sides send READY, nothing is proven and nothing is hidden.
+//!
+//! An authenticator may still be asked, about the address.
+
+use super::zap::{AuthRequest, Credentials, Decision};
+use super::{
+    Agreed, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command, unexpected,
+};
+use crate::crypto::Randomness;
+use crate::zmtp::metadata::Metadata;
+
+/// The name in the greeting.
+pub const NAME: &str = "NULL";
+
+/// The NULL handshake; the same on both sides.
+///
+/// With an authenticator our READY waits for its answer, as libzmq does it.
+#[derive(Debug)]
+pub struct Null {
+    local: Local,
+    ready_sent: bool,
+    peer: Option<Metadata>,
+    auth: Auth,
+    error_due: Option<Vec<u8>>,
+    refused: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Auth {
+    Due,
+    Asked,
+    Passed { user_id: String },
+}
+
+impl Null {
+    /// Starts a handshake.
+    pub fn new(local: Local) -> Self {
+        let auth = if local.authenticate {
+            Auth::Due
+        } else {
+            Auth::Passed {
+                user_id: String::new(),
+            }
+        };
+        Self {
+            local,
+            ready_sent: false,
+            peer: None,
+            auth,
+            error_due: None,
+            refused: false,
+        }
+    }
+}
+
+impl Handshake for Null {
+    fn next_command(&mut self, _: &mut dyn Randomness) -> Option<Vec<u8>> {
+        if let Some(error) = self.error_due.take() {
+            return Some(error);
+        }
+        if self.refused || self.ready_sent || !matches!(self.auth, Auth::Passed { .. }) {
+            return None;
+        }
+        self.ready_sent = true;
+        Some(command("READY", &self.local.metadata.encode()))
+    }
+
+    fn handle_command(&mut self, body: &[u8]) -> Result<(), HandshakeError> {
+        match split_command(body) {
+            Some((b"READY", data)) if self.peer.is_none() => {
+                self.peer = Some(Metadata::decode(data)?);
+                Ok(())
+            }
+            _ => Err(unexpected(body, "READY")),
+        }
+    }
+
+    fn auth_request(&mut self) -> Option<AuthRequest> {
+        if self.auth != Auth::Due {
+            return None;
+        }
+        self.auth = Auth::Asked;
+        Some(AuthRequest {
+            domain: self.local.domain.clone(),
+            address: String::new(),
+            identity: Vec::new(),
+            credentials: Credentials::Null,
+        })
+    }
+
+    fn set_decision(&mut self, decision: Decision) {
+        match decision {
+            Decision::Accept { user_id, .. } => self.auth = Auth::Passed { user_id },
+            Decision::Deny { status, .. } => {
+                self.refused = true;
+                self.error_due = super::error_command(status);
+            }
+        }
+    }
+
+    fn refused(&self) -> bool {
+        self.refused
+    }
+
+    fn is_complete(&self) -> bool {
+        self.ready_sent && self.peer.is_some()
+    }
+
+    fn finish(self: Box<Self>) -> Agreed {
+        let user_id = match self.auth {
+            Auth::Passed { user_id } => user_id,
+            Auth::Due | Auth::Asked => String::new(),
+        };
+        Agreed {
+            metadata: self.peer.unwrap_or_default(),
+            user_id,
+            peer_key: None,
+            sealer: Sealer::Clear,
+            opener: Opener::Clear,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! PLAIN.
+/// The name in the greeting.
+pub const NAME: &str = "PLAIN";

@@ -1,0 +1,104 @@
+//! The question that a handshake puts to an authenticator and its answer, with the fields of
+//! ZAP (RFC 27).
+
+use std::fmt;
+
+use crate::zmtp::metadata::Metadata;
+
+/// What a peer showed to prove who it is (RFC 27 §"Request").
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// Nothing.
+    Null,
+    /// A name and a password.
+    Plain {
+        /// The user name.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// A long-term public key, proven.
+    Curve {
+        /// The key.
+        public_key: [u8; 32],
+    },
+}
+
+impl Credentials {
+    /// The name of the mechanism, as in the greeting.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Null => super::null::NAME,
+            Self::Plain { .. } => super::plain::NAME,
+            Self::Curve { .. } => super::curve::NAME,
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    /// Never shows a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Plain { username, .. } => f
+                .debug_struct("Plain")
+                .field("username", username)
+                .finish_non_exhaustive(),
+            Self::Curve { public_key } => f
+                .debug_struct("Curve")
+                .field("public_key", &crate::z85::encode_key(public_key))
+                .finish(),
+        }
+    }
+}
+
+/// A question to an authenticator (RFC 27 §"Request").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthRequest {
+    /// The ZAP domain of the socket.
+    pub domain: String,
+    /// The peer's network address; filled in by the driver.
+    pub address: String,
+    /// The peer's routing id, empty when it announced none (yet).
+    pub identity: Vec<u8>,
+    /// What the peer showed.
+    pub credentials: Credentials,
+}
+
+/// An authenticator's answer (RFC 27 §"Reply").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The peer may connect.
+    Accept {
+        /// Who it is; becomes the connection's user id.
+        user_id: String,
+        /// Properties that the messages of this connection carry.
+        metadata: Metadata,
+    },
+    /// The peer may not connect.
+    Deny {
+        /// 300 temporary, 400 refused, 500 internal error.
+        status: u16,
+        /// Why, for our log; never sent to the peer.
+        text: String,
+    },
+}
+
+impl Decision {
+    /// Accepts the peer as `user_id`.
+    pub fn accept(user_id: impl Into<String>) -> Self {
+        Self::Accept {
+            user_id: user_id.into(),
+            metadata: Metadata::default(),
+        }
+    }
+
+    /// Refuses the peer for good: status 400.
+    pub fn deny(text: impl Into<String>) -> Self {
+        Self::Deny {
+            status: 400,
+            text: text.into(),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The properties of a READY command (RFC 37 §3.4): names and values, with limits.
+
+use std::fmt;
+
+/// The most properties that a peer may announce.
+pub const MAX_PROPERTIES: usize = 64;
+
+/// The most octets that a peer's metadata may have in all, on the wire.
+pub const MAX_SIZE: usize = 16 * 1024;
+
+/// The longest property name in octets (RFC 37 §3.4).
+pub const MAX_NAME: usize = 255;
+
+/// An ordered list of properties. Names are compared without regard to ASCII case.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Metadata(Vec<(String, Vec<u8>)>);
+
+impl Metadata {
+    /// The value of a property.
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.0
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| &value[..])
+    }
+
+    /// The properties in the order of the wire.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (&name[..], &value[..]))
+    }
+
+    /// Whether there is no property.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sets a property, replacing one of the same name.
+    ///
+    /// # Errors
+    /// The name is empty, longer than [`MAX_NAME`] or has other octets than RFC 37 allows
+    /// (letters, digits, `-`, `_`, `.`, `+`).
+    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) -> Result<(), MetadataError> {
+        check_name(name.as_bytes())?;
+        let value = value.into();
+        match self
+            .0
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+        Ok(())
+    }
+
+    /// The wire form: for each property a length octet, the name, a 32-bit length, the value.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for (name, value) in &self.0 {
+            octets.push(name.len() as u8);
+            octets.extend_from_slice(name.as_bytes());
+            octets.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            octets.extend_from_slice(value);
+        }
+        octets
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// Cut short, a bad or repeated name, or over [`MAX_PROPERTIES`] or [`MAX_SIZE`].
+    pub fn decode(mut octets: &[u8]) -> Result<Self, MetadataError> {
+        if octets.len() > MAX_SIZE {
+            return Err(MetadataError::TooLarge);
+        }
+        let mut metadata = Self::default();
+        while let Some((&len, rest)) = octets.split_first() {
+            let (name, rest) = rest
+                .split_at_checked(usize::from(len))
+                .ok_or(MetadataError::CutShort)?;
+            check_name(name)?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            let (size, rest) = rest
+                .split_first_chunk::<4>()
+                .ok_or(MetadataError::CutShort)?;
+            let size =
+                usize::try_from(u32::from_be_bytes(*size)).map_err(|_| MetadataError::CutShort)?;
+            let (value, rest) = rest.split_at_checked(size).ok_or(MetadataError::CutShort)?;
+            if metadata.value(&name).is_some() {
+                return Err(MetadataError::Repeated);
+            }
+            if metadata.0.len() == MAX_PROPERTIES {
+                return Err(MetadataError::TooMany);
+            }
+            metadata.0.push((name, value.to_vec()));
+            octets = rest;
+        }
+        Ok(metadata)
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), MetadataError> {
+    let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.+".contains(octet);
+    if name.is_empty() {
+        Err(MetadataError::EmptyName)
+    } else if name.len() > MAX_NAME || !name.iter().all(allowed) {
+        Err(MetadataError::BadName)
+    } else {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Metadata {
+    /// Shows names and the lengths of values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.0.iter().map(|(name, value)| (name, value.len())))
+            .finish()
+    }
+}
+
+/// Why metadata is refused. The peer misbehaved; the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// A length points past the end.
+    #[error("metadata is cut short")]
+    CutShort,
+    /// A property has no name.
+    #[error("a property has an empty name")]
+    EmptyName,
+    /// A name has octets that RFC 37 does not allow.
+    #[error("a property name has other octets than letters, digits and -_.+")]
+    BadName,
+    /// A name stands twice.
+    #[error("a property is announced twice")]
+    Repeated,
+    /// More than [`MAX_PROPERTIES`].
+    #[error("more than {MAX_PROPERTIES} properties")]
+    TooMany,
+    /// More than [`MAX_SIZE`] octets.
+    #[error("more than {MAX_SIZE} octets of metadata")]
+    TooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_every_cut_is_refused_or_shorter() {
+        let mut metadata = Metadata::default();
+        metadata.set("Socket-Type", *b"REQ").unwrap();
+        metadata.set("Identity", *b"").unwrap();
+        metadata.set("X-note", vec![7; 300]).unwrap();
+        let octets = metadata.encode();
+        assert_eq!(Metadata::decode(&octets).unwrap(), metadata);
+        assert_eq!(metadata.value("socket-TYPE"), Some(&b"REQ"[..]));
+        let whole = (0..octets.len())
+            .filter(|&cut| Metadata::decode(&octets[..cut]).is_ok())
+            .count();
+        assert_eq!(whole, 3, "only cuts between properties decode");
+    }
+
+    #[test]
+    fn names_and_amounts_have_limits() {
+        let property = |name: &[u8]| [&[name.len() as u8][..], name, &[0, 0, 0, 0]].concat();
+        assert_eq!(
+            Metadata::decode(&property(b"")),
+            Err(MetadataError::EmptyName)
+        );
+        assert_eq!(
+            Metadata::decode(&property(b"a b")),
+            Err(MetadataError::BadName)
+        );
+        let twice = [property(b"name"), property(b"NAME")].concat();
+        assert_eq!(Metadata::decode(&twice), Err(MetadataError::Repeated));
+        let many: Vec<u8> = (0..10_000)
+            .flat_map(|i: u32| property(format!("n{i}").as_bytes()))
+            .collect();
+        assert_eq!(Metadata::decode(&many), Err(MetadataError::TooLarge));
+        let some: Vec<u8> = (0..100)
+            .flat_map(|i: u32| property(format!("n{i}").as_bytes()))
+            .collect();
+        assert_eq!(Metadata::decode(&some), Err(MetadataError::TooMany));
+    }
+}

@@ -1,0 +1,1 @@
+//! withy-tests
