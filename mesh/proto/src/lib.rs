@@ -17,9 +17,12 @@ pub mod crypto;
 pub mod endpoint;
 pub mod mechanism;
 pub mod message;
+pub mod pattern;
+pub mod routing;
 
 pub mod z85;
 pub mod zmtp;
 
 pub use endpoint::Endpoint;
 pub use message::{Frame, Message};
+pub use pattern::SocketType;

@@ -119,6 +119,7 @@ impl AsRef<[u8]> for Frame {
     }
 }
 
+/// A frame equals whatever has the same octets.
 impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Frame {
     fn eq(&self, other: &T) -> bool {
         self.as_slice() == other.as_ref()
@@ -126,6 +127,18 @@ impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Frame {
 }
 
 impl Eq for Frame {}
+
+impl PartialOrd for Frame {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Frame {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
 
 impl std::hash::Hash for Frame {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {

@@ -1,1 +1,4 @@
-//! TODO
+//! How messages find pipes: prefix matching for publishers and subscribers.
+
+pub mod filters;
+pub mod trie;

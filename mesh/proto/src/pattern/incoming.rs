@@ -1,0 +1,303 @@
+//! The receiving half of a socket: what the octets of each pipe mean to the socket's type.
+//!
+//! The driver lends the octets; this half decodes them one item at a time, so that a message goes
+//! from the read buffer to the application without a queue in between. A pipe that is read while
+//! the application is away keeps its messages in a queue up to the high-water mark.
+
+use std::collections::VecDeque;
+
+use super::SocketType;
+use super::pipe::{HighWaterMark, PipeKey};
+use crate::message::{Frame, Message};
+use crate::routing::filters::Filters;
+use crate::zmtp::{Command, DecodeError, Decoder, Item};
+
+/// What the driver is to do about what a pipe sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// For the application.
+    Message(Message),
+    /// For the publishing half: a peer wants a topic, or no longer wants it.
+    Subscription {
+        /// The topic.
+        topic: Frame,
+        /// SUBSCRIBE or CANCEL.
+        add: bool,
+    },
+    /// Answer with a PONG of the same context, and expect traffic within `ttl` if it is not zero.
+    Ping {
+        /// How long the peer lives without traffic.
+        ttl: std::time::Duration,
+        /// To be sent back.
+        context: Frame,
+    },
+    /// A PONG.
+    Pong {
+        /// Our context.
+        context: Frame,
+    },
+    /// The peer closes, and says why.
+    Error {
+        /// Its reason.
+        reason: String,
+    },
+}
+
+/// Counters of the receiving half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiveCounts {
+    /// Messages for the application.
+    pub received: u64,
+    /// Messages that the socket's type does not take, or that no filter wants.
+    pub discarded: u64,
+    /// Commands that are unknown.
+    pub unknown_commands: u64,
+}
+
+#[derive(Debug)]
+struct InPipe {
+    generation: u32,
+    source: Source,
+    queue: VecDeque<Message>,
+    queue_size: usize,
+    identity: Frame,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Octets to be decoded.
+    Wire(Box<Decoder>),
+    /// Items of a link inside the process.
+    Items(VecDeque<Item>),
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Incoming {
+    kind: SocketType,
+    high_water_mark: HighWaterMark,
+    invert_matching: bool,
+    pipes: Vec<Option<InPipe>>,
+    filters: Filters,
+    counts: ReceiveCounts,
+}
+
+impl Incoming {
+    /// The half of a new socket.
+    pub fn new(kind: SocketType, high_water_mark: HighWaterMark, invert_matching: bool) -> Self {
+        Self {
+            kind,
+            high_water_mark,
+            invert_matching,
+            pipes: Vec::new(),
+            filters: Filters::new(),
+            counts: ReceiveCounts::default(),
+        }
+    }
+
+    /// Takes in the pipe that [`Outgoing::attach`](super::Outgoing::attach) named. Without a
+    /// decoder, items come by [`Incoming::supply`]. A ROUTER puts `identity` in front of what the
+    /// pipe sends.
+    pub fn attach(&mut self, key: PipeKey, decoder: Option<Decoder>, identity: Frame) {
+        if self.pipes.len() <= key.index() {
+            self.pipes.resize_with(key.index() + 1, || None);
+        }
+        let source = match decoder {
+            Some(decoder) => Source::Wire(Box::new(decoder)),
+            None => Source::Items(VecDeque::new()),
+        };
+        self.pipes[key.index()] = Some(InPipe {
+            generation: key.generation,
+            source,
+            queue: VecDeque::new(),
+            queue_size: 0,
+            identity,
+        });
+    }
+
+    /// Lets a pipe go, with what it queued.
+    pub fn detach(&mut self, key: PipeKey) {
+        if self.pipe(key).is_some() {
+            self.pipes[key.index()] = None;
+        }
+    }
+
+    /// Adds or takes back a filter of a SUB, counted.
+    pub fn filter(&mut self, topic: &[u8], add: bool) {
+        if add {
+            self.filters.add(topic);
+        } else {
+            self.filters.remove(topic);
+        }
+    }
+
+    /// Takes the next event from the front of `input` and says how many octets it used. Without
+    /// an event, the rest was stashed: all of `input` is used.
+    ///
+    /// # Errors
+    /// The connection must close.
+    #[inline]
+    pub fn decode(
+        &mut self,
+        key: PipeKey,
+        input: &mut [u8],
+    ) -> Result<(usize, Option<Event>), DecodeError> {
+        let mut at = 0;
+        loop {
+            let Some(Source::Wire(decoder)) = self.pipe(key).map(|pipe| &mut pipe.source) else {
+                return Ok((input.len(), None));
+            };
+            let (used, item) = decoder.decode(&mut input[at..])?;
+            at += used;
+            let Some(item) = item else {
+                decoder.stash(&input[at..]);
+                return Ok((input.len(), None));
+            };
+            if let Some(event) = self.accept(key, item) {
+                return Ok((at, Some(event)));
+            }
+        }
+    }
+
+    /// The decoder of a pipe, where the driver finds the stashed tail and the body that the link
+    /// fills.
+    pub fn decoder(&mut self, key: PipeKey) -> Option<&mut Decoder> {
+        match &mut self.pipe(key)?.source {
+            Source::Wire(decoder) => Some(decoder),
+            Source::Items(_) => None,
+        }
+    }
+
+    /// Where the driver puts the items of a link inside the process.
+    pub fn supply(&mut self, key: PipeKey) -> Option<&mut VecDeque<Item>> {
+        match &mut self.pipe(key)?.source {
+            Source::Wire(_) => None,
+            Source::Items(items) => Some(items),
+        }
+    }
+
+    /// Takes the next event from the supplied items.
+    pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
+        loop {
+            let item = self.supply(key)?.pop_front()?;
+            if let Some(event) = self.accept(key, item) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Queues a message that was read while the application was away. Returns whether there is
+    /// room for another.
+    pub fn enqueue(&mut self, key: PipeKey, message: Message) -> bool {
+        let mark = self.high_water_mark;
+        let Some(pipe) = self.pipe(key) else {
+            return false;
+        };
+        pipe.queue_size += message.size();
+        pipe.queue.push_back(message);
+        pipe.queue.len() < mark.messages && pipe.queue_size < mark.octets
+    }
+
+    /// Whether a pipe's queue has room.
+    pub fn has_room(&mut self, key: PipeKey) -> bool {
+        let mark = self.high_water_mark;
+        self.pipe(key)
+            .is_some_and(|pipe| pipe.queue.len() < mark.messages && pipe.queue_size < mark.octets)
+    }
+
+    /// Takes a message that was queued.
+    #[inline]
+    pub fn dequeue(&mut self, key: PipeKey) -> Option<Message> {
+        let pipe = self.pipe(key)?;
+        let message = pipe.queue.pop_front()?;
+        pipe.queue_size -= message.size();
+        Some(message)
+    }
+
+    /// Messages that are queued.
+    pub fn queued(&self) -> usize {
+        self.pipes
+            .iter()
+            .flatten()
+            .map(|pipe| pipe.queue.len())
+            .sum()
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> ReceiveCounts {
+        self.counts
+    }
+
+    #[inline]
+    fn pipe(&mut self, key: PipeKey) -> Option<&mut InPipe> {
+        self.pipes
+            .get_mut(key.index())?
+            .as_mut()
+            .filter(|pipe| pipe.generation == key.generation)
+    }
+
+    /// What an item means to this type of socket; `None` when it is ignored.
+    #[inline]
+    fn accept(&mut self, key: PipeKey, item: Item) -> Option<Event> {
+        match item {
+            Item::Message(message) => self.accept_message(key, message),
+            Item::Command(command) => self.accept_command(command),
+        }
+    }
+
+    #[inline]
+    fn accept_message(&mut self, key: PipeKey, mut message: Message) -> Option<Event> {
+        match self.kind {
+            SocketType::Pull | SocketType::Dealer | SocketType::Pair | SocketType::XSub => {}
+            SocketType::Req | SocketType::Rep => {}
+            SocketType::Sub => {
+                if self.filters.matches(message.first()) == self.invert_matching {
+                    self.counts.discarded += 1;
+                    return None;
+                }
+            }
+            SocketType::Router => {
+                let identity = self.pipe(key)?.identity.clone();
+                message.push_front(identity);
+            }
+            SocketType::Pub | SocketType::XPub => {
+                // Peers of ZMTP 3.0 subscribe by message (RFC 23).
+                if let ([_], Some((&head @ (0 | 1), topic))) =
+                    (message.frames(), message.first().split_first())
+                {
+                    return Some(Event::Subscription {
+                        topic: Frame::copy_from_slice(topic),
+                        add: head == 1,
+                    });
+                }
+                if self.kind == SocketType::Pub {
+                    self.counts.discarded += 1;
+                    return None;
+                }
+            }
+            SocketType::Push => {
+                self.counts.discarded += 1;
+                return None;
+            }
+        }
+        self.counts.received += 1;
+        Some(Event::Message(message))
+    }
+
+    fn accept_command(&mut self, command: Command) -> Option<Event> {
+        let publishes = matches!(self.kind, SocketType::Pub | SocketType::XPub);
+        match command {
+            Command::Ping { ttl, context } => Some(Event::Ping { ttl, context }),
+            Command::Pong { context } => Some(Event::Pong { context }),
+            Command::Subscribe(topic) if publishes => {
+                Some(Event::Subscription { topic, add: true })
+            }
+            Command::Cancel(topic) if publishes => Some(Event::Subscription { topic, add: false }),
+            Command::Error { reason } => Some(Event::Error { reason }),
+            Command::Subscribe(_) | Command::Cancel(_) | Command::Unknown { .. } => {
+                self.counts.unknown_commands += 1;
+                None
+            }
+        }
+    }
+}

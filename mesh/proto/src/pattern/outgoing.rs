@@ -1,0 +1,744 @@
+//! The sending half of a socket: which pipe a message takes, and what happens when none has room.
+//!
+//! Messages are encoded when they are sent. What cannot go to a pipe yet waits in the backlog, in
+//! order, as long as a connection is being made; what a lost connection did not send goes back to
+//! it, so another peer gets it. Nothing is dropped without being counted.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use slab::Slab;
+
+use super::pipe::{Carrier, Flush, HighWaterMark, Load, OutPipe, PipeKey};
+use super::publish::{Publishing, Subscribed};
+use super::{Sends, SocketType};
+use crate::message::{Frame, Message};
+use crate::routing::filters::Filters;
+use crate::zmtp::{Command, Framing, Outbox, Peer};
+
+/// What a publisher does with a message for a subscriber that has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The subscriber misses this message. As libzmq does it.
+    #[default]
+    DropNewest,
+    /// The subscriber misses the oldest message that waits for it.
+    DropOldest,
+    /// The publisher waits until all subscribers have room (libzmq: XPUB_NODROP).
+    Block,
+    /// The subscriber is disconnected.
+    Disconnect,
+}
+
+/// To whom a socket that sends in turn gives the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// Each peer in turn.
+    #[default]
+    RoundRobin,
+    /// The peer for which the fewest messages wait, in turn among equals.
+    LeastLoaded,
+}
+
+/// How a socket sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendOptions {
+    /// How much may wait for one peer.
+    pub high_water_mark: HighWaterMark,
+    /// Keep only the newest message for each peer. Default off.
+    pub conflate: bool,
+    /// Accept messages only while a peer is connected (libzmq: IMMEDIATE). Default off: they wait
+    /// for a connection that is being made.
+    pub immediate: bool,
+    /// Default [`Balance::RoundRobin`].
+    pub balance: Balance,
+    /// Default [`Overflow::DropNewest`].
+    pub overflow: Overflow,
+    /// A publisher sends to those that did *not* subscribe (libzmq: INVERT_MATCHING).
+    pub invert_matching: bool,
+    /// A ROUTER reports messages for unknown peers (libzmq: ROUTER_MANDATORY). Default on; off
+    /// drops and counts them.
+    pub mandatory: bool,
+    /// A ROUTER gives a routing id to whoever claims it last (libzmq: ROUTER_HANDOVER). Default
+    /// off: only to the same authenticated key, or when the old connection is silent.
+    pub handover: bool,
+    /// Subscriptions of one peer, and octets of its topics in all.
+    pub max_subscriptions: usize,
+    /// The longest topic of a subscription in octets.
+    pub max_topic: usize,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        Self {
+            high_water_mark: HighWaterMark::default(),
+            conflate: false,
+            immediate: false,
+            balance: Balance::default(),
+            overflow: Overflow::default(),
+            invert_matching: false,
+            mandatory: true,
+            handover: false,
+            max_subscriptions: 100_000,
+            max_topic: 64 * 1024,
+        }
+    }
+}
+
+/// Counters of the sending half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SendCounts {
+    /// Messages accepted, once for each peer that they go to.
+    pub sent: u64,
+    /// Messages dropped because a peer had no room, or CONFLATE replaced them.
+    pub dropped: u64,
+    /// Messages that a lost connection may or may not have delivered.
+    pub uncertain: u64,
+}
+
+/// Why a message was not accepted. It comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotSent {
+    /// No pipe has room, or there is none yet: wait.
+    Full(Message),
+    /// A ROUTER knows no such peer.
+    Unroutable(Message),
+    /// The peer that asked is gone.
+    PeerGone(Message),
+    /// The message lacks the frame that names the peer.
+    NoIdentity(Message),
+}
+
+/// Why a peer was not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// A PAIR has its peer already.
+    #[error("a PAIR socket talks to one peer only, and has one")]
+    SecondPeer,
+    /// A ROUTER knows another peer under this routing id. `holder` may be closed to hand it over.
+    #[error("another peer has this routing id")]
+    IdentityTaken {
+        /// Who has it.
+        holder: PipeKey,
+        /// Whether the newcomer proved the key that the holder proved, so that it may take over.
+        same_key: bool,
+    },
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub struct Outgoing {
+    kind: SocketType,
+    options: SendOptions,
+    pipes: Slab<OutPipe>,
+    generation: u32,
+    /// Those that send in turn: the pipes with room, and whose turn it is.
+    active: Vec<u32>,
+    turn: usize,
+    by_identity: BTreeMap<Frame, u32>,
+    auto_identity: u32,
+    publishing: Publishing,
+    filters: Filters,
+    backlog: VecDeque<Message>,
+    backlog_size: usize,
+    /// Connections that are being made.
+    dialing: usize,
+    touched: Vec<(PipeKey, Flush)>,
+    kicked: Vec<PipeKey>,
+    scratch: Outbox,
+    targets: Vec<u32>,
+    counts: SendCounts,
+}
+
+impl Outgoing {
+    /// The half of a new socket.
+    pub fn new(kind: SocketType, options: SendOptions) -> Self {
+        Self {
+            kind,
+            options,
+            pipes: Slab::new(),
+            generation: 0,
+            active: Vec::new(),
+            turn: 0,
+            by_identity: BTreeMap::new(),
+            auto_identity: 0,
+            publishing: Publishing::new(options.max_subscriptions, options.max_topic),
+            filters: Filters::new(),
+            backlog: VecDeque::new(),
+            backlog_size: 0,
+            dialing: 0,
+            touched: Vec::new(),
+            kicked: Vec::new(),
+            scratch: Outbox::new(Framing::Clear),
+            targets: Vec::new(),
+            counts: SendCounts::default(),
+        }
+    }
+
+    /// Takes in the pipe of an established connection. A ROUTER gives it a routing id; a SUB and
+    /// an XSUB send their subscriptions; what waited in the backlog moves on.
+    ///
+    /// # Errors
+    /// The pattern has no place for this peer; the connection must close.
+    pub fn attach(&mut self, carrier: Carrier, peer: Peer) -> Result<PipeKey, AttachError> {
+        if self.kind == SocketType::Pair && !self.pipes.is_empty() {
+            return Err(AttachError::SecondPeer);
+        }
+        let identity = self.identity_for(&peer)?;
+        self.generation = self.generation.wrapping_add(1);
+        let mut pipe = OutPipe::new(self.generation, carrier, peer, identity.clone());
+        for topic in self.filters.iter() {
+            push_subscription(&mut pipe, topic, true);
+        }
+        let index = self.pipes.insert(pipe) as u32;
+        let key = PipeKey {
+            index,
+            generation: self.generation,
+        };
+        if self.kind == SocketType::Router {
+            self.by_identity.insert(identity, index);
+        }
+        self.activate(index);
+        self.touch(key);
+        self.drain_backlog();
+        Ok(key)
+    }
+
+    /// Lets a pipe go. `unfinished` is the load that its link did not write whole. What no peer
+    /// can have got goes back to the backlog, for patterns that send to whoever has room.
+    pub fn detach(&mut self, key: PipeKey, unfinished: Option<Load>) {
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        let identity = pipe.identity.clone();
+        if pipe.active {
+            self.deactivate(key.index);
+        }
+        if self.by_identity.get(&identity) == Some(&key.index) {
+            self.by_identity.remove(&identity);
+        }
+        self.publishing.remove(key.index);
+        let pipe = self.pipes.remove(key.index());
+        let flying = unfinished.as_ref().map_or(0, Load::messages);
+        let recovered = match unfinished.map(Load::recover) {
+            Some(None) => {
+                self.counts.uncertain += flying as u64;
+                Vec::new()
+            }
+            Some(Some(messages)) => messages,
+            None => Vec::new(),
+        };
+        let waiting = pipe.into_waiting();
+        let lost = recovered.into_iter().chain(waiting);
+        if matches!(self.kind.row().sends, Sends::InTurn | Sends::ToOne)
+            && self.kind != SocketType::Req
+        {
+            for message in lost.collect::<Vec<_>>().into_iter().rev() {
+                self.counts.sent = self.counts.sent.saturating_sub(1);
+                self.backlog_size += message.size();
+                self.backlog.push_front(message);
+            }
+            self.drain_backlog();
+        } else {
+            self.counts.dropped += lost.count() as u64;
+        }
+    }
+
+    /// Says how many connections are being made; without any, messages wait for no one.
+    pub fn set_dialing(&mut self, dialing: usize) {
+        self.dialing = dialing;
+    }
+
+    /// Sends a message the way the socket's type does it. What is to be flushed then stands in
+    /// [`Outgoing::touched`].
+    ///
+    /// # Errors
+    /// The message comes back with the reason.
+    #[inline]
+    pub fn send(&mut self, message: Message) -> Result<(), NotSent> {
+        match self.kind.row().sends {
+            Sends::InTurn | Sends::ToOne => self.send_in_turn(message),
+            Sends::Publishes => self.publish(message),
+            Sends::ToAll => self.send_to_all(message),
+            Sends::ByIdentity => self.send_by_identity(message),
+            Sends::Nothing | Sends::Replies => Err(NotSent::Unroutable(message)),
+        }
+    }
+
+    /// Sends a message to one pipe: a REP's reply, a REQ's request.
+    ///
+    /// # Errors
+    /// The pipe is gone or full.
+    pub fn send_to(&mut self, key: PipeKey, message: Message) -> Result<(), NotSent> {
+        let mark = self.options.high_water_mark;
+        match self.pipe(key) {
+            None => Err(NotSent::PeerGone(message)),
+            Some(pipe) if !pipe.has_room(mark) => Err(NotSent::Full(message)),
+            Some(pipe) => {
+                pipe.push(message);
+                self.counts.sent += 1;
+                self.touch(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// The next pipe in turn that may take a request: its key, and whether the peer matches
+    /// replies by request id. A peer that does not is busy until [`Outgoing::replied`].
+    pub fn next_for_request(&mut self, correlate_all: bool) -> Option<(PipeKey, bool)> {
+        let index = self.next_in_turn()?;
+        let pipe = &mut self.pipes[index as usize];
+        let correlated = correlate_all || pipe.peer.extensions.correlate;
+        let key = PipeKey {
+            index,
+            generation: pipe.generation,
+        };
+        if !correlated {
+            pipe.busy = true;
+            self.deactivate(index);
+        }
+        Some((key, correlated))
+    }
+
+    /// Notes that a busy pipe got its reply, and may take the next request.
+    pub fn replied(&mut self, key: PipeKey) -> bool {
+        let mark = self.options.high_water_mark;
+        match self.pipe(key) {
+            Some(pipe) if pipe.busy => {
+                pipe.busy = false;
+                if pipe.has_room(mark) {
+                    self.activate(key.index);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Appends a command to a pipe.
+    pub fn send_command(&mut self, key: PipeKey, command: Command) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.push_command(command);
+            self.touch(key);
+        }
+    }
+
+    /// Adds (or takes back) a subscription of a SUB or XSUB, counted; only the first and the last
+    /// of a topic go upstream. Returns whether that changed what the socket receives.
+    pub fn subscribe(&mut self, topic: &[u8], add: bool) -> bool {
+        let changed = if add {
+            self.filters.add(topic)
+        } else {
+            self.filters.remove(topic)
+        };
+        if changed {
+            self.tell_all(topic, add);
+        }
+        changed
+    }
+
+    /// Tells all peers of a subscription without counting it (libzmq: XSUB verbose).
+    fn tell_all(&mut self, topic: &[u8], add: bool) {
+        let keys: Vec<PipeKey> = self.keys().collect();
+        for key in keys {
+            push_subscription(&mut self.pipes[key.index()], topic, add);
+            self.touch(key);
+        }
+    }
+
+    /// Notes what a peer of a PUB or XPUB wants.
+    ///
+    /// # Errors
+    /// The peer is over a limit, and must be closed.
+    pub fn subscribed(
+        &mut self,
+        key: PipeKey,
+        topic: &[u8],
+        add: bool,
+    ) -> Result<Subscribed, crate::routing::trie::TrieError> {
+        if self.pipe(key).is_none() {
+            return Ok(Subscribed::Ignored);
+        }
+        self.publishing.change(key.index, topic, add)
+    }
+
+    /// The patterns' own part of publishing.
+    pub fn publishing(&mut self) -> &mut Publishing {
+        &mut self.publishing
+    }
+
+    /// Takes the pipes that got something, with what to do about each.
+    #[inline]
+    pub fn touched(&mut self) -> Option<(PipeKey, Flush)> {
+        self.touched.pop()
+    }
+
+    /// Takes the pipes that [`Overflow::Disconnect`] wants closed.
+    pub fn kicked(&mut self) -> Option<PipeKey> {
+        self.kicked.pop()
+    }
+
+    /// Takes what waits on a pipe, to be written.
+    pub fn take(&mut self, key: PipeKey, spare: Vec<u8>) -> Option<Load> {
+        self.pipe(key)?.take(spare)
+    }
+
+    /// Notes that a load was written. Returns whether senders that wait may try again.
+    pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) -> bool {
+        let mark = self.options.high_water_mark;
+        let Some(pipe) = self.pipe(key) else {
+            return false;
+        };
+        pipe.written(messages, size);
+        if !pipe.active && !pipe.busy && pipe.messages() <= mark.messages / 2 && pipe.has_room(mark)
+        {
+            self.activate(key.index);
+            self.drain_backlog();
+            return true;
+        }
+        false
+    }
+
+    /// Whether a pipe has nothing waiting and nothing in flight.
+    pub fn is_idle(&mut self, key: PipeKey) -> bool {
+        self.pipe(key).is_none_or(|pipe| pipe.is_idle())
+    }
+
+    /// Whether nothing waits anywhere.
+    pub fn is_drained(&self) -> bool {
+        self.backlog.is_empty() && self.pipes.iter().all(|(_, pipe)| pipe.is_idle())
+    }
+
+    /// Messages that wait, in the backlog and on all pipes.
+    pub fn queued(&self) -> usize {
+        self.backlog.len()
+            + self
+                .pipes
+                .iter()
+                .map(|(_, pipe)| pipe.messages())
+                .sum::<usize>()
+    }
+
+    /// The number of pipes.
+    pub fn peers(&self) -> usize {
+        self.pipes.len()
+    }
+
+    /// The peer of a pipe.
+    pub fn peer(&mut self, key: PipeKey) -> Option<&Peer> {
+        self.pipe(key).map(|pipe| &pipe.peer)
+    }
+
+    /// The routing id by which a ROUTER knows a peer.
+    pub fn identity(&mut self, key: PipeKey) -> Option<&Frame> {
+        self.pipe(key).map(|pipe| &pipe.identity)
+    }
+
+    /// Messages dropped for one peer.
+    pub fn dropped_for(&mut self, key: PipeKey) -> u64 {
+        self.pipe(key).map_or(0, |pipe| pipe.dropped)
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> SendCounts {
+        self.counts
+    }
+
+    /// The pipes.
+    pub fn keys(&self) -> impl Iterator<Item = PipeKey> {
+        self.pipes.iter().map(|(index, pipe)| PipeKey {
+            index: index as u32,
+            generation: pipe.generation,
+        })
+    }
+
+    /// Takes the whole backlog, when the socket closes.
+    pub fn give_up(&mut self) -> Vec<Message> {
+        self.backlog_size = 0;
+        self.backlog.drain(..).collect()
+    }
+
+    #[inline]
+    fn pipe(&mut self, key: PipeKey) -> Option<&mut OutPipe> {
+        self.pipes
+            .get_mut(key.index())
+            .filter(|pipe| pipe.generation == key.generation)
+    }
+
+    #[inline]
+    fn touch(&mut self, key: PipeKey) {
+        let flush = self.pipes[key.index()].flush(self.options.high_water_mark);
+        if flush != Flush::Later {
+            self.touched.push((key, flush));
+        }
+    }
+
+    // Sending in turn.
+
+    #[inline]
+    fn send_in_turn(&mut self, message: Message) -> Result<(), NotSent> {
+        if !self.backlog.is_empty() {
+            return self.hold(message);
+        }
+        match self.next_in_turn() {
+            Some(index) => {
+                self.push_in_turn(index, message);
+                Ok(())
+            }
+            None => self.hold(message),
+        }
+    }
+
+    #[inline]
+    fn push_in_turn(&mut self, index: u32, message: Message) {
+        let mark = self.options.high_water_mark;
+        let pipe = &mut self.pipes[index as usize];
+        if self.options.conflate {
+            let forgotten = pipe.forget_waiting();
+            pipe.dropped += forgotten as u64;
+            self.counts.dropped += forgotten as u64;
+        }
+        pipe.push(message);
+        self.counts.sent += 1;
+        let key = PipeKey {
+            index,
+            generation: pipe.generation,
+        };
+        if !pipe.has_room(mark) {
+            self.deactivate(index);
+        }
+        self.touch(key);
+    }
+
+    #[inline]
+    fn next_in_turn(&mut self) -> Option<u32> {
+        if self.options.balance == Balance::LeastLoaded {
+            let least = |index: &u32| self.pipes[*index as usize].messages();
+            let turn = self.turn.wrapping_add(1);
+            self.turn = turn;
+            let count = self.active.len();
+            return (0..count)
+                .map(|i| self.active[(i + turn) % count])
+                .min_by_key(least);
+        }
+        if self.turn >= self.active.len() {
+            self.turn = 0;
+        }
+        let index = *self.active.get(self.turn)?;
+        self.turn += 1;
+        Some(index)
+    }
+
+    fn hold(&mut self, message: Message) -> Result<(), NotSent> {
+        let mark = self.options.high_water_mark;
+        let may_wait = self.dialing > 0 && self.pipes.is_empty() && !self.options.immediate;
+        if !may_wait
+            || self.backlog.len() >= mark.messages * self.dialing
+            || self.backlog_size >= mark.octets
+        {
+            return Err(NotSent::Full(message));
+        }
+        if self.options.conflate {
+            self.counts.dropped += self.backlog.len() as u64;
+            self.backlog.clear();
+            self.backlog_size = 0;
+        }
+        self.backlog_size += message.size();
+        self.backlog.push_back(message);
+        Ok(())
+    }
+
+    fn drain_backlog(&mut self) {
+        while !self.backlog.is_empty() {
+            let Some(index) = self.next_in_turn() else {
+                return;
+            };
+            if let Some(message) = self.backlog.pop_front() {
+                self.backlog_size -= message.size();
+                self.push_in_turn(index, message);
+            }
+        }
+    }
+
+    fn activate(&mut self, index: u32) {
+        let pipe = &mut self.pipes[index as usize];
+        if !std::mem::replace(&mut pipe.active, true) {
+            self.active.push(index);
+        }
+    }
+
+    fn deactivate(&mut self, index: u32) {
+        self.pipes[index as usize].active = false;
+        if let Some(at) = self.active.iter().position(|&other| other == index) {
+            self.active.remove(at);
+            if at < self.turn {
+                self.turn -= 1;
+            }
+        }
+    }
+
+    // Sending to many.
+
+    fn publish(&mut self, message: Message) -> Result<(), NotSent> {
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        self.publishing
+            .matches(message.first(), &mut |index| targets.push(index));
+        if self.options.invert_matching {
+            let wanted = std::mem::take(&mut targets);
+            targets.extend(
+                self.pipes
+                    .iter()
+                    .map(|(index, _)| index as u32)
+                    .filter(|index| !wanted.contains(index)),
+            );
+        }
+        let result = self.fan_out(&targets, message);
+        self.targets = targets;
+        result
+    }
+
+    fn send_to_all(&mut self, message: Message) -> Result<(), NotSent> {
+        // An XSUB's subscriptions are messages of the application (RFC 29).
+        if let ([first], Some((&head @ (0 | 1), topic))) =
+            (message.frames(), message.first().split_first())
+        {
+            let _ = first;
+            let topic = topic.to_vec();
+            self.subscribe(&topic, head == 1);
+            return Ok(());
+        }
+        let targets: Vec<u32> = self.pipes.iter().map(|(index, _)| index as u32).collect();
+        self.fan_out(&targets, message)
+    }
+
+    fn fan_out(&mut self, targets: &[u32], message: Message) -> Result<(), NotSent> {
+        let mark = self.options.high_water_mark;
+        if self.options.overflow == Overflow::Block
+            && targets
+                .iter()
+                .any(|&index| !self.pipes[index as usize].has_room(mark))
+        {
+            targets.iter().for_each(|&index| {
+                if !self.pipes[index as usize].has_room(mark) {
+                    self.deactivate(index);
+                }
+            });
+            return Err(NotSent::Full(message));
+        }
+        self.scratch.clear();
+        if targets.len() > 1 {
+            self.scratch.push(&message);
+        }
+        for &index in targets {
+            let pipe = &mut self.pipes[index as usize];
+            let key = PipeKey {
+                index,
+                generation: pipe.generation,
+            };
+            if self.options.conflate {
+                let forgotten = pipe.forget_waiting() as u64;
+                pipe.dropped += forgotten;
+                self.counts.dropped += forgotten;
+            } else if !pipe.has_room(mark) {
+                pipe.dropped += 1;
+                self.counts.dropped += 1;
+                match self.options.overflow {
+                    Overflow::DropOldest if pipe.drop_oldest() => {}
+                    Overflow::Disconnect => {
+                        self.kicked.push(key);
+                        continue;
+                    }
+                    _ => continue,
+                }
+            }
+            let encoded = if targets.len() > 1 {
+                self.scratch.encoded()
+            } else {
+                None
+            };
+            pipe.push_shared(&message, encoded);
+            self.counts.sent += 1;
+            self.touch(key);
+        }
+        Ok(())
+    }
+
+    // Sending by routing id.
+
+    fn send_by_identity(&mut self, mut message: Message) -> Result<(), NotSent> {
+        let Some(identity) = message.pop_front() else {
+            return Err(NotSent::NoIdentity(message));
+        };
+        let mark = self.options.high_water_mark;
+        let Some(&index) = self.by_identity.get(&identity) else {
+            if self.options.mandatory {
+                message.push_front(identity);
+                return Err(NotSent::Unroutable(message));
+            }
+            self.counts.dropped += 1;
+            return Ok(());
+        };
+        let pipe = &mut self.pipes[index as usize];
+        let key = PipeKey {
+            index,
+            generation: pipe.generation,
+        };
+        if !pipe.has_room(mark) {
+            if self.options.mandatory {
+                self.deactivate(index);
+                message.push_front(identity);
+                return Err(NotSent::Full(message));
+            }
+            pipe.dropped += 1;
+            self.counts.dropped += 1;
+            return Ok(());
+        }
+        pipe.push(message);
+        self.counts.sent += 1;
+        self.touch(key);
+        Ok(())
+    }
+
+    fn identity_for(&mut self, peer: &Peer) -> Result<Frame, AttachError> {
+        if self.kind != SocketType::Router {
+            return Ok(Frame::copy_from_slice(&peer.identity));
+        }
+        if peer.identity.is_empty() {
+            loop {
+                self.auto_identity = self.auto_identity.wrapping_add(1);
+                let [a, b, c, d] = self.auto_identity.to_be_bytes();
+                let identity = Frame::from([0, a, b, c, d]);
+                if !self.by_identity.contains_key(&identity) {
+                    return Ok(identity);
+                }
+            }
+        }
+        let identity = Frame::copy_from_slice(&peer.identity);
+        if let Some(&index) = self.by_identity.get(&identity) {
+            let holder = &self.pipes[index as usize];
+            let same_key =
+                self.options.handover || (peer.key.is_some() && peer.key == holder.peer.key);
+            let holder = PipeKey {
+                index,
+                generation: holder.generation,
+            };
+            return Err(AttachError::IdentityTaken { holder, same_key });
+        }
+        Ok(identity)
+    }
+}
+
+/// A subscription as the peer's version takes it: a command from 3.1 on, a message before.
+fn push_subscription(pipe: &mut OutPipe, topic: &[u8], add: bool) {
+    if pipe.peer.takes_subscribe_commands() {
+        let topic = Frame::copy_from_slice(topic);
+        pipe.push_command(if add {
+            Command::Subscribe(topic)
+        } else {
+            Command::Cancel(topic)
+        });
+    } else {
+        pipe.push(Message::from([&[u8::from(add)], topic].concat()));
+    }
+}

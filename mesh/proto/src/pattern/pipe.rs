@@ -1,0 +1,346 @@
+//! One direction of one connection, as the patterns see it: what waits, and how much may.
+
+use std::collections::VecDeque;
+
+use crate::message::{Frame, Message};
+use crate::zmtp::{Batch, Command, Framing, Item, Outbox, Peer};
+
+/// Names a pipe of a socket. A key of a pipe that is gone is never reused: it has no pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PipeKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl PipeKey {
+    /// The pipe's place, reused after it is gone.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// How much may wait on one pipe. Both limits hold; the message that passes one is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HighWaterMark {
+    /// Messages. Default 1,000, as in libzmq.
+    pub messages: usize,
+    /// Octets, headers included. Default 16 MiB.
+    pub octets: usize,
+}
+
+impl Default for HighWaterMark {
+    fn default() -> Self {
+        Self {
+            messages: 1_000,
+            octets: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// Small messages are written when this many octets wait.
+const FLUSH: usize = 64 * 1024;
+/// Larger messages are written in larger batches.
+const FLUSH_LARGE: usize = 256 * 1024;
+/// What makes a message larger, in octets on average.
+const LARGE: usize = 4 * 1024;
+
+/// What the driver does after something was appended to a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing: the pipe's flush is on its way already.
+    Later,
+    /// The pipe was empty: have it flushed soon.
+    Soon,
+    /// Enough waits for a write of its own: flush it here and now.
+    Now,
+}
+
+/// Output in the form that the link takes.
+#[derive(Debug)]
+enum Out {
+    /// Octets.
+    Wire(Outbox),
+    /// Messages by value, for links inside the process.
+    Items {
+        queue: VecDeque<Item>,
+        size: usize,
+        messages: usize,
+    },
+}
+
+/// What a flush takes off a pipe.
+#[derive(Debug)]
+pub enum Load {
+    /// Octets for the link.
+    Batch(Batch),
+    /// Messages for a link inside the process.
+    Items {
+        /// What to hand over.
+        items: VecDeque<Item>,
+        /// How many of them are messages.
+        messages: usize,
+        /// Their size in octets.
+        size: usize,
+    },
+}
+
+impl Load {
+    /// Messages in the load.
+    pub fn messages(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.messages(),
+            Self::Items { messages, .. } => *messages,
+        }
+    }
+
+    /// Octets in the load.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.size(),
+            Self::Items { size, .. } => *size,
+        }
+    }
+
+    /// The messages that no peer can have received; `None` when that cannot be told.
+    pub fn recover(self) -> Option<Vec<Message>> {
+        match self {
+            Self::Batch(batch) => batch.recover(),
+            Self::Items { items, .. } => Some(items.into_iter().filter_map(message_of).collect()),
+        }
+    }
+}
+
+fn message_of(item: Item) -> Option<Message> {
+    match item {
+        Item::Message(message) => Some(message),
+        Item::Command(_) => None,
+    }
+}
+
+/// Where a pipe's output is kept.
+#[derive(Debug)]
+pub enum Carrier {
+    /// Encoded, for a link of octets.
+    Octets(Outbox),
+    /// As it is, for a link inside the process.
+    Items,
+}
+
+/// The sending direction of one connection.
+#[derive(Debug)]
+pub struct OutPipe {
+    pub(crate) generation: u32,
+    out: Out,
+    /// What is in a load that was taken and not yet written.
+    flying_messages: usize,
+    flying_size: usize,
+    /// A flush is on its way.
+    scheduled: bool,
+    /// In the rotation of those with room.
+    pub(crate) active: bool,
+    /// A request without a request id waits for its reply: no other goes out.
+    pub(crate) busy: bool,
+    /// The routing id by which a ROUTER knows the peer.
+    pub(crate) identity: Frame,
+    pub(crate) peer: Peer,
+    pub(crate) dropped: u64,
+}
+
+impl OutPipe {
+    pub(crate) fn new(generation: u32, carrier: Carrier, peer: Peer, identity: Frame) -> Self {
+        let out = match carrier {
+            Carrier::Octets(outbox) => Out::Wire(outbox),
+            Carrier::Items => Out::Items {
+                queue: VecDeque::new(),
+                size: 0,
+                messages: 0,
+            },
+        };
+        Self {
+            generation,
+            out,
+            flying_messages: 0,
+            flying_size: 0,
+            scheduled: false,
+            active: false,
+            busy: false,
+            identity,
+            peer,
+            dropped: 0,
+        }
+    }
+
+    /// Messages on the pipe, in flight to the link included.
+    #[inline]
+    pub fn messages(&self) -> usize {
+        self.flying_messages
+            + match &self.out {
+                Out::Wire(outbox) => outbox.messages(),
+                Out::Items { messages, .. } => *messages,
+            }
+    }
+
+    /// Octets on the pipe, in flight to the link included.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.flying_size + self.waiting_size()
+    }
+
+    #[inline]
+    fn waiting_size(&self) -> usize {
+        match &self.out {
+            Out::Wire(outbox) => outbox.size(),
+            Out::Items { size, .. } => *size,
+        }
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.flying_size == 0 && self.flying_messages == 0 && self.nothing_waits()
+    }
+
+    fn nothing_waits(&self) -> bool {
+        match &self.out {
+            Out::Wire(outbox) => outbox.is_empty(),
+            Out::Items { queue, .. } => queue.is_empty(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_room(&self, mark: HighWaterMark) -> bool {
+        self.messages() < mark.messages && self.size() < mark.octets
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, message: Message) {
+        match &mut self.out {
+            Out::Wire(outbox) => outbox.push(&message),
+            Out::Items {
+                queue,
+                size,
+                messages,
+            } => {
+                *size += message.size();
+                *messages += 1;
+                queue.push_back(Item::Message(message));
+            }
+        }
+    }
+
+    /// Appends to a pipe what others get too: `encoded` has the message for clear links, if it
+    /// fits in one piece.
+    #[inline]
+    pub(crate) fn push_shared(&mut self, message: &Message, encoded: Option<&[u8]>) {
+        match (&mut self.out, encoded) {
+            (Out::Wire(outbox), Some(encoded)) if outbox.framing() == Framing::Clear => {
+                outbox.push_encoded(encoded)
+            }
+            (Out::Wire(outbox), _) => outbox.push(message),
+            (Out::Items { .. }, _) => self.push(message.clone()),
+        }
+    }
+
+    pub(crate) fn push_command(&mut self, command: Command) {
+        match &mut self.out {
+            Out::Wire(outbox) => outbox.push_command(&command),
+            Out::Items { queue, .. } => queue.push_back(Item::Command(command)),
+        }
+    }
+
+    /// Forgets the messages that wait, for CONFLATE; returns how many.
+    pub(crate) fn forget_waiting(&mut self) -> usize {
+        match &mut self.out {
+            Out::Wire(outbox) => {
+                let messages = outbox.messages();
+                outbox.clear();
+                messages
+            }
+            Out::Items {
+                queue,
+                size,
+                messages,
+            } => {
+                queue.retain(|item| matches!(item, Item::Command(_)));
+                *size = 0;
+                std::mem::take(messages)
+            }
+        }
+    }
+
+    /// Drops the oldest message that waits; `false` when there is none.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        match &mut self.out {
+            Out::Wire(outbox) => outbox.drop_oldest(),
+            Out::Items {
+                queue,
+                size,
+                messages,
+            } => {
+                let Some(at) = queue
+                    .iter()
+                    .position(|item| matches!(item, Item::Message(_)))
+                else {
+                    return false;
+                };
+                let dropped = queue.remove(at).and_then(message_of);
+                *size -= dropped.map_or(0, |message| message.size());
+                *messages -= 1;
+                true
+            }
+        }
+    }
+
+    /// What the driver is to do now that something was appended.
+    #[inline]
+    pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Flush {
+        let size = self.waiting_size();
+        if size >= FLUSH || self.messages() >= mark.messages {
+            let messages = self.messages() - self.flying_messages;
+            if size >= FLUSH_LARGE || size < messages * LARGE || self.messages() >= mark.messages {
+                return Flush::Now;
+            }
+        }
+        if std::mem::replace(&mut self.scheduled, true) {
+            Flush::Later
+        } else {
+            Flush::Soon
+        }
+    }
+
+    /// Takes what waits; `None` when that is nothing. Ends the schedule.
+    pub(crate) fn take(&mut self, spare: Vec<u8>) -> Option<Load> {
+        self.scheduled = false;
+        if self.nothing_waits() {
+            return None;
+        }
+        let load = match &mut self.out {
+            Out::Wire(outbox) => Load::Batch(outbox.take(spare)),
+            Out::Items {
+                queue,
+                size,
+                messages,
+            } => Load::Items {
+                items: std::mem::take(queue),
+                messages: std::mem::take(messages),
+                size: std::mem::take(size),
+            },
+        };
+        self.flying_messages += load.messages();
+        self.flying_size += load.size();
+        Some(load)
+    }
+
+    /// Notes that a load, or a part of it, was written.
+    pub(crate) fn written(&mut self, messages: usize, size: usize) {
+        self.flying_messages -= messages.min(self.flying_messages);
+        self.flying_size -= size.min(self.flying_size);
+    }
+
+    /// The messages that were never taken, for another pipe.
+    pub(crate) fn into_waiting(self) -> Vec<Message> {
+        match self.out {
+            Out::Wire(mut outbox) => outbox.take(Vec::new()).recover().unwrap_or_default(),
+            Out::Items { queue, .. } => queue.into_iter().filter_map(message_of).collect(),
+        }
+    }
+}

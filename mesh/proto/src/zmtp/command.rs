@@ -1,0 +1,153 @@
+//! Commands after the handshake (RFC 37 §3.4): PING, PONG, SUBSCRIBE, CANCEL and ERROR.
+
+use std::time::Duration;
+
+use crate::mechanism::{command, printable, split_command};
+use crate::message::Frame;
+
+/// The longest PING context in octets (RFC 37 §3.4.4); a longer one is cut, as libzmq does it.
+pub const MAX_CONTEXT: usize = 16;
+
+/// A command of an established connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Is anybody there?
+    Ping {
+        /// How long the sender lives without traffic; zero says nothing. Tenths of seconds on
+        /// the wire.
+        ttl: Duration,
+        /// Comes back in the PONG, at most [`MAX_CONTEXT`] octets.
+        context: Frame,
+    },
+    /// Yes.
+    Pong {
+        /// The PING's context.
+        context: Frame,
+    },
+    /// The peer wants messages that start with this topic; counted.
+    Subscribe(Frame),
+    /// Takes one SUBSCRIBE back.
+    Cancel(Frame),
+    /// The peer closes, and says why.
+    Error {
+        /// The reason, escaped for a log line.
+        reason: String,
+    },
+    /// A command that is none of these; ignored, as libzmq does it.
+    Unknown {
+        /// Its name, escaped for a log line.
+        name: String,
+    },
+}
+
+impl Command {
+    /// Reads the body of a command frame.
+    ///
+    /// # Errors
+    /// The name is cut short, or a PING has no TTL.
+    pub fn decode(body: &[u8]) -> Result<Self, CommandError> {
+        let (name, data) = split_command(body).ok_or(CommandError::CutShort)?;
+        Ok(match name {
+            b"PING" => {
+                let (ttl, context) = data
+                    .split_first_chunk::<2>()
+                    .ok_or(CommandError::PingWithoutTtl)?;
+                Self::Ping {
+                    ttl: Duration::from_millis(100) * u32::from(u16::from_be_bytes(*ttl)),
+                    context: Frame::copy_from_slice(&context[..context.len().min(MAX_CONTEXT)]),
+                }
+            }
+            b"PONG" => Self::Pong {
+                context: Frame::copy_from_slice(&data[..data.len().min(MAX_CONTEXT)]),
+            },
+            b"SUBSCRIBE" => Self::Subscribe(Frame::copy_from_slice(data)),
+            b"CANCEL" => Self::Cancel(Frame::copy_from_slice(data)),
+            b"ERROR" => {
+                let reason = data.split_first().map_or(&[][..], |(_, reason)| reason);
+                Self::Error {
+                    reason: printable(reason, 255),
+                }
+            }
+            _ => Self::Unknown {
+                name: printable(name, 32),
+            },
+        })
+    }
+
+    /// The body of the command frame.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ping { ttl, context } => {
+                let tenths = u16::try_from(ttl.as_millis() / 100).unwrap_or(u16::MAX);
+                command("PING", &[&tenths.to_be_bytes()[..], context].concat())
+            }
+            Self::Pong { context } => command("PONG", context),
+            Self::Subscribe(topic) => command("SUBSCRIBE", topic),
+            Self::Cancel(topic) => command("CANCEL", topic),
+            Self::Error { reason } => {
+                let reason = &reason.as_bytes()[..reason.len().min(255)];
+                command("ERROR", &[&[reason.len() as u8], reason].concat())
+            }
+            Self::Unknown { name } => command(name, &[]),
+        }
+    }
+}
+
+/// Why a command is refused. The peer misbehaved; the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The name's length points past the end.
+    #[error("a command is cut short")]
+    CutShort,
+    /// A PING is shorter than its TTL. libzmq reads past the end here.
+    #[error("a PING has no TTL")]
+    PingWithoutTtl,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_round_trip() {
+        for command in [
+            Command::Ping {
+                ttl: Duration::from_secs(60),
+                context: Frame::from("context"),
+            },
+            Command::Pong {
+                context: Frame::from("context"),
+            },
+            Command::Subscribe(Frame::from(vec![7; 300])),
+            Command::Cancel(Frame::new()),
+            Command::Error {
+                reason: "400".to_owned(),
+            },
+            Command::Unknown {
+                name: "HICCUP".to_owned(),
+            },
+        ] {
+            assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn ping_is_held_to_its_shape() {
+        assert_eq!(
+            Command::decode(b"\x04PING\x00"),
+            Err(CommandError::PingWithoutTtl)
+        );
+        assert_eq!(Command::decode(b"\x05PING"), Err(CommandError::CutShort));
+        assert_eq!(Command::decode(b""), Err(CommandError::CutShort));
+        let long = [b"\x04PING\xff\xff".as_slice(), &[9; 40]].concat();
+        assert_eq!(
+            Command::decode(&long),
+            Ok(Command::Ping {
+                ttl: Duration::from_millis(6_553_500),
+                context: Frame::from([9; 16])
+            })
+        );
+    }
+}

@@ -1,0 +1,495 @@
+//! The engine of one connection until it is established: greeting, then the mechanism's handshake.
+//!
+//! It takes octets and yields octets; it knows neither the clock (the driver holds the handshake's
+//! deadline) nor the patterns beyond the table of compatible socket types.
+//!
+//! ```text
+//!  Greeting --64 octets--> Handshake --commands--> Established
+//!      |                       |  ^
+//!      +------> Failed <-------+  +-- set_decision (the authenticator's answer)
+//! ```
+
+use super::decoder::{Decoder, Limits};
+use super::frame::{self, COMMAND, Header, HeaderError};
+use super::greeting::{self, GreetingError};
+use super::metadata::{self, Metadata};
+use super::outbox::{Framing, Outbox};
+use crate::crypto::Randomness;
+use crate::mechanism::zap::{AuthRequest, Decision};
+use crate::mechanism::{Handshake, HandshakeError, Sealer};
+use crate::pattern::SocketType;
+
+/// The longest command of a handshake in octets: the metadata limit and room for a mechanism's own.
+pub const MAX_HANDSHAKE_COMMAND: usize = metadata::MAX_SIZE + 1_024;
+
+/// The property that names the socket type (RFC 37 §3.4).
+pub const SOCKET_TYPE: &str = "Socket-Type";
+/// The property that carries the routing id (RFC 37 §3.4).
+pub const IDENTITY: &str = "Identity";
+/// The property by which Withy peers know each other: a comma-separated list of extensions.
+pub const EXTENSIONS: &str = "X-Withy";
+
+/// The longest routing id in octets (RFC 37 §3.4).
+pub const MAX_IDENTITY: usize = 255;
+
+/// What Withy peers tell each other beyond ZMTP. Others ignore the property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// The peer is Withy: heartbeats are on by default.
+    pub withy: bool,
+    /// A REP: it answers many requests at once, matched by a request id in the envelope.
+    pub correlate: bool,
+}
+
+impl Extensions {
+    fn decode(value: &[u8]) -> Self {
+        let mut extensions = Self {
+            withy: true,
+            correlate: false,
+        };
+        for word in value.split(|&octet| octet == b',') {
+            extensions.correlate |= word == b"correlate";
+        }
+        extensions
+    }
+
+    fn encode(self) -> &'static [u8] {
+        if self.correlate { b"1,correlate" } else { b"1" }
+    }
+}
+
+/// Our properties for READY: type, routing id where the type has one, extensions.
+pub fn local_metadata(kind: SocketType, identity: &[u8], extensions: Extensions) -> Metadata {
+    let mut metadata = Metadata::default();
+    // The names are within the RFC's alphabet, so none of these is refused.
+    let _ = metadata.set(SOCKET_TYPE, kind.name().as_bytes());
+    if kind.announces_identity() {
+        let _ = metadata.set(IDENTITY, identity);
+    }
+    if extensions.withy {
+        let _ = metadata.set(EXTENSIONS, extensions.encode());
+    }
+    metadata
+}
+
+/// The peer, as its handshake showed it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its socket type.
+    pub kind: SocketType,
+    /// Its routing id, empty when it announced none.
+    pub identity: Vec<u8>,
+    /// The minor version of ZMTP 3 that it speaks.
+    pub minor: u8,
+    /// What it speaks beyond ZMTP.
+    pub extensions: Extensions,
+    /// All its properties.
+    pub metadata: Metadata,
+    /// Who the authenticator says it is; empty without one.
+    pub user_id: String,
+    /// The public key that it proved.
+    pub key: Option<[u8; 32]>,
+}
+
+impl Peer {
+    /// Whether SUBSCRIBE and CANCEL go to it as commands; as messages otherwise.
+    pub fn takes_subscribe_commands(&self) -> bool {
+        self.minor >= 1
+    }
+}
+
+/// An established connection, split into what each direction owns.
+#[derive(Debug)]
+pub struct Established {
+    /// Who is there.
+    pub peer: Peer,
+    /// Decodes what it sends.
+    pub decoder: Decoder,
+    /// Encodes what is sent to it.
+    pub outbox: Outbox,
+    /// Encrypts what is sent to it.
+    pub sealer: Sealer,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Connection {
+    kind: SocketType,
+    mechanism: &'static str,
+    handshake: Box<dyn Handshake>,
+    limits: Limits,
+    state: State,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Greeting,
+    Handshake { minor: u8 },
+    Complete { minor: u8 },
+}
+
+impl Connection {
+    /// Starts a connection; our greeting is ready to leave.
+    pub fn new(
+        kind: SocketType,
+        mechanism: &'static str,
+        as_server: bool,
+        handshake: Box<dyn Handshake>,
+        limits: Limits,
+    ) -> Self {
+        let output = greeting::encode(mechanism, as_server).to_vec();
+        Self {
+            kind,
+            mechanism,
+            handshake,
+            limits,
+            state: State::Greeting,
+            input: Vec::new(),
+            output,
+        }
+    }
+
+    /// Takes octets of the peer and returns how many it used. It uses all of them until the
+    /// handshake is complete; what is left then belongs to the [`Decoder`].
+    ///
+    /// # Errors
+    /// The connection must close, after what [`Connection::poll_transmit`] still has was sent.
+    pub fn handle_input(
+        &mut self,
+        octets: &[u8],
+        randomness: &mut dyn Randomness,
+    ) -> Result<usize, ConnectionError> {
+        let before = self.input.len();
+        self.input.extend_from_slice(octets);
+        let mut at = 0;
+        loop {
+            let used = self.step(at, randomness)?;
+            at += used;
+            if used == 0 || matches!(self.state, State::Complete { .. }) {
+                break;
+            }
+        }
+        if matches!(self.state, State::Complete { .. }) {
+            self.input.clear();
+            return Ok(at.saturating_sub(before));
+        }
+        self.input.drain(..at);
+        Ok(octets.len())
+    }
+
+    /// Octets for the peer.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        (!self.output.is_empty()).then(|| std::mem::take(&mut self.output))
+    }
+
+    /// The question for the authenticator, once. The handshake waits for
+    /// [`Connection::set_decision`].
+    #[must_use]
+    pub fn poll_auth(&mut self) -> Option<AuthRequest> {
+        match self.state {
+            State::Handshake { .. } => self.handshake.auth_request(),
+            _ => None,
+        }
+    }
+
+    /// The authenticator's answer.
+    ///
+    /// # Errors
+    /// The peer was refused; the connection must close after [`Connection::poll_transmit`].
+    pub fn set_decision(
+        &mut self,
+        decision: Decision,
+        randomness: &mut dyn Randomness,
+    ) -> Result<(), ConnectionError> {
+        let refusal = match &decision {
+            Decision::Deny { status, text } => Some(HandshakeError::RefusedByUs {
+                status: *status,
+                text: text.clone(),
+            }),
+            Decision::Accept { .. } => None,
+        };
+        self.handshake.set_decision(decision);
+        self.advance(randomness);
+        refusal.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Whether [`Connection::finish`] can be called: the handshake is complete.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete { .. })
+    }
+
+    /// The established connection.
+    ///
+    /// # Errors
+    /// The peer's socket type or routing id does not fit; the connection must close.
+    pub fn finish(mut self) -> Result<Established, ConnectionError> {
+        let State::Complete { minor } = self.state else {
+            return Err(ConnectionError::Unfinished);
+        };
+        let Self { kind, limits, .. } = self;
+        self.output.clear();
+        let agreed = self.handshake.finish();
+        let name = agreed.metadata.value(SOCKET_TYPE).unwrap_or_default();
+        let theirs = SocketType::from_name(name)
+            .filter(|theirs| kind.accepts(*theirs))
+            .ok_or_else(|| ConnectionError::SocketType {
+                ours: kind,
+                theirs: crate::mechanism::printable(name, 20),
+            })?;
+        let identity = agreed.metadata.value(IDENTITY).unwrap_or_default().to_vec();
+        if identity.len() > MAX_IDENTITY {
+            return Err(ConnectionError::IdentityTooLong {
+                len: identity.len(),
+            });
+        }
+        let extensions = agreed
+            .metadata
+            .value(EXTENSIONS)
+            .map(Extensions::decode)
+            .unwrap_or_default();
+        let framing = match agreed.sealer {
+            Sealer::Clear => Framing::Clear,
+            Sealer::Curve(_) => Framing::Curve,
+        };
+        Ok(Established {
+            peer: Peer {
+                kind: theirs,
+                identity,
+                minor,
+                extensions,
+                metadata: agreed.metadata,
+                user_id: agreed.user_id,
+                key: agreed.peer_key,
+            },
+            decoder: Decoder::new(limits, agreed.opener),
+            outbox: Outbox::new(framing),
+            sealer: agreed.sealer,
+        })
+    }
+
+    /// Takes one greeting or one command from `input[at..]`; zero when it is not whole yet.
+    fn step(
+        &mut self,
+        at: usize,
+        randomness: &mut dyn Randomness,
+    ) -> Result<usize, ConnectionError> {
+        let input = &self.input[at..];
+        match self.state {
+            State::Greeting => {
+                let greeting = &input[..input.len().min(greeting::LENGTH)];
+                let Some(greeting) = greeting::decode(greeting, self.mechanism)? else {
+                    return Ok(0);
+                };
+                self.state = State::Handshake {
+                    minor: greeting.minor,
+                };
+                self.advance(randomness);
+                Ok(greeting::LENGTH)
+            }
+            State::Handshake { .. } => {
+                let Some(header) = Header::decode(input)? else {
+                    return Ok(0);
+                };
+                if header.flags & COMMAND == 0 {
+                    return Err(ConnectionError::MessageBeforeReady);
+                }
+                if header.size > MAX_HANDSHAKE_COMMAND as u64 {
+                    return Err(ConnectionError::CommandTooLarge { size: header.size });
+                }
+                let used = header.length + header.size as usize;
+                let Some(body) = input.get(header.length..used) else {
+                    return Ok(0);
+                };
+                let result = self.handshake.handle_command(body);
+                self.advance(randomness);
+                result?;
+                Ok(used)
+            }
+            State::Complete { .. } => Ok(0),
+        }
+    }
+
+    /// Lets the mechanism speak, and notes when it is done.
+    fn advance(&mut self, randomness: &mut dyn Randomness) {
+        let State::Handshake { minor } = self.state else {
+            return;
+        };
+        while let Some(body) = self.handshake.next_command(randomness) {
+            frame::encode(COMMAND, body.len(), &mut self.output);
+            self.output.extend_from_slice(&body);
+        }
+        if self.handshake.is_complete() {
+            self.state = State::Complete { minor };
+        }
+    }
+}
+
+/// Why a connection was not established.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The greeting: the peer speaks something else, or another mechanism.
+    #[error(transparent)]
+    Greeting(#[from] GreetingError),
+    /// A frame header broke the protocol. The peer misbehaved.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The mechanism failed or refused.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// A message came where a command was due. The peer misbehaved.
+    #[error("peer sent a message before the handshake was over")]
+    MessageBeforeReady,
+    /// A handshake command is over [`MAX_HANDSHAKE_COMMAND`]. The peer misbehaved.
+    #[error("peer sent a handshake command of {size} octets; the limit is {MAX_HANDSHAKE_COMMAND}")]
+    CommandTooLarge {
+        /// What its header announced.
+        size: u64,
+    },
+    /// The peer's socket type does not talk to ours. The peers are incompatible.
+    #[error("peer is a {theirs:?} socket, which does not talk to {ours}")]
+    SocketType {
+        /// Our type.
+        ours: SocketType,
+        /// What the peer announced.
+        theirs: String,
+    },
+    /// The routing id is over [`MAX_IDENTITY`]. The peer misbehaved.
+    #[error("peer announced a routing id of {len} octets; the limit is {MAX_IDENTITY}")]
+    IdentityTooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// [`Connection::finish`] was called too early. Local misuse.
+    #[error("the handshake is not complete")]
+    Unfinished,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Seeded;
+    use crate::mechanism::Local;
+    use crate::mechanism::null::{NAME, Null};
+
+    fn side(kind: SocketType, identity: &[u8], authenticate: bool) -> Connection {
+        let extensions = Extensions {
+            withy: true,
+            correlate: kind == SocketType::Rep,
+        };
+        let local = Local {
+            metadata: local_metadata(kind, identity, extensions),
+            domain: String::new(),
+            authenticate,
+        };
+        Connection::new(
+            kind,
+            NAME,
+            false,
+            Box::new(Null::new(local)),
+            Limits::default(),
+        )
+    }
+
+    fn shake(a: &mut Connection, b: &mut Connection, step: usize) -> Result<(), ConnectionError> {
+        let mut randomness = Seeded::new(1);
+        loop {
+            let mut moved = false;
+            for _ in 0..2 {
+                if let Some(octets) = a.poll_transmit() {
+                    moved = true;
+                    for piece in octets.chunks(step) {
+                        assert_eq!(b.handle_input(piece, &mut randomness)?, piece.len());
+                    }
+                }
+                std::mem::swap(a, b);
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    #[test]
+    fn null_sides_agree_in_pieces_of_any_size() {
+        for step in [1, 3, 64, 1_000] {
+            let (mut a, mut b) = (
+                side(SocketType::Req, b"me", false),
+                side(SocketType::Rep, b"", false),
+            );
+            shake(&mut a, &mut b, step).unwrap();
+            let (a, b) = (a.finish().unwrap(), b.finish().unwrap());
+            assert_eq!(
+                (a.peer.kind, b.peer.kind),
+                (SocketType::Rep, SocketType::Req)
+            );
+            assert_eq!(b.peer.identity, b"me");
+            assert_eq!(
+                a.peer.extensions,
+                Extensions {
+                    withy: true,
+                    correlate: true
+                }
+            );
+            assert!(a.peer.takes_subscribe_commands());
+        }
+    }
+
+    #[test]
+    fn octets_after_the_handshake_are_left_for_the_decoder() {
+        let (mut a, mut b) = (
+            side(SocketType::Push, b"", false),
+            side(SocketType::Pull, b"", false),
+        );
+        let mut randomness = Seeded::new(1);
+        let greeting = a.poll_transmit().unwrap();
+        b.handle_input(&greeting, &mut randomness).unwrap();
+        a.handle_input(&b.poll_transmit().unwrap(), &mut randomness)
+            .unwrap();
+        let mut octets = a.poll_transmit().unwrap();
+        let ready = octets.len();
+        octets.extend_from_slice(b"\0\x02hi");
+        assert_eq!(b.handle_input(&octets, &mut randomness).unwrap(), ready);
+        assert!(b.is_complete());
+    }
+
+    #[test]
+    fn incompatible_types_and_refusals_fail() {
+        let (mut a, mut b) = (
+            side(SocketType::Push, b"", false),
+            side(SocketType::Sub, b"", false),
+        );
+        shake(&mut a, &mut b, 64).unwrap();
+        assert!(matches!(
+            a.finish(),
+            Err(ConnectionError::SocketType { .. })
+        ));
+
+        let (mut a, mut b) = (
+            side(SocketType::Push, b"", false),
+            side(SocketType::Pull, b"", true),
+        );
+        shake(&mut a, &mut b, 64).unwrap();
+        assert!(b.poll_auth().is_some());
+        assert!(b.poll_auth().is_none());
+        assert!(!a.is_complete());
+        let mut randomness = Seeded::new(1);
+        assert!(
+            b.set_decision(Decision::deny("no"), &mut randomness)
+                .is_err()
+        );
+        let error = a
+            .handle_input(&b.poll_transmit().unwrap(), &mut randomness)
+            .unwrap_err();
+        assert_eq!(
+            error,
+            HandshakeError::RefusedByPeer {
+                reason: "400".to_owned()
+            }
+            .into()
+        );
+    }
+}

@@ -1,0 +1,409 @@
+//! Octets of the link into messages and commands.
+//!
+//! The driver lends a buffer, the decoder takes one item at a time from its front. What does not
+//! make a whole frame stays here until more arrives: a short tail is [stashed](Decoder::stash), a
+//! long body gets [a buffer of its own](Decoder::body) that the link fills directly. Memory grows
+//! with the octets that arrived, never with what a header promises.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::command::{Command, CommandError};
+use super::frame::{COMMAND, Header, HeaderError, MORE};
+use crate::mechanism::{Opener, curve};
+use crate::message::{Frame, Message};
+
+/// Frames that are longer than this and not yet whole are read into a buffer of their own.
+const DIRECT: usize = 32 * 1024;
+
+/// The first allocation for such a frame; it then grows fourfold as octets arrive.
+const FIRST_BODY: usize = 64 * 1024;
+
+/// What one peer may send at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of all frames of a message together. Default 64 MiB.
+    pub max_message_size: usize,
+    /// Frames of a message. Default 1,024.
+    pub max_parts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: 64 * 1024 * 1024,
+            max_parts: 1_024,
+        }
+    }
+}
+
+/// What the peer sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A whole message.
+    Message(Message),
+    /// A command.
+    Command(Command),
+}
+
+/// Decodes what one peer sends after the handshake.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    opener: Opener,
+    parts: Vec<Frame>,
+    parts_size: usize,
+    tail: Vec<u8>,
+    body: Option<Body>,
+}
+
+/// A frame that is read into a buffer of its own.
+#[derive(Debug)]
+struct Body {
+    flags: u8,
+    size: usize,
+    octets: BytesMut,
+}
+
+impl Decoder {
+    /// A decoder for one connection.
+    pub fn new(limits: Limits, opener: Opener) -> Self {
+        Self {
+            limits,
+            opener,
+            parts: Vec::new(),
+            parts_size: 0,
+            tail: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Takes the next item from the front of `input`, and says how many octets it used. Without
+    /// an item, the rest of `input` is no whole frame: [stash](Decoder::stash) it.
+    ///
+    /// # Errors
+    /// The peer broke the protocol or a limit; the connection must close.
+    #[inline]
+    pub fn decode(&mut self, input: &mut [u8]) -> Result<(usize, Option<Item>), DecodeError> {
+        let mut used = 0;
+        if self.body.is_some() {
+            used = self.fill_body(input);
+            match self.finish_body()? {
+                Some(item) => return Ok((used, Some(item))),
+                None if self.body.is_some() => return Ok((used, None)),
+                None => {}
+            }
+        }
+        loop {
+            let Some(header) = Header::decode(&input[used..])? else {
+                return Ok((used, None));
+            };
+            let size = self.check(header)?;
+            let start = used + header.length;
+            if input.len() - start < size {
+                if size > DIRECT {
+                    self.start_body(header.flags, size, &input[start..]);
+                    used = input.len();
+                }
+                return Ok((used, None));
+            }
+            used = start + size;
+            if let Some(item) = self.frame(header.flags, &mut input[start..used])? {
+                return Ok((used, Some(item)));
+            }
+        }
+    }
+
+    /// Decodes everything in `octets` and stashes the rest: for simulation and tests.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_all(&mut self, octets: &[u8]) -> Result<Vec<Item>, DecodeError> {
+        let mut input = self.unstash();
+        input.extend_from_slice(octets);
+        let mut items = Vec::new();
+        let mut at = 0;
+        loop {
+            let (used, item) = self.decode(&mut input[at..])?;
+            at += used;
+            match item {
+                Some(item) => items.push(item),
+                None => break,
+            }
+        }
+        self.stash(&input[at..]);
+        Ok(items)
+    }
+
+    /// Keeps the tail of the input until more arrives.
+    pub fn stash(&mut self, tail: &[u8]) {
+        debug_assert!(
+            self.tail.is_empty(),
+            "the last tail is taken before the next is stashed"
+        );
+        self.tail.extend_from_slice(tail);
+    }
+
+    /// The stashed tail, which belongs in front of the next input.
+    pub fn unstash(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.tail)
+    }
+
+    /// Whether a tail is stashed.
+    pub fn has_tail(&self) -> bool {
+        !self.tail.is_empty()
+    }
+
+    /// Where the link shall put the next octets, while a long frame is under way. Never offers
+    /// more than that frame needs.
+    pub fn body(&mut self) -> Option<impl BufMut> {
+        let Body { size, octets, .. } = self.body.as_mut()?;
+        let missing = *size - octets.len();
+        if octets.capacity() == octets.len() {
+            octets.reserve(missing.min(octets.len().max(FIRST_BODY) * 3));
+        }
+        Some(octets.limit(missing))
+    }
+
+    /// Octets that this decoder holds: a message whose last frame is missing, a tail, a body.
+    pub fn held(&self) -> usize {
+        self.parts_size
+            + self.tail.len()
+            + self.body.as_ref().map_or(0, |body| body.octets.capacity())
+    }
+
+    /// Holds a header against the limits.
+    #[inline]
+    fn check(&self, header: Header) -> Result<usize, DecodeError> {
+        let overhead = match self.opener {
+            Opener::Clear => 0,
+            Opener::Curve(_) => curve::OVERHEAD,
+        };
+        let room = (self.limits.max_message_size - self.parts_size).saturating_add(overhead);
+        match usize::try_from(header.size) {
+            Ok(size) if size <= room => Ok(size),
+            _ => Err(DecodeError::MessageTooLarge {
+                size: header.size,
+                limit: self.limits.max_message_size,
+            }),
+        }
+    }
+
+    fn start_body(&mut self, flags: u8, size: usize, start: &[u8]) {
+        // Octets on hand vouch for some more: a body that is a quarter here gets its whole buffer.
+        let capacity = size.min((start.len() * 4).max(FIRST_BODY));
+        let mut octets = BytesMut::with_capacity(capacity);
+        octets.extend_from_slice(start);
+        self.body = Some(Body {
+            flags,
+            size,
+            octets,
+        });
+    }
+
+    fn fill_body(&mut self, input: &[u8]) -> usize {
+        let Some(body) = &mut self.body else {
+            return 0;
+        };
+        let now = input.len().min(body.size - body.octets.len());
+        body.octets.extend_from_slice(&input[..now]);
+        now
+    }
+
+    fn finish_body(&mut self) -> Result<Option<Item>, DecodeError> {
+        let Some(body) = self.body.take_if(|body| body.octets.len() == body.size) else {
+            return Ok(None);
+        };
+        let mut octets = body.octets;
+        match &mut self.opener {
+            Opener::Clear => self.part(body.flags, Frame::from(octets.freeze())),
+            Opener::Curve(opener) => {
+                let plain = opener
+                    .open(&mut octets)
+                    .map_err(|_| DecodeError::NotAuthentic)?;
+                let flags = inner_flags(plain)?;
+                let octets: Bytes = octets.freeze().slice(curve::OVERHEAD..);
+                self.part(flags, Frame::from(octets))
+            }
+        }
+    }
+
+    #[inline]
+    fn frame(&mut self, flags: u8, body: &mut [u8]) -> Result<Option<Item>, DecodeError> {
+        match &mut self.opener {
+            Opener::Clear if flags == 0 && self.parts.is_empty() => Ok(Some(Item::Message(
+                Message::from(Frame::copy_from_slice(body)),
+            ))),
+            Opener::Clear if flags & COMMAND != 0 => {
+                Ok(Some(Item::Command(Command::decode(body)?)))
+            }
+            Opener::Clear => self.part(flags, Frame::copy_from_slice(body)),
+            Opener::Curve(opener) => {
+                let plain = opener.open(body).map_err(|_| DecodeError::NotAuthentic)?;
+                let flags = inner_flags(plain)?;
+                if flags & COMMAND != 0 {
+                    return Ok(Some(Item::Command(Command::decode(&plain[1..])?)));
+                }
+                let frame = Frame::copy_from_slice(&plain[1..]);
+                self.part(flags, frame)
+            }
+        }
+    }
+
+    fn part(&mut self, flags: u8, frame: Frame) -> Result<Option<Item>, DecodeError> {
+        if flags & COMMAND != 0 {
+            return Ok(Some(Item::Command(Command::decode(&frame)?)));
+        }
+        if flags & MORE == 0 && self.parts.is_empty() {
+            return Ok(Some(Item::Message(Message::from(frame))));
+        }
+        if self.parts.len() == self.limits.max_parts {
+            return Err(DecodeError::TooManyParts {
+                limit: self.limits.max_parts,
+            });
+        }
+        self.parts_size += frame.len();
+        self.parts.push(frame);
+        if flags & MORE != 0 {
+            return Ok(None);
+        }
+        self.parts_size = 0;
+        Ok(Some(Item::Message(Message::from_frames(std::mem::take(
+            &mut self.parts,
+        )))))
+    }
+}
+
+/// The flags octet inside a CURVE box, in the terms of the frame header.
+fn inner_flags(plain: &[u8]) -> Result<u8, DecodeError> {
+    match plain.first() {
+        Some(&flags @ (0 | 1)) => Ok(flags),
+        Some(2) => Ok(COMMAND),
+        _ => Err(DecodeError::Header(HeaderError::ReservedBits)),
+    }
+}
+
+/// Why a connection closes. The peer misbehaved, or went over a limit that is ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A frame header broke the protocol.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A command broke the protocol.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A message is larger than `max_message_size`.
+    #[error("a message of at least {size} octets is over max_message_size ({limit})")]
+    MessageTooLarge {
+        /// What the frame announced.
+        size: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// A message has more frames than `max_parts`.
+    #[error("a message has more frames than max_parts ({limit})")]
+    TooManyParts {
+        /// The limit.
+        limit: usize,
+    },
+    /// A CURVE frame does not open, or was replayed.
+    #[error("a frame does not authenticate, or was sent before")]
+    NotAuthentic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zmtp::frame;
+    use crate::zmtp::outbox::{Framing, Outbox};
+
+    fn stream() -> (Vec<u8>, Vec<Item>) {
+        let mut outbox = Outbox::new(Framing::Clear);
+        let messages = [
+            Message::from("one"),
+            ["a", "", "c"].into_iter().collect(),
+            Message::from(vec![3; 70_000]),
+            Message::new(),
+        ];
+        let command = Command::Pong {
+            context: Frame::from("x"),
+        };
+        outbox.push_command(&command);
+        messages.iter().for_each(|message| outbox.push(message));
+        let mut batch = outbox.take(Vec::new());
+        let mut octets = Vec::new();
+        while !batch.is_done() {
+            let mut slices = [std::io::IoSlice::new(&[]); 8];
+            let filled = batch.slices(&mut slices);
+            let now: Vec<u8> = slices[..filled]
+                .iter()
+                .flat_map(|slice| slice.iter().copied())
+                .collect();
+            octets.extend_from_slice(&now);
+            batch.advance(now.len());
+        }
+        let items = [Item::Command(command)]
+            .into_iter()
+            .chain(messages.into_iter().map(Item::Message))
+            .collect();
+        (octets, items)
+    }
+
+    #[test]
+    fn the_stream_decodes_the_same_in_pieces_of_any_size() {
+        let (octets, expected) = stream();
+        for step in [1, 2, 7, 100, 4_099, 40_000, octets.len()] {
+            let mut decoder = Decoder::new(Limits::default(), Opener::Clear);
+            let mut items = Vec::new();
+            for piece in octets.chunks(step) {
+                items.extend(decoder.decode_all(piece).unwrap());
+            }
+            assert_eq!(items, expected, "in pieces of {step}");
+            assert_eq!(decoder.held(), 0);
+        }
+    }
+
+    #[test]
+    fn a_promise_allocates_nothing() {
+        for size in [1_usize << 25, 1 << 31, i64::MAX as usize] {
+            let mut octets = Vec::new();
+            frame::encode(0, size, &mut octets);
+            octets.extend_from_slice(&[0; 10]);
+            let mut decoder = Decoder::new(Limits::default(), Opener::Clear);
+            match decoder.decode_all(&octets) {
+                Ok(items) => assert!(items.is_empty() && size <= 1 << 26),
+                Err(error) => assert!(
+                    matches!(error, DecodeError::MessageTooLarge { .. }),
+                    "{error}"
+                ),
+            }
+            assert!(decoder.held() <= FIRST_BODY);
+        }
+    }
+
+    #[test]
+    fn frames_and_octets_of_a_message_are_limited_together() {
+        let limits = Limits {
+            max_message_size: 100,
+            max_parts: 3,
+        };
+        let frames = |count: usize, size: usize| {
+            let mut octets = Vec::new();
+            for _ in 0..count {
+                frame::encode(MORE, size, &mut octets);
+                octets.extend(std::iter::repeat_n(0, size));
+            }
+            octets
+        };
+        let result = |octets: Vec<u8>| Decoder::new(limits, Opener::Clear).decode_all(&octets);
+        assert!(result(frames(3, 30)).is_ok());
+        assert!(matches!(
+            result(frames(4, 1)),
+            Err(DecodeError::TooManyParts { limit: 3 })
+        ));
+        assert!(matches!(
+            result(frames(2, 60)),
+            Err(DecodeError::MessageTooLarge { .. })
+        ));
+    }
+}
