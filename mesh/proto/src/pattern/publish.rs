@@ -64,8 +64,8 @@ impl Publishing {
         })
     }
 
-    pub(crate) fn remove(&mut self, pipe: u32) {
-        self.trie.remove(pipe, &mut |_| {});
+    pub(crate) fn remove(&mut self, pipe: u32, cancelled: &mut impl FnMut(&[u8])) {
+        self.trie.remove(pipe, cancelled);
     }
 
     #[inline]

@@ -232,41 +232,54 @@ impl Connection {
         let Self { kind, limits, .. } = self;
         self.output.clear();
         let agreed = self.handshake.finish();
-        let name = agreed.metadata.value(SOCKET_TYPE).unwrap_or_default();
-        let theirs = SocketType::from_name(name)
-            .filter(|theirs| kind.accepts(*theirs))
-            .ok_or_else(|| ConnectionError::SocketType {
-                ours: kind,
-                theirs: crate::mechanism::printable(name, 20),
-            })?;
-        let identity = agreed.metadata.value(IDENTITY).unwrap_or_default().to_vec();
-        if identity.len() > MAX_IDENTITY {
-            return Err(ConnectionError::IdentityTooLong {
-                len: identity.len(),
-            });
-        }
-        let extensions = agreed
-            .metadata
-            .value(EXTENSIONS)
-            .map(Extensions::decode)
-            .unwrap_or_default();
+        let peer = Peer {
+            minor,
+            user_id: agreed.user_id,
+            key: agreed.peer_key,
+            ..Self::peer_of(kind, agreed.metadata)?
+        };
         let framing = match agreed.sealer {
             Sealer::Clear => Framing::Clear,
             Sealer::Curve(_) => Framing::Curve,
         };
         Ok(Established {
-            peer: Peer {
-                kind: theirs,
-                identity,
-                minor,
-                extensions,
-                metadata: agreed.metadata,
-                user_id: agreed.user_id,
-                key: agreed.peer_key,
-            },
+            peer,
             decoder: Decoder::new(limits, agreed.opener),
             outbox: Outbox::new(framing),
             sealer: agreed.sealer,
+        })
+    }
+
+    /// The peer that its properties show, held against our type: for links without a greeting.
+    ///
+    /// # Errors
+    /// The peer's socket type or routing id does not fit.
+    pub fn peer_of(ours: SocketType, metadata: Metadata) -> Result<Peer, ConnectionError> {
+        let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
+        let kind = SocketType::from_name(name)
+            .filter(|theirs| ours.accepts(*theirs))
+            .ok_or_else(|| ConnectionError::SocketType {
+                ours,
+                theirs: crate::mechanism::printable(name, 20),
+            })?;
+        let identity = metadata.value(IDENTITY).unwrap_or_default().to_vec();
+        if identity.len() > MAX_IDENTITY {
+            return Err(ConnectionError::IdentityTooLong {
+                len: identity.len(),
+            });
+        }
+        let extensions = metadata
+            .value(EXTENSIONS)
+            .map(Extensions::decode)
+            .unwrap_or_default();
+        Ok(Peer {
+            kind,
+            identity,
+            minor: 1,
+            extensions,
+            metadata,
+            user_id: String::new(),
+            key: None,
         })
     }
 
