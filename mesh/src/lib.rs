@@ -18,14 +18,18 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod blocking;
 pub mod builder;
 mod driver;
 pub mod error;
 pub mod event;
 pub mod options;
+pub mod proxy;
 mod security;
+mod select;
 pub mod socket;
 pub mod stats;
+pub mod typed;
 
 pub use auth::Authenticator;
 pub use builder::Builder;
@@ -33,10 +37,13 @@ pub use error::{
     BindError, BuildError, ConnectError, ReceiveError, RequestError, SendError, UnknownEndpoint,
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
+pub use proxy::{Proxy, ProxyControl};
+pub use select::Select;
 pub use socket::{
     AnySocket, Dealer, Pair, Publisher, Pull, Push, Rep, Req, Request, Router, Subscriber, XPub,
     XSub,
 };
 pub use stats::Stats;
+pub use typed::Typed;
 pub use withy_proto::endpoint::EndpointError;
 pub use withy_proto::{Endpoint, Frame, Message, SocketType};

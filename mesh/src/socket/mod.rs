@@ -24,6 +24,7 @@ mod push;
 pub(crate) mod rep;
 pub(crate) mod req;
 mod router;
+mod stream;
 mod subscriber;
 mod xpub;
 mod xsub;
@@ -37,6 +38,7 @@ pub use push::Push;
 pub use rep::{Rep, Request};
 pub use req::Req;
 pub use router::Router;
+pub use stream::{Messages, Outlet};
 pub use subscriber::Subscriber;
 pub use xpub::XPub;
 pub use xsub::XSub;
@@ -58,6 +60,12 @@ pub trait Sends: Socket {}
 
 /// A socket type that receives.
 pub trait Receives: Socket {}
+
+/// A socket type that sends any message by itself.
+pub trait SendsAny: Sends {}
+
+/// A socket type that receives plain messages.
+pub trait ReceivesAny: Receives {}
 
 mod sealed {
     /// Only the types of this crate are sockets.
@@ -435,6 +443,12 @@ macro_rules! socket {
 
         $crate::socket::handle!($socket);
 
+        impl From<$socket> for $crate::socket::AnySocket {
+            fn from(socket: $socket) -> Self {
+                <Self as $crate::socket::Socket>::from_owner(socket.owner.clone())
+            }
+        }
+
         impl Default for $socket {
             fn default() -> Self {
                 Self::new()
@@ -546,6 +560,7 @@ macro_rules! handle {
 macro_rules! sends {
     ($socket:ident) => {
         impl $crate::socket::Sends for $socket {}
+        impl $crate::socket::SendsAny for $socket {}
 
         impl $socket {
             /// Sends a message once there is room for it.
@@ -597,6 +612,11 @@ macro_rules! sends {
             pub async fn flush(&self) {
                 self.owner.flush().await;
             }
+
+            /// This socket as a sink.
+            pub fn sink(&self) -> $crate::socket::Outlet<Self> {
+                $crate::socket::Outlet::new(self.clone())
+            }
         }
     };
 }
@@ -605,6 +625,7 @@ macro_rules! sends {
 macro_rules! receives {
     ($socket:ident) => {
         impl $crate::socket::Receives for $socket {}
+        impl $crate::socket::ReceivesAny for $socket {}
 
         impl $socket {
             /// Receives the next message, of the peers in turn.
@@ -656,6 +677,11 @@ macro_rules! receives {
                 max: usize,
             ) -> Result<usize, $crate::error::ReceiveError> {
                 self.owner.recv_many(messages, max).await
+            }
+
+            /// What this socket receives, as a stream that ends when the socket is closed.
+            pub fn stream(&self) -> $crate::socket::Messages<Self> {
+                $crate::socket::Messages::new(self.clone())
             }
         }
     };
