@@ -7,6 +7,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use tokio::sync::broadcast;
+use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 
@@ -65,13 +66,6 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
-    /// A PAIR or ROUTER has no place for a peer.
-    Refused {
-        /// Who.
-        peer: PeerInfo,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// A peer, as its handshake showed it.
@@ -109,6 +103,9 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The socket has no place for this peer: it tries again.
+    #[error("there is no place for the peer: {0}")]
+    NoPlace(AttachError),
     /// Too many handshakes are under way.
     #[error("more than max_handshakes ({0}) are under way")]
     TooMany(usize),
@@ -244,9 +241,6 @@ fn log(event: &Event) {
             tracing::warn!(%endpoint, address, %reason, "handshake failed");
         }
         EventKind::AcceptFailed { error } => tracing::warn!(%endpoint, error, "accept failed"),
-        EventKind::Refused { peer, reason } => {
-            tracing::warn!(%endpoint, address = peer.address, reason, "refused")
-        }
         kind => tracing::debug!(%endpoint, ?kind, "socket"),
     }
 }

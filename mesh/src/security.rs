@@ -53,12 +53,13 @@ impl Security {
     }
 
     /// Starts the handshake of one connection.
-    pub(crate) fn handshake(&self, metadata: Metadata) -> Box<dyn Handshake> {
+    pub(crate) fn handshake(&self, metadata: Metadata, accepting: bool) -> Box<dyn Handshake> {
         let authenticate = self.authenticator.is_some();
         let local = Local {
             metadata,
             domain: self.domain.clone(),
             authenticate,
+            accepting,
         };
         match &self.mechanism {
             Mechanism::Null => Box::new(null::Null::new(local)),

@@ -371,11 +371,10 @@ impl Core {
         established: Established,
         reader: Reader,
         writer: Writer,
-        leftover: &[u8],
     ) -> Result<(Arc<Link>, Peer), AttachError> {
         let Established {
             peer,
-            mut decoder,
+            decoder,
             outbox,
             sealer,
         } = established;
@@ -410,9 +409,7 @@ impl Core {
         };
         {
             let mut receiving = self.receiving.lock();
-            if !leftover.is_empty() {
-                decoder.stash(leftover);
-            }
+            let undecoded = decoder.has_tail();
             receiving
                 .inc
                 .attach(key, by_octets.then_some(decoder), identity);
@@ -426,7 +423,7 @@ impl Core {
                 waker: waker.clone(),
                 listed: false,
                 ended: false,
-                undecoded: !leftover.is_empty(),
+                undecoded,
             };
             place(&mut receiving.links, key, receive_link);
             drop(receiving);

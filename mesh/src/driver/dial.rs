@@ -107,7 +107,7 @@ impl Core {
             .await
             .map_err(|error| error.to_string())?;
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
-        match self.handshake(connected).await {
+        match self.handshake(connected, false).await {
             Ok(ready) => self
                 .establish(endpoint, ready, address, local)
                 .map_err(|reason| reason.to_string()),
@@ -139,19 +139,13 @@ impl Core {
         local: String,
     ) -> Result<(Task, Arc<Link>, PeerInfo), AttachError> {
         let info = self.describe(&ready.established.peer, address, local);
-        let place = self.sending.lock().out.may_attach(&ready.established.peer);
-        if let Err(AttachError::IdentityTaken { holder, same_key }) = place
-            && (same_key || self.is_silent(holder))
-        {
-            self.hand_over(holder);
-        }
+        let _ = self.find_place(&ready.established.peer);
         let Ready {
             established,
             reader,
             writer,
-            leftover,
         } = ready;
-        match self.attach(established, reader, writer, &leftover) {
+        match self.attach(established, reader, writer) {
             Ok((link, peer)) => {
                 self.greet(&link, &peer);
                 self.peers.send_modify(|peers| *peers += 1);
@@ -160,16 +154,23 @@ impl Core {
                 Ok((task, link, info))
             }
             Err(error) => {
-                self.emit(
-                    endpoint,
-                    EventKind::Refused {
-                        peer: info,
-                        reason: error.to_string(),
-                    },
-                );
+                let failure = HandshakeFailure::NoPlace(error);
+                self.handshake_failed(endpoint, info.address, failure);
                 Err(error)
             }
         }
+    }
+
+    /// Whether there is a place for a peer; where another holds it without right, it is cleared.
+    pub(crate) fn find_place(&self, peer: &Peer) -> Result<(), AttachError> {
+        let place = self.sending.lock().out.may_attach(peer);
+        if let Err(AttachError::IdentityTaken { holder, same_key }) = place
+            && (same_key || self.is_silent(holder))
+        {
+            self.hand_over(holder);
+            return Ok(());
+        }
+        place
     }
 
     fn is_silent(&self, holder: PipeKey) -> bool {

@@ -1,5 +1,6 @@
 //! From a link to an established connection, within a deadline that progress does not move.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 
@@ -27,8 +28,6 @@ pub(crate) struct Ready {
     pub(crate) established: Established,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    /// What the peer sent after the handshake.
-    pub(crate) leftover: Vec<u8>,
 }
 
 /// The operating system's randomness.
@@ -60,15 +59,25 @@ impl Core {
         )
     }
 
-    /// Shakes hands on a link.
-    pub(crate) async fn handshake(&self, connected: Connected) -> Result<Ready, HandshakeFailure> {
+    /// Shakes hands on a link that the peer made (`accepting`) or this side.
+    pub(crate) async fn handshake(
+        &self,
+        connected: Connected,
+        accepting: bool,
+    ) -> Result<Ready, HandshakeFailure> {
         let deadline = self.options.connections.handshake_timeout;
         let address = connected.peer.address.clone();
         let result = match connected.link {
             Link::Bytes(reader, writer) => {
-                tokio::time::timeout(deadline, self.shake_octets(reader, writer, &address)).await
+                tokio::time::timeout(
+                    deadline,
+                    self.shake_octets(reader, writer, &address, accepting),
+                )
+                .await
             }
-            Link::Messages(end) => tokio::time::timeout(deadline, self.shake_items(end)).await,
+            Link::Messages(end) => {
+                tokio::time::timeout(deadline, self.shake_items(end, accepting)).await
+            }
         };
         result.unwrap_or(Err(HandshakeFailure::Timeout(deadline)))
     }
@@ -78,19 +87,20 @@ impl Core {
         mut reader: ByteReader,
         writer: ByteWriter,
         address: &str,
+        accepting: bool,
     ) -> Result<Ready, HandshakeFailure> {
         let security = &self.options.security;
-        let handshake = security.handshake(self.metadata());
+        let handshake = security.handshake(self.metadata(), accepting);
         let mut connection = Connection::new(
             self.kind,
             security.name(),
             security.is_server(),
+            accepting,
             handshake,
             self.options.limits,
         );
         let mut randomness = OsRandomness;
         let mut octets = vec![0; READ];
-        let mut leftover = Vec::new();
         loop {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
@@ -103,13 +113,30 @@ impl Core {
                 transmit(&mut connection, &writer).await?;
                 decided?;
             }
+            match connection.poll_admission() {
+                Ok(Some(peer)) => {
+                    if let Err(error) = self.find_place(&peer) {
+                        if peer.extensions.withy {
+                            connection.refuse(&error.to_string());
+                            transmit(&mut connection, &writer).await?;
+                        }
+                        return Err(HandshakeFailure::NoPlace(error));
+                    }
+                    connection.admit(&mut randomness)?;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = transmit(&mut connection, &writer).await;
+                    return Err(error.into());
+                }
+            }
             if connection.is_complete() {
                 let established = connection.finish()?;
                 return Ok(Ready {
                     established,
                     reader: Reader::Bytes(reader),
                     writer: Writer::Bytes(writer),
-                    leftover,
                 });
             }
             let read = poll_fn(|cx| {
@@ -125,23 +152,26 @@ impl Core {
                     "the peer closed the link".to_owned(),
                 ));
             }
-            match connection.handle_input(&octets[..read], &mut randomness) {
-                Ok(used) => leftover.extend_from_slice(&octets[used..read]),
-                Err(error) => {
-                    // Best effort: the peer may want to know why.
-                    let _ = transmit(&mut connection, &writer).await;
-                    return Err(error.into());
-                }
+            if let Err(error) = connection.handle_input(&octets[..read], &mut randomness) {
+                // Best effort: the peer may want to know why.
+                let _ = transmit(&mut connection, &writer).await;
+                return Err(error.into());
             }
         }
     }
 
     /// Inside the process both sides show their properties, and nothing is to be proven.
-    async fn shake_items(&self, end: pipe::End<Item>) -> Result<Ready, HandshakeFailure> {
-        let mut out = [Item::Command(Command::Ready(self.metadata()))].into();
+    async fn shake_items(
+        &self,
+        end: pipe::End<Item>,
+        accepting: bool,
+    ) -> Result<Ready, HandshakeFailure> {
         let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
-        end.try_send_batch(&mut out).map_err(closed)?;
-        let mut items = std::collections::VecDeque::new();
+        let ready = || VecDeque::from([Item::Command(Command::Ready(self.metadata()))]);
+        if !accepting {
+            end.try_send_batch(&mut ready()).map_err(closed)?;
+        }
+        let mut items = VecDeque::new();
         poll_fn(|cx| end.poll_recv_batch(cx, &mut items))
             .await
             .map_err(closed)?;
@@ -149,6 +179,10 @@ impl Core {
             return Err(ConnectionError::MessageBeforeReady.into());
         };
         let peer = Connection::peer_of(self.kind, metadata)?;
+        if accepting {
+            self.find_place(&peer).map_err(HandshakeFailure::NoPlace)?;
+            end.try_send_batch(&mut ready()).map_err(closed)?;
+        }
         let established = Established {
             peer,
             decoder: Decoder::new(self.options.limits, withy_proto::mechanism::Opener::Clear),
@@ -163,7 +197,6 @@ impl Core {
                 first: items,
             },
             writer: Writer::Items(end),
-            leftover: Vec::new(),
         })
     }
 }

@@ -95,7 +95,7 @@ impl Core {
         self.spawn(async move {
             let (address, local) = (connected.peer.address.clone(), connected.local.clone());
             // Boxed: an idle connection does not keep the memory of how it came about.
-            let handshake = Box::pin(core.handshake(connected));
+            let handshake = Box::pin(core.handshake(connected, true));
             let shaken = tokio::select! {
                 () = stop.cancelled() => return,
                 shaken = handshake => shaken,

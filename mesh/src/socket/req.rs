@@ -223,6 +223,12 @@ impl Core {
             let far = Instant::now() + Duration::from_secs(3_600);
             tokio::select! {
                 () = room => {}
+                // A connection may be free once its late reply is read, and nobody else reads.
+                () = self.ready.wait() => {
+                    while let Ok((from, late)) = self.try_receive() {
+                        self.hand_out(from, late);
+                    }
+                }
                 () = tokio::time::sleep_until(wake.unwrap_or(far)) => {
                     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                         return Err(RequestError::NotSent(message));
