@@ -1,4 +1,0 @@
-//! TODO
-/// Endpoint
-#[derive(Debug)]
-pub struct Endpoint;
