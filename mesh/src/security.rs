@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use withy_proto::Endpoint;
 use withy_proto::mechanism::{Handshake, Local, null};
 use withy_proto::zmtp::metadata::Metadata;
 
@@ -46,10 +45,10 @@ impl Security {
         }
     }
 
-    /// Whether this may be used with an endpoint: what can be read on the way stays on this host,
-    /// unless the caller says `insecure`.
-    pub(crate) fn permits(&self, endpoint: &Endpoint) -> bool {
-        self.insecure || !self.is_clear() || endpoint.is_local()
+    /// Whether this may be used with an endpoint that is, or is not, known to stay on this host:
+    /// what can be read on the way stays here, unless the caller says `insecure`.
+    pub(crate) fn permits(&self, is_local: bool) -> bool {
+        self.insecure || !self.is_clear() || is_local
     }
 
     /// Starts the handshake of one connection.

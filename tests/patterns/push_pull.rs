@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use withy::options::Balance;
 use withy::{Frame, Message, Pull, Push, SendError};
 
-use crate::support::{ANY, number, number_of, only, soon};
+use crate::support::{ANY, any_of_each, number, number_of, only, soon};
 
 #[tokio::test]
 async fn messages_arrive_in_order_and_whole() {
-    let pull = Pull::bind(ANY).await.unwrap();
+    for any in any_of_each("in-order") {
+        in_order(&any).await;
+    }
+}
+
+async fn in_order(any: &str) {
+    let pull = Pull::bind(any).await.unwrap();
     let push = Push::connect(only(pull.endpoints())).unwrap();
     let count = 200_000;
     let sender = tokio::spawn(async move {
@@ -26,7 +32,13 @@ async fn messages_arrive_in_order_and_whole() {
 
 #[tokio::test]
 async fn every_size_and_shape_arrives_as_it_was() {
-    let pull = Pull::bind(ANY).await.unwrap();
+    for any in any_of_each("sizes") {
+        as_it_was(&any).await;
+    }
+}
+
+async fn as_it_was(any: &str) {
+    let pull = Pull::bind(any).await.unwrap();
     let push = Push::connect(only(pull.endpoints())).unwrap();
     let sizes = [
         0,

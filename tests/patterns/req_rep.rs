@@ -6,11 +6,17 @@ use std::time::Duration;
 use withy::options::RequestOptions;
 use withy::{Message, ReceiveError, Rep, Req, RequestError, Router, SendError};
 
-use crate::support::{ANY, number, number_of, only, soon};
+use crate::support::{ANY, any_of_each, number, number_of, only, soon};
 
 #[tokio::test]
 async fn many_requests_are_in_flight_to_a_withy_rep() {
-    let rep = Rep::bind(ANY).await.unwrap();
+    for any in any_of_each("in-flight") {
+        in_flight(&any).await;
+    }
+}
+
+async fn in_flight(any: &str) {
+    let rep = Rep::bind(any).await.unwrap();
     let req = Req::connect(only(rep.endpoints())).unwrap();
     let clients: Vec<_> = (0..50)
         .map(|n| {

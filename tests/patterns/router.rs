@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use withy::{Dealer, EventKind, Message, Router, SendError};
 
-use crate::support::{ANY, only, soon};
+use crate::support::{ANY, any_of_each, only, soon};
 
 fn dealer(id: &str) -> Dealer {
     Dealer::builder().routing_id(id).build().unwrap()
@@ -12,7 +12,13 @@ fn dealer(id: &str) -> Dealer {
 
 #[tokio::test]
 async fn messages_find_the_peer_that_the_first_frame_names() {
-    let router = Router::bind(ANY).await.unwrap();
+    for any in any_of_each("by-name") {
+        by_name(&any).await;
+    }
+}
+
+async fn by_name(any: &str) {
+    let router = Router::bind(any).await.unwrap();
     let endpoint = only(router.endpoints());
     let dealers = ["a", "b", "c"].map(dealer);
     for dealer in &dealers {

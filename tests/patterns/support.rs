@@ -30,3 +30,12 @@ pub(crate) fn only(endpoints: Vec<Endpoint>) -> Endpoint {
     let [endpoint] = <[Endpoint; 1]>::try_from(endpoints).expect("one endpoint");
     endpoint
 }
+
+/// One endpoint for each transport that a pattern must work over.
+pub(crate) fn any_of_each(name: &str) -> [String; 3] {
+    [
+        "tcp://127.0.0.1:*".to_owned(),
+        "ipc://*".to_owned(),
+        format!("inproc://{name}"),
+    ]
+}

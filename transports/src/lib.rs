@@ -1,145 +1,216 @@
-//! stand-in
-#![allow(missing_docs, missing_debug_implementations)]
-use std::collections::VecDeque;
-use std::io;
-use std::task::{Context, Poll};
-pub mod pipe {
-    use super::*;
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Closed;
-    #[derive(Debug)]
-    pub struct End<T>(std::marker::PhantomData<T>);
-    impl<T> End<T> {
-        pub fn try_send_batch(&self, _b: &mut VecDeque<T>) -> Result<usize, Closed> {
-            Err(Closed)
-        }
-        pub fn poll_writable(&self, _cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-            Poll::Pending
-        }
-        pub fn poll_recv_batch(
-            &self,
-            _cx: &mut Context<'_>,
-            _into: &mut VecDeque<T>,
-        ) -> Poll<Result<usize, Closed>> {
-            Poll::Pending
-        }
-        pub fn close(&self) {}
-    }
-}
+//! The transports of Withy: how links come about, over Unix systems and tokio.
+//!
+//! A transport turns an [`Endpoint`] into a [`Link`]: [`dial`] makes one, a [`Listener`] accepts
+//! many. What is said over a link, handshakes and reconnecting included, is not known here.
+//! Adding a transport means one file and one row in [`TRANSPORTS`](self#the-table).
+//!
+//! # The table
+//!
+//! | scheme | link | dial | listen |
+//! |---|---|---|---|
+//! | `tcp` | bytes | all addresses of a name, source address, SOCKS5 | wildcards, interface names |
+//! | `ipc` | bytes | paths and abstract names | the same, and `*` for a fresh path |
+//! | `inproc` | messages | before the name is bound, too | |
+//! | `fd`, `systemd` | bytes | | an inherited `tcp` or `ipc` socket |
+
+mod error;
+mod inherited;
+mod inproc;
+mod interface;
+mod ipc;
+mod options;
+pub mod pipe;
+mod resolve;
+mod sockopt;
+mod socks5;
+mod stream;
+mod tcp;
+
+use std::pin::Pin;
+
+use withy_proto::Endpoint;
+
+pub use error::{AcceptError, DialError, ListenError, PathTooLong};
+pub use options::{DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, Socks5, TcpOptions};
+pub use socks5::Socks5Error;
+pub use stream::{ByteReader, ByteWriter};
+
+/// What travels over a link between two sockets of one process.
 pub type Parcel = withy_proto::zmtp::Item;
+
+/// A way to a peer, of the kind that its transport offers.
 #[derive(Debug)]
 pub enum Link {
+    /// A stream of bytes in both directions, to be framed and secured.
     Bytes(ByteReader, ByteWriter),
+    /// A pipe within this process, which needs neither.
     Messages(pipe::End<Parcel>),
 }
+
+/// A link, and whom it links.
 #[derive(Debug)]
-pub enum ByteReader {
-    Tcp(tokio::net::tcp::OwnedReadHalf),
-    Ipc(tokio::net::unix::OwnedReadHalf),
-}
-impl ByteReader {
-    pub fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        use std::pin::Pin;
-        use tokio::io::AsyncRead;
-        match self {
-            Self::Tcp(r) => Pin::new(r).poll_read(cx, buf),
-            Self::Ipc(r) => Pin::new(r).poll_read(cx, buf),
-        }
-    }
-    pub fn poll_read_buf<B: bytes::BufMut>(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut B,
-    ) -> Poll<io::Result<usize>> {
-        use std::pin::Pin;
-        match self {
-            Self::Tcp(r) => tokio_util::io::poll_read_buf(Pin::new(r), cx, buf),
-            Self::Ipc(r) => tokio_util::io::poll_read_buf(Pin::new(r), cx, buf),
-        }
-    }
-}
-#[derive(Debug)]
-pub enum ByteWriter {
-    Tcp(tokio::net::tcp::OwnedWriteHalf),
-    Ipc(tokio::net::unix::OwnedWriteHalf),
-}
-impl ByteWriter {
-    pub fn try_write_vectored(&self, s: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(w) => w.try_write_vectored(s),
-            Self::Ipc(w) => w.try_write_vectored(s),
-        }
-    }
-    pub fn try_write(&self, s: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(w) => w.try_write(s),
-            Self::Ipc(w) => w.try_write(s),
-        }
-    }
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(w) => w.as_ref().poll_write_ready(cx),
-            Self::Ipc(w) => w.as_ref().poll_write_ready(cx),
-        }
-    }
-    pub fn shutdown(&self) {}
-}
-#[derive(Debug, Clone, Default)]
-pub struct Peer {
-    pub address: String,
-    pub credentials: Option<(u32, u32, u32)>,
-}
 pub struct Connected {
+    /// The link.
     pub link: Link,
+    /// Our own address, in the form of [`Peer::address`].
     pub local: String,
+    /// The other side.
     pub peer: Peer,
 }
-#[derive(Debug, Clone, Default)]
-pub struct DialOptions {}
-#[derive(Debug, Clone, Default)]
-pub struct ListenOptions {}
-pub type DialError = io::Error;
-pub type ListenError = io::Error;
-pub type AcceptError = io::Error;
-pub async fn dial(
-    endpoint: &withy_proto::Endpoint,
-    _o: &DialOptions,
-) -> Result<Connected, DialError> {
-    let s = tokio::net::TcpStream::connect(endpoint.0.strip_prefix("tcp://").unwrap_or("")).await?;
-    Ok(conn(s))
+
+/// The other side of a link, as the transport knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address: `127.0.0.1:5555` or `[::1]:5555` with `tcp`, what the proxy was asked for behind
+    /// a proxy, `ipc:` and the path or `@name` that both use with `ipc`, `inproc:` and the name with
+    /// `inproc`.
+    pub address: String,
+    /// Its process, where the system vouches for it: with `ipc`.
+    pub credentials: Option<Credentials>,
 }
-fn conn(s: tokio::net::TcpStream) -> Connected {
-    let _ = s.set_nodelay(true);
-    let a = s.peer_addr().map(|a| a.to_string()).unwrap_or_default();
-    let l = s.local_addr().map(|a| a.to_string()).unwrap_or_default();
-    let (r, w) = s.into_split();
-    Connected {
-        link: Link::Bytes(ByteReader::Tcp(r), ByteWriter::Tcp(w)),
-        local: l,
-        peer: Peer {
-            address: a,
-            credentials: None,
-        },
+
+/// The process at the other side of an `ipc` link, as it was when it connected or bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process id, where the system tells it.
+    pub pid: Option<i32>,
+    /// The effective user id.
+    pub uid: u32,
+    /// The effective group id.
+    pub gid: u32,
+}
+
+/// Makes a link to an endpoint.
+///
+/// `inproc` waits until its name is bound; the other transports fail if nobody listens.
+///
+/// # Errors
+///
+/// [`DialError`]; nothing stays open.
+///
+/// # Cancel safety
+///
+/// Cancel safe: dropping the future ends the attempt.
+pub async fn dial(endpoint: &Endpoint, options: &DialOptions) -> Result<Connected, DialError> {
+    match transport(endpoint) {
+        Some(transport) => (transport.dial)(endpoint, options).await,
+        None => Err(DialError::NotDialable {
+            endpoint: endpoint.clone(),
+            reason: "there is no such transport",
+        }),
     }
 }
-pub struct Listener(tokio::net::TcpListener, withy_proto::Endpoint);
-pub async fn listen(
-    endpoint: &withy_proto::Endpoint,
-    _o: &ListenOptions,
-) -> Result<Listener, ListenError> {
-    let l = tokio::net::TcpListener::bind(endpoint.0.strip_prefix("tcp://").unwrap_or("")).await?;
-    let e = withy_proto::Endpoint(format!("tcp://{}", l.local_addr()?));
-    Ok(Listener(l, e))
+
+/// Listens on an endpoint.
+///
+/// # Errors
+///
+/// [`ListenError`]; nothing stays open.
+///
+/// # Cancel safety
+///
+/// Cancel safe: dropping the future ends the attempt.
+pub async fn listen(endpoint: &Endpoint, options: &ListenOptions) -> Result<Listener, ListenError> {
+    match transport(endpoint) {
+        Some(transport) => (transport.listen)(endpoint, options).await,
+        None => Err(ListenError::NotBindable {
+            endpoint: endpoint.clone(),
+            reason: "there is no such transport",
+        }),
+    }
 }
+
+/// An endpoint that is listened on, until this is dropped.
+///
+/// Dropping it closes the socket, and removes the socket file that it made. Links that were accepted
+/// stay.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+    accepting: Accepting,
+}
+
+#[derive(Debug)]
+enum Accepting {
+    Tcp(tcp::Accepting),
+    Ipc(ipc::Accepting),
+    Inproc(inproc::Accepting),
+}
+
 impl Listener {
-    pub fn endpoint(&self) -> &withy_proto::Endpoint {
-        &self.1
+    /// The endpoint that is really listened on: names and wildcard ports are resolved.
+    ///
+    /// A wildcard host is the wildcard address: `tcp://0.0.0.0:5555` or `tcp://[::]:5555`. An
+    /// inherited socket has the endpoint of its address, unless that is no endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
+
+    /// Accepts the next connection.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`]; unless it is [`AcceptError::Failed`], the listener lives, and accepting can
+    /// go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
     pub async fn accept(&mut self) -> Result<Connected, AcceptError> {
-        Ok(conn(self.0.accept().await?.0))
+        match &mut self.accepting {
+            Accepting::Tcp(tcp) => tcp.accept().await,
+            Accepting::Ipc(ipc) => ipc.accept().await,
+            Accepting::Inproc(inproc) => inproc.accept().await,
+        }
     }
 }
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Dial =
+    for<'a> fn(&'a Endpoint, &'a DialOptions) -> BoxFuture<'a, Result<Connected, DialError>>;
+type Listen =
+    for<'a> fn(&'a Endpoint, &'a ListenOptions) -> BoxFuture<'a, Result<Listener, ListenError>>;
+
+struct Transport {
+    scheme: &'static str,
+    dial: Dial,
+    listen: Listen,
+}
+
+const TRANSPORTS: &[Transport] = &[
+    Transport {
+        scheme: "tcp",
+        dial: |endpoint, options| Box::pin(tcp::dial(endpoint, options)),
+        listen: |endpoint, options| Box::pin(tcp::listen(endpoint, options)),
+    },
+    Transport {
+        scheme: "ipc",
+        dial: |endpoint, options| Box::pin(ipc::dial(endpoint, options)),
+        listen: |endpoint, options| Box::pin(async { ipc::listen(endpoint, options) }),
+    },
+    Transport {
+        scheme: "inproc",
+        dial: |endpoint, options| Box::pin(inproc::dial(endpoint, options)),
+        listen: |endpoint, options| Box::pin(async { inproc::listen(endpoint, options) }),
+    },
+    Transport {
+        scheme: "fd",
+        dial: |endpoint, _| Box::pin(async { Err(inherited::not_dialable(endpoint)) }),
+        listen: |endpoint, options| Box::pin(async { inherited::listen(endpoint, options) }),
+    },
+    Transport {
+        scheme: "systemd",
+        dial: |endpoint, _| Box::pin(async { Err(inherited::not_dialable(endpoint)) }),
+        listen: |endpoint, options| Box::pin(async { inherited::listen(endpoint, options) }),
+    },
+];
+
+fn transport(endpoint: &Endpoint) -> Option<&'static Transport> {
+    let scheme = endpoint.scheme();
+    TRANSPORTS
+        .iter()
+        .find(|transport| transport.scheme == scheme)
+}
+
+/// The error of a row whose transport is handed an endpoint of another: the table is wrong.
+const WRONG_ROW: &str = "its transport is registered under the wrong scheme";

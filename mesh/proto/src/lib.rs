@@ -23,6 +23,6 @@ pub mod routing;
 pub mod z85;
 pub mod zmtp;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointError};
 pub use message::{Frame, Message};
 pub use pattern::SocketType;

@@ -109,7 +109,7 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        if !security.permits(&endpoint) {
+        if !security.permits(core.options.dial.is_local(&endpoint)) {
             return Err(ConnectError::Insecure {
                 endpoint,
                 mechanism: security.name(),
@@ -131,7 +131,7 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        if !security.permits(&endpoint) {
+        if !security.permits(endpoint.is_local()) {
             return Err(BindError::Insecure {
                 endpoint,
                 mechanism: security.name(),

@@ -293,7 +293,7 @@ impl Connection {
     ///
     /// # Errors
     /// The peer's socket type or routing id does not fit; the connection must close.
-    pub fn finish(mut self) -> Result<Established, ConnectionError> {
+    pub fn finish(self) -> Result<Established, ConnectionError> {
         let State::Complete { minor } = self.state else {
             return Err(ConnectionError::Unfinished);
         };

@@ -1,0 +1,236 @@
+//! What the caller may choose about dialling and listening, with the defaults.
+//!
+//! Reconnecting, handshakes and queues of messages are not the transports' business.
+
+use std::fmt;
+use std::time::Duration;
+
+use withy_proto::Endpoint;
+
+use crate::Credentials;
+
+/// How to dial.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DialOptions {
+    /// Options of `tcp` sockets.
+    pub tcp: TcpOptions,
+    /// A proxy for all `tcp` endpoints, loopback ones too; default none.
+    pub socks5: Option<Socks5>,
+    /// How long one step may take: looking a name up, connecting to one of its addresses, the
+    /// exchange with a proxy, waiting for room in the queue of an `ipc` listener; default 5 s.
+    ///
+    /// Addresses are tried side by side, so that a name with n addresses takes at most n × 250 ms
+    /// longer than one. `inproc` waits without a limit until its name is bound.
+    pub connect_timeout: Duration,
+    /// Messages that may wait on an `inproc` link towards the peer; default 1000.
+    pub inproc_capacity: usize,
+}
+
+impl DialOptions {
+    /// Whether a dial with these options is known to stay on this machine.
+    ///
+    /// Other than [`Endpoint::is_local`], this knows that a proxy takes traffic elsewhere.
+    pub fn is_local(&self, endpoint: &Endpoint) -> bool {
+        let proxied = self.socks5.is_some() && matches!(endpoint, Endpoint::Tcp(_));
+        endpoint.is_local() && !proxied
+    }
+}
+
+impl Default for DialOptions {
+    fn default() -> Self {
+        Self {
+            tcp: TcpOptions::default(),
+            socks5: None,
+            connect_timeout: Duration::from_secs(5),
+            inproc_capacity: INPROC_CAPACITY,
+        }
+    }
+}
+
+/// How to listen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Options of `tcp` sockets, for the listening one and the accepted ones.
+    pub tcp: TcpOptions,
+    /// Which processes an `ipc` listener accepts; default all.
+    pub ipc_filter: PeerFilter,
+    /// Connections that may wait to be accepted; default 1024, and the system may cut it.
+    pub backlog: u32,
+    /// Messages that may wait on an accepted `inproc` link towards the peer; default 1000.
+    pub inproc_capacity: usize,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            tcp: TcpOptions::default(),
+            ipc_filter: PeerFilter::default(),
+            backlog: 1024,
+            inproc_capacity: INPROC_CAPACITY,
+        }
+    }
+}
+
+const INPROC_CAPACITY: usize = 1000;
+
+/// Options of `tcp` sockets.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// Sends small segments at once instead of waiting for acknowledgements; default true.
+    pub no_delay: bool,
+    /// Probes an idle connection; default none, since ZMTP has heartbeats of its own.
+    pub keep_alive: Option<KeepAlive>,
+    /// The send buffer of the system in octets; default the system's.
+    pub send_buffer: Option<u32>,
+    /// The receive buffer of the system in octets; default the system's.
+    pub receive_buffer: Option<u32>,
+    /// The type-of-service octet, or traffic class with IPv6; default the system's.
+    pub tos: Option<u8>,
+    /// The interface that packets must pass, by name; default any. Linux and Android only.
+    pub bind_to_device: Option<String>,
+    /// Prefers IPv6: `*` and `[::]` listen on IPv4 and IPv6, and an interface name means its IPv6
+    /// address; default false. A host name is dialled at all its addresses either way.
+    pub ipv6: bool,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            no_delay: true,
+            keep_alive: None,
+            send_buffer: None,
+            receive_buffer: None,
+            tos: None,
+            bind_to_device: None,
+            ipv6: false,
+        }
+    }
+}
+
+/// How to probe an idle TCP connection; what is `None` is left to the system.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeepAlive {
+    /// How long the connection is idle before the first probe, in whole seconds.
+    pub idle: Option<Duration>,
+    /// The time between probes, in whole seconds.
+    pub interval: Option<Duration>,
+    /// How many unanswered probes end the connection.
+    pub count: Option<u32>,
+}
+
+/// A SOCKS5 proxy (RFC 1928). Host names are resolved by the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socks5 {
+    /// Where the proxy is: a `tcp` endpoint.
+    pub proxy: Endpoint,
+    /// What to log in with (RFC 1929), in clear text; without it no login is offered.
+    pub login: Option<Login>,
+}
+
+/// A user name and password of 1 to 255 octets each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which processes an `ipc` listener accepts: those that any of the lists names.
+///
+/// With all three lists empty everyone is accepted. A process is judged by the credentials that it
+/// had when it connected; of its groups only the effective one counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerFilter {
+    /// User ids.
+    pub uids: Vec<u32>,
+    /// Group ids.
+    pub gids: Vec<u32>,
+    /// Process ids.
+    pub pids: Vec<i32>,
+}
+
+impl PeerFilter {
+    /// Whether everyone is accepted.
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty() && self.pids.is_empty()
+    }
+
+    /// Whether a process is accepted; one without known credentials only if everyone is.
+    pub fn accepts(&self, peer: Option<&Credentials>) -> bool {
+        self.is_empty()
+            || peer.is_some_and(|peer| {
+                self.uids.contains(&peer.uid)
+                    || self.gids.contains(&peer.gid)
+                    || peer.pid.is_some_and(|pid| self.pids.contains(&pid))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_accepts_whom_any_list_names() {
+        let peer = Credentials {
+            pid: Some(3),
+            uid: 1,
+            gid: 2,
+        };
+        let filter = |uids: &[u32], gids: &[u32], pids: &[i32]| PeerFilter {
+            uids: uids.into(),
+            gids: gids.into(),
+            pids: pids.into(),
+        };
+        for (filter, accepts) in [
+            (filter(&[], &[], &[]), true),
+            (filter(&[1], &[], &[]), true),
+            (filter(&[9], &[2], &[]), true),
+            (filter(&[9], &[9], &[3]), true),
+            (filter(&[2], &[1], &[1]), false),
+            (filter(&[9], &[], &[]), false),
+        ] {
+            assert_eq!(filter.accepts(Some(&peer)), accepts, "{filter:?}");
+            assert_eq!(filter.accepts(None), filter.is_empty());
+        }
+        let unnamed = Credentials { pid: None, ..peer };
+        assert!(!filter(&[], &[], &[3]).accepts(Some(&unnamed)));
+    }
+
+    #[test]
+    fn a_proxied_dial_is_not_local() {
+        let tcp: Endpoint = "tcp://127.0.0.1:1".parse().unwrap();
+        let ipc: Endpoint = "ipc:///a".parse().unwrap();
+        let mut options = DialOptions::default();
+        assert!(options.is_local(&tcp));
+        options.socks5 = Some(Socks5 {
+            proxy: tcp.clone(),
+            login: None,
+        });
+        assert!(!options.is_local(&tcp));
+        assert!(options.is_local(&ipc));
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let login = Login {
+            user: "ada".into(),
+            password: "hunter2".into(),
+        };
+        assert!(!format!("{login:?}").contains("hunter2"));
+    }
+}

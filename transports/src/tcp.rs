@@ -1,0 +1,343 @@
+//! TCP: dialling all addresses of a name, listening, accepting.
+//!
+//! Names are resolved when a dial or a listener begins, never later.
+
+use std::io;
+use std::net::{self, SocketAddr};
+use std::panic;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use withy_proto::Endpoint;
+use withy_proto::endpoint::{Host, Tcp};
+
+use crate::options::{DialOptions, ListenOptions, TcpOptions};
+use crate::{AcceptError, Connected, DialError, ListenError, Listener, Peer};
+use crate::{WRONG_ROW, resolve, sockopt, socks5};
+
+/// How long an attempt at one address runs alone before the next begins (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// How long a name to listen on may take to resolve.
+const LISTEN_LOOKUP: Duration = Duration::from_secs(5);
+
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    options: &DialOptions,
+) -> Result<Connected, DialError> {
+    let target = dialable(endpoint)?;
+    let Some(socks5) = &options.socks5 else {
+        let (address, stream) = reach(endpoint, target, options).await?;
+        let peer = address.to_string();
+        return Ok(connected(stream, peer));
+    };
+    let mut proxy = dialable(&socks5.proxy)?.clone();
+    proxy.source = proxy.source.or_else(|| target.source.clone());
+    let (_, mut stream) = reach(&socks5.proxy, &proxy, options).await?;
+    let request = socks5::request(&mut stream, target, socks5.login.as_ref());
+    let done = timeout(options.connect_timeout, request).await;
+    let done = done.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+    done.map_err(|source| DialError::Proxy {
+        endpoint: endpoint.clone(),
+        source,
+    })?;
+    Ok(connected(
+        stream,
+        format!("{}:{}", target.host, target.port),
+    ))
+}
+
+pub(crate) async fn listen(
+    endpoint: &Endpoint,
+    options: &ListenOptions,
+) -> Result<Listener, ListenError> {
+    let wrong = |reason| ListenError::NotBindable {
+        endpoint: endpoint.clone(),
+        reason,
+    };
+    let tcp = match endpoint {
+        Endpoint::Tcp(tcp) if tcp.source.is_some() => {
+            return Err(wrong("a source address is for connecting"));
+        }
+        Endpoint::Tcp(tcp) => tcp,
+        _ => return Err(wrong(WRONG_ROW)),
+    };
+    let addresses = resolve::local(&tcp.host, tcp.port, options.tcp.ipv6, LISTEN_LOOKUP).await;
+    let addresses = addresses.map_err(|source| ListenError::Resolve {
+        host: tcp.host.to_string(),
+        source,
+    })?;
+    let io = |error| ListenError::from_io(endpoint, error);
+    let mut addresses = addresses.into_iter().peekable();
+    loop {
+        let error = match addresses.next() {
+            None => io::ErrorKind::AddrNotAvailable.into(),
+            Some(address) => match bind(address, options) {
+                Ok(listener) => return Accepting::begin(listener, &options.tcp).map_err(io),
+                Err(error) => error,
+            },
+        };
+        // Another address of the same name is no substitute for one that is taken.
+        let absent = error.kind() == io::ErrorKind::AddrNotAvailable;
+        if !absent || addresses.peek().is_none() {
+            return Err(io(error));
+        }
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    listener: TcpListener,
+    options: TcpOptions,
+}
+
+impl Accepting {
+    fn begin(listener: TcpListener, options: &TcpOptions) -> io::Result<Listener> {
+        let endpoint = listener.local_addr()?.into();
+        let options = options.clone();
+        let accepting = Self { listener, options };
+        Ok(Listener {
+            endpoint,
+            accepting: crate::Accepting::Tcp(accepting),
+        })
+    }
+
+    /// Takes over a socket that listens already.
+    pub(crate) fn inherit(
+        listener: net::TcpListener,
+        options: &TcpOptions,
+    ) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        Self::begin(TcpListener::from_std(listener)?, options)
+    }
+
+    pub(crate) async fn accept(&mut self) -> Result<Connected, AcceptError> {
+        let (stream, address) = self.listener.accept().await?;
+        // Options that cannot be set say that the connection is gone already.
+        sockopt::connected(&SockRef::from(&stream), &self.options)
+            .map_err(AcceptError::Transient)?;
+        Ok(connected(stream, canonical(address)))
+    }
+}
+
+fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = new_socket(&address)?;
+    let reference = SockRef::from(&socket);
+    sockopt::prepare(&reference, address.is_ipv6(), &options.tcp)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        reference.set_only_v6(!options.tcp.ipv6)?;
+    }
+    // Lets a restarted program bind while connections of the last run are in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(options.backlog)
+}
+
+fn dialable(endpoint: &Endpoint) -> Result<&Tcp, DialError> {
+    let reason = match endpoint {
+        Endpoint::Tcp(Tcp { port: 0, .. }) => "connecting needs a port",
+        Endpoint::Tcp(Tcp {
+            host: Host::Any, ..
+        }) => "* is an address to bind to",
+        Endpoint::Tcp(tcp) => return Ok(tcp),
+        _ => "it is no tcp endpoint",
+    };
+    Err(DialError::NotDialable {
+        endpoint: endpoint.clone(),
+        reason,
+    })
+}
+
+/// Connects to the first address of a host that answers.
+async fn reach(
+    endpoint: &Endpoint,
+    target: &Tcp,
+    options: &DialOptions,
+) -> Result<(SocketAddr, TcpStream), DialError> {
+    let resolve = |host: &Host| {
+        let host = host.to_string();
+        |source| DialError::Resolve { host, source }
+    };
+    let limit = options.connect_timeout;
+    let mut addresses = resolve::remote(&target.host, target.port, limit)
+        .await
+        .map_err(resolve(&target.host))?;
+    let mut sources = Vec::new();
+    if let Some(source) = &target.source {
+        sources = resolve::source(&source.host, source.port, options.tcp.ipv6)
+            .map_err(resolve(&source.host))?;
+        addresses.retain(|it| {
+            sources
+                .iter()
+                .any(|source| resolve::same_family(it, source))
+        });
+    }
+    let start = |attempts: &mut JoinSet<_>, address| {
+        let source = sources
+            .iter()
+            .find(|it| resolve::same_family(it, &address))
+            .copied();
+        let options = options.tcp.clone();
+        attempts.spawn(async move {
+            let attempt = timeout(limit, connect(address, source, &options)).await;
+            (
+                address,
+                attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            )
+        });
+    };
+    race(addresses, start)
+        .await
+        .map_err(|failures| DialError::Unreachable {
+            endpoint: endpoint.clone(),
+            failures,
+        })
+}
+
+type Attempt<T> = (SocketAddr, io::Result<T>);
+type Failures = Vec<(SocketAddr, io::Error)>;
+
+/// Starts one attempt after the other, each when the last one failed or let [`STAGGER`] pass, until
+/// one succeeds. Dropping the future ends them all.
+async fn race<T: Send + 'static>(
+    addresses: Vec<SocketAddr>,
+    start: impl Fn(&mut JoinSet<Attempt<T>>, SocketAddr),
+) -> Result<(SocketAddr, T), Failures> {
+    let mut attempts = JoinSet::new();
+    let mut waiting = addresses.into_iter();
+    let mut failures = Vec::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            start(&mut attempts, address);
+        }
+        let ended = match waiting.len() {
+            0 => attempts.join_next().await,
+            _ => match timeout(STAGGER, attempts.join_next()).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            },
+        };
+        match ended {
+            None => return Err(failures),
+            Some(Ok((address, Ok(stream)))) => return Ok((address, stream)),
+            Some(Ok((address, Err(error)))) => failures.push((address, error)),
+            Some(Err(error)) => match error.try_into_panic() {
+                Ok(payload) => panic::resume_unwind(payload),
+                // The runtime is shutting down.
+                Err(_) => return Err(failures),
+            },
+        }
+    }
+}
+
+async fn connect(
+    address: SocketAddr,
+    source: Option<SocketAddr>,
+    options: &TcpOptions,
+) -> io::Result<TcpStream> {
+    let socket = new_socket(&address)?;
+    sockopt::prepare(&SockRef::from(&socket), address.is_ipv6(), options)?;
+    if let Some(source) = source {
+        socket.set_reuseaddr(source.port() != 0)?;
+        socket.bind(source)?;
+    }
+    let stream = socket.connect(address).await?;
+    // On loopback a dial to a port that nobody listens on may draw that port as its own and reach
+    // itself (RFC 9293 §3.5, simultaneous open).
+    if stream.local_addr()? == address {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    sockopt::connected(&SockRef::from(&stream), options)?;
+    Ok(stream)
+}
+
+fn new_socket(address: &SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+}
+
+fn connected(stream: TcpStream, address: String) -> Connected {
+    Connected {
+        local: stream.local_addr().map(canonical).unwrap_or_default(),
+        peer: Peer {
+            address,
+            credentials: None,
+        },
+        link: stream.into(),
+    }
+}
+
+/// An address as text; an IPv4 peer of a dual-stack listener looks like one.
+fn canonical(mut address: SocketAddr) -> String {
+    address.set_ip(address.ip().to_canonical());
+    address.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn addresses(count: u8) -> Vec<SocketAddr> {
+        (1..=count)
+            .map(|it| SocketAddr::from(([127, 0, 0, it], 1)))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_lets_the_next_one_begin() {
+        let begin = Instant::now();
+        let start = |attempts: &mut JoinSet<Attempt<Instant>>, address: SocketAddr| {
+            attempts.spawn(async move {
+                if address.ip().to_string() != "127.0.0.3" {
+                    pending::<()>().await;
+                }
+                (address, Ok(Instant::now()))
+            });
+        };
+        let (address, started) = race(addresses(3), start).await.unwrap();
+        assert_eq!(address, addresses(3)[2]);
+        let waited = started - begin;
+        assert!(waited >= 2 * STAGGER && waited < 3 * STAGGER, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_address_is_followed_by_the_next_at_once() {
+        let begin = Instant::now();
+        let start = |attempts: &mut JoinSet<Attempt<()>>, address| {
+            attempts.spawn(async move { (address, Err(io::ErrorKind::ConnectionRefused.into())) });
+        };
+        let failures = race(addresses(4), start).await.unwrap_err();
+        assert_eq!(failures.len(), 4);
+        assert!(begin.elapsed() < STAGGER);
+        assert!(race(Vec::new(), start).await.unwrap_err().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slower_of_two_addresses_still_counts() {
+        let start = |attempts: &mut JoinSet<Attempt<()>>, address: SocketAddr| {
+            attempts.spawn(async move {
+                let first = address == addresses(1)[0];
+                tokio::time::sleep(if first { 2 * STAGGER } else { 60 * STAGGER }).await;
+                (address, Ok(()))
+            });
+        };
+        let (address, ()) = race(addresses(2), start).await.unwrap();
+        assert_eq!(address, addresses(1)[0]);
+    }
+
+    #[test]
+    fn a_mapped_address_looks_like_what_it_is() {
+        let address = |text: &str| canonical(text.parse().unwrap());
+        assert_eq!(address("[::ffff:127.0.0.1]:5"), "127.0.0.1:5");
+        assert_eq!(address("[::1]:5"), "[::1]:5");
+    }
+}
