@@ -3,6 +3,11 @@
 //! Engines never draw random numbers themselves. The façade passes the operating system's
 //! generator, the simulator and the fuzzers a seeded one.
 
+pub mod keys;
+pub(crate) mod nacl;
+mod poly1305;
+mod salsa20;
+
 /// A source of random octets, passed into every engine that needs them.
 pub trait Randomness: Send {
     /// Fills `octets`.

@@ -1,0 +1,92 @@
+//! A ZAP handler inside the process decides (RFC 27).
+
+use std::time::Duration;
+
+use withy_proto::zmtp::metadata::Metadata;
+use withy_proto::{Frame, Message};
+
+use super::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
+use crate::Req;
+use crate::error::ConnectError;
+
+/// Where a ZAP handler is bound (RFC 27): a REP or ROUTER socket of this process.
+pub const ZAP_ENDPOINT: &str = "inproc://zeromq.zap.01";
+
+/// How long the handler may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Puts each peer to the handler at [`ZAP_ENDPOINT`]. Refuses it when there is no handler, or when
+/// its answer is late or malformed.
+#[derive(Debug)]
+pub struct Zap(Req);
+
+impl Zap {
+    /// Connects to the handler, which may be bound later.
+    ///
+    /// # Errors
+    /// There is no tokio runtime here.
+    pub fn new() -> Result<Self, ConnectError> {
+        Req::connect(ZAP_ENDPOINT).map(Self)
+    }
+}
+
+impl Authenticator for Zap {
+    fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
+        Box::pin(async move {
+            let error = |text: String| Decision::Deny { status: 500, text };
+            match self.0.request_timeout(question(request), TIMEOUT).await {
+                Ok(reply) => answer(&reply)
+                    .unwrap_or_else(|reason| error(format!("the ZAP handler's reply {reason}"))),
+                Err(failed) => error(format!("the ZAP handler: {failed}")),
+            }
+        })
+    }
+}
+
+/// The request's frames; the REQ adds the delimiter in front.
+fn question(request: &AuthRequest) -> Message {
+    let mut message = Message::from("1.0");
+    message.push("1");
+    message.push(&request.domain[..]);
+    message.push(&request.address[..]);
+    message.push(&request.identity[..]);
+    message.push(request.credentials.mechanism());
+    match &request.credentials {
+        Credentials::Plain { username, password } => {
+            message.push(&username[..]);
+            message.push(&password[..]);
+        }
+        Credentials::Curve { public_key } => message.push(&public_key[..]),
+        _ => {}
+    }
+    message
+}
+
+fn answer(reply: &Message) -> Result<Decision, &'static str> {
+    let [version, id, status, text, user_id, metadata] = reply.frames() else {
+        return Err("has another number of frames than six");
+    };
+    if *version != *b"1.0" || *id != *b"1" {
+        return Err("has another version or request id");
+    }
+    let read = |frame: &Frame| String::from_utf8_lossy(frame).into_owned();
+    let deny = |status| {
+        Ok(Decision::Deny {
+            status,
+            text: read(text),
+        })
+    };
+    match status.as_slice() {
+        b"200" => {
+            let metadata = Metadata::decode(metadata).map_err(|_| "has malformed metadata")?;
+            Ok(Decision::Accept {
+                user_id: read(user_id),
+                metadata,
+            })
+        }
+        b"300" => deny(300),
+        b"400" => deny(400),
+        b"500" => deny(500),
+        _ => Err("has a status that is not 200, 300, 400 or 500"),
+    }
+}
