@@ -36,7 +36,7 @@ pub use socks5::Socks5Error;
 pub use stream::{ByteReader, ByteWriter};
 
 /// What travels over a link between two sockets of one process.
-pub type Parcel = withy_proto::Message;
+pub type Parcel = withy_proto::zmtp::Item;
 
 /// A way to a peer, of the kind that its transport offers.
 #[derive(Debug)]

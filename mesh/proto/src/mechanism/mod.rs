@@ -31,6 +31,9 @@ pub struct Local {
     pub domain: String,
     /// Whether clients are put to the authenticator. `false` accepts every client.
     pub authenticate: bool,
+    /// Whether the peer made the connection. Where both sides may speak first, this side then
+    /// waits for the peer's properties, so that it can refuse them in time.
+    pub accepting: bool,
 }
 
 /// One side's handshake of one connection (RFC 37 §3.3, "Security mechanisms").
@@ -52,6 +55,10 @@ pub trait Handshake: Send + std::fmt::Debug {
     /// mechanism has one to send, and [`Handshake::refused`] true.
     fn set_decision(&mut self, decision: Decision);
 
+    /// What the peer says of itself, as soon as that is known and before we have said that we are
+    /// ready.
+    fn claims(&self) -> Option<Claims<'_>>;
+
     /// Whether we refused the peer; the connection closes once `next_command` is drained.
     fn refused(&self) -> bool;
 
@@ -60,6 +67,15 @@ pub trait Handshake: Send + std::fmt::Debug {
 
     /// The result. Called once, after [`Handshake::is_complete`].
     fn finish(self: Box<Self>) -> Agreed;
+}
+
+/// What a peer says of itself during the handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Claims<'a> {
+    /// Its properties.
+    pub metadata: &'a Metadata,
+    /// The public key that it proved, where the mechanism does that.
+    pub key: Option<[u8; 32]>,
 }
 
 /// What a finished handshake leaves behind.

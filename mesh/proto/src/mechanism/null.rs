@@ -4,7 +4,8 @@
 
 use super::zap::{AuthRequest, Credentials, Decision};
 use super::{
-    Agreed, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command, unexpected,
+    Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command,
+    unexpected,
 };
 use crate::crypto::Randomness;
 use crate::zmtp::metadata::Metadata;
@@ -61,6 +62,9 @@ impl Handshake for Null {
         if self.refused || self.ready_sent || !matches!(self.auth, Auth::Passed { .. }) {
             return None;
         }
+        if self.local.accepting && self.peer.is_none() {
+            return None;
+        }
         self.ready_sent = true;
         Some(command("READY", &self.local.metadata.encode()))
     }
@@ -96,6 +100,13 @@ impl Handshake for Null {
                 self.error_due = super::error_command(status);
             }
         }
+    }
+
+    fn claims(&self) -> Option<Claims<'_>> {
+        self.peer.as_ref().map(|metadata| Claims {
+            metadata,
+            key: None,
+        })
     }
 
     fn refused(&self) -> bool {

@@ -294,7 +294,10 @@ impl Incoming {
             }
             Command::Cancel(topic) if publishes => Some(Event::Subscription { topic, add: false }),
             Command::Error { reason } => Some(Event::Error { reason }),
-            Command::Subscribe(_) | Command::Cancel(_) | Command::Unknown { .. } => {
+            Command::Subscribe(_)
+            | Command::Cancel(_)
+            | Command::Ready(_)
+            | Command::Unknown { .. } => {
                 self.counts.unknown_commands += 1;
                 None
             }

@@ -145,6 +145,7 @@ pub struct Outgoing {
     dialing: usize,
     touched: Vec<(PipeKey, Flush)>,
     kicked: Vec<PipeKey>,
+    cancelled: Vec<Frame>,
     scratch: Outbox,
     targets: Vec<u32>,
     counts: SendCounts,
@@ -169,10 +170,39 @@ impl Outgoing {
             dialing: 0,
             touched: Vec::new(),
             kicked: Vec::new(),
+            cancelled: Vec::new(),
             scratch: Outbox::new(Framing::Clear),
             targets: Vec::new(),
             counts: SendCounts::default(),
         }
+    }
+
+    /// Whether the pattern has a place for a peer.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn may_attach(&self, peer: &Peer) -> Result<(), AttachError> {
+        if self.kind == SocketType::Pair && !self.pipes.is_empty() {
+            return Err(AttachError::SecondPeer);
+        }
+        if self.kind == SocketType::Router
+            && !peer.identity.is_empty()
+            && let Some(&index) = self
+                .by_identity
+                .get(&Frame::copy_from_slice(&peer.identity))
+        {
+            let holder = &self.pipes[index as usize];
+            let same_key =
+                self.options.handover || (peer.key.is_some() && peer.key == holder.peer.key);
+            return Err(AttachError::IdentityTaken {
+                holder: PipeKey {
+                    index,
+                    generation: holder.generation,
+                },
+                same_key,
+            });
+        }
+        Ok(())
     }
 
     /// Takes in the pipe of an established connection. A ROUTER gives it a routing id; a SUB and
@@ -181,10 +211,8 @@ impl Outgoing {
     /// # Errors
     /// The pattern has no place for this peer; the connection must close.
     pub fn attach(&mut self, carrier: Carrier, peer: Peer) -> Result<PipeKey, AttachError> {
-        if self.kind == SocketType::Pair && !self.pipes.is_empty() {
-            return Err(AttachError::SecondPeer);
-        }
-        let identity = self.identity_for(&peer)?;
+        self.may_attach(&peer)?;
+        let identity = self.identity_for(&peer);
         self.generation = self.generation.wrapping_add(1);
         let mut pipe = OutPipe::new(self.generation, carrier, peer, identity.clone());
         for topic in self.filters.iter() {
@@ -217,7 +245,10 @@ impl Outgoing {
         if self.by_identity.get(&identity) == Some(&key.index) {
             self.by_identity.remove(&identity);
         }
-        self.publishing.remove(key.index);
+        let cancelled = &mut self.cancelled;
+        self.publishing.remove(key.index, &mut |topic| {
+            cancelled.push(Frame::copy_from_slice(topic))
+        });
         let pipe = self.pipes.remove(key.index());
         let flying = unfinished.as_ref().map_or(0, Load::messages);
         let recovered = match unfinished.map(Load::recover) {
@@ -286,7 +317,12 @@ impl Outgoing {
     /// The next pipe in turn that may take a request: its key, and whether the peer matches
     /// replies by request id. A peer that does not is busy until [`Outgoing::replied`].
     pub fn next_for_request(&mut self, correlate_all: bool) -> Option<(PipeKey, bool)> {
-        let index = self.next_in_turn()?;
+        let mark = self.options.high_water_mark;
+        let mut index = self.next_in_turn()?;
+        while !self.pipes[index as usize].has_room(mark) {
+            self.deactivate(index);
+            index = self.next_in_turn()?;
+        }
         let pipe = &mut self.pipes[index as usize];
         let correlated = correlate_all || pipe.peer.extensions.correlate;
         let key = PipeKey {
@@ -378,6 +414,11 @@ impl Outgoing {
         self.kicked.pop()
     }
 
+    /// Takes the topics that nobody wants any more since their last subscriber was detached.
+    pub fn take_cancelled(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.cancelled)
+    }
+
     /// Takes what waits on a pipe, to be written.
     pub fn take(&mut self, key: PipeKey, spare: Vec<u8>) -> Option<Load> {
         self.pipe(key)?.take(spare)
@@ -397,6 +438,17 @@ impl Outgoing {
             return true;
         }
         false
+    }
+
+    /// Messages of a pipe that nobody has taken to be written.
+    #[inline]
+    pub fn waiting(&mut self, key: PipeKey) -> usize {
+        self.pipe(key).map_or(0, |pipe| pipe.waiting())
+    }
+
+    /// Whether something of a pipe is to be taken.
+    pub fn is_waiting(&mut self, key: PipeKey) -> bool {
+        self.pipe(key).is_some_and(|pipe| !pipe.nothing_waits())
     }
 
     /// Whether a pipe has nothing waiting and nothing in flight.
@@ -468,9 +520,7 @@ impl Outgoing {
     #[inline]
     fn touch(&mut self, key: PipeKey) {
         let flush = self.pipes[key.index()].flush(self.options.high_water_mark);
-        if flush != Flush::Later {
-            self.touched.push((key, flush));
-        }
+        self.touched.push((key, flush));
     }
 
     // Sending in turn.
@@ -700,32 +750,18 @@ impl Outgoing {
         Ok(())
     }
 
-    fn identity_for(&mut self, peer: &Peer) -> Result<Frame, AttachError> {
-        if self.kind != SocketType::Router {
-            return Ok(Frame::copy_from_slice(&peer.identity));
+    fn identity_for(&mut self, peer: &Peer) -> Frame {
+        if self.kind != SocketType::Router || !peer.identity.is_empty() {
+            return Frame::copy_from_slice(&peer.identity);
         }
-        if peer.identity.is_empty() {
-            loop {
-                self.auto_identity = self.auto_identity.wrapping_add(1);
-                let [a, b, c, d] = self.auto_identity.to_be_bytes();
-                let identity = Frame::from([0, a, b, c, d]);
-                if !self.by_identity.contains_key(&identity) {
-                    return Ok(identity);
-                }
+        loop {
+            self.auto_identity = self.auto_identity.wrapping_add(1);
+            let [a, b, c, d] = self.auto_identity.to_be_bytes();
+            let identity = Frame::from([0, a, b, c, d]);
+            if !self.by_identity.contains_key(&identity) {
+                return identity;
             }
         }
-        let identity = Frame::copy_from_slice(&peer.identity);
-        if let Some(&index) = self.by_identity.get(&identity) {
-            let holder = &self.pipes[index as usize];
-            let same_key =
-                self.options.handover || (peer.key.is_some() && peer.key == holder.peer.key);
-            let holder = PipeKey {
-                index,
-                generation: holder.generation,
-            };
-            return Err(AttachError::IdentityTaken { holder, same_key });
-        }
-        Ok(identity)
     }
 }
 

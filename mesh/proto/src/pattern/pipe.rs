@@ -173,11 +173,16 @@ impl OutPipe {
     /// Messages on the pipe, in flight to the link included.
     #[inline]
     pub fn messages(&self) -> usize {
-        self.flying_messages
-            + match &self.out {
-                Out::Wire(outbox) => outbox.messages(),
-                Out::Items { messages, .. } => *messages,
-            }
+        self.flying_messages + self.waiting()
+    }
+
+    /// Messages that nobody has taken yet.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        match &self.out {
+            Out::Wire(outbox) => outbox.messages(),
+            Out::Items { messages, .. } => *messages,
+        }
     }
 
     /// Octets on the pipe, in flight to the link included.
@@ -199,7 +204,7 @@ impl OutPipe {
         self.flying_size == 0 && self.flying_messages == 0 && self.nothing_waits()
     }
 
-    fn nothing_waits(&self) -> bool {
+    pub(crate) fn nothing_waits(&self) -> bool {
         match &self.out {
             Out::Wire(outbox) => outbox.is_empty(),
             Out::Items { queue, .. } => queue.is_empty(),
@@ -295,7 +300,7 @@ impl OutPipe {
     pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Flush {
         let size = self.waiting_size();
         if size >= FLUSH || self.messages() >= mark.messages {
-            let messages = self.messages() - self.flying_messages;
+            let messages = self.waiting();
             if size >= FLUSH_LARGE || size < messages * LARGE || self.messages() >= mark.messages {
                 return Flush::Now;
             }

@@ -3,7 +3,7 @@
 //! Subscriptions are counted per peer. CANCEL without SUBSCRIBE is ignored and counted. What an
 //! XPUB's application hears of them is decided here too; manual mode hears everything and decides.
 
-use crate::routing::trie::{Trie, TrieError};
+use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};
 
 /// What an XPUB reports to its application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,14 @@ pub struct Publishing {
 impl Publishing {
     pub(crate) fn new(max_subscriptions: usize, max_topic: usize) -> Self {
         Self {
-            trie: Trie::new(max_subscriptions, max_topic),
+            trie: Trie::new(
+                Limits {
+                    subscriptions: max_subscriptions,
+                    prefix: max_topic,
+                    ..Limits::default()
+                },
+                Repeats::Merged,
+            ),
             ignored: 0,
         }
     }
@@ -55,8 +62,8 @@ impl Publishing {
             self.trie.cancel(topic, pipe)
         };
         Ok(match changed {
-            Some(true) => Subscribed::Changed,
-            Some(false) => Subscribed::Counted,
+            Some(Change::Prefix) => Subscribed::Changed,
+            Some(Change::Subscriber | Change::Repeat) => Subscribed::Counted,
             None => {
                 self.ignored += 1;
                 Subscribed::Ignored
@@ -64,8 +71,8 @@ impl Publishing {
         })
     }
 
-    pub(crate) fn remove(&mut self, pipe: u32) {
-        self.trie.remove(pipe, &mut |_| {});
+    pub(crate) fn remove(&mut self, pipe: u32, cancelled: &mut impl FnMut(&[u8])) {
+        self.trie.remove(pipe, cancelled);
     }
 
     #[inline]

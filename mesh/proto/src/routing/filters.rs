@@ -1,4 +1,8 @@
 //! What a subscriber wants: counted prefixes (RFC 29).
+//!
+//! Only the first of a prefix and the last go upstream as SUBSCRIBE and CANCEL; all of them again
+//! after a reconnect. Subscribers filter what arrives once more, because a CANCEL takes its time.
+//! Inverted matching is the caller's.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
@@ -54,5 +58,69 @@ impl Filters {
     /// The prefixes, once each.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.keys().map(|prefix| &prefix[..])
+    }
+
+    /// The number of different prefixes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no prefix, so that nothing matches.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Randomness, Seeded};
+
+    #[test]
+    fn only_first_and_last_are_changes() {
+        let mut filters = Filters::new();
+        assert!(filters.add(b"a"));
+        assert!(!filters.add(b"a"));
+        assert!(!filters.remove(b"a"));
+        assert!(filters.matches(b"ab"));
+        assert!(filters.remove(b"a"));
+        assert!(!filters.remove(b"a"));
+        assert!(!filters.matches(b"ab"));
+        assert!(filters.is_empty());
+    }
+
+    #[test]
+    fn prefixes_are_found_behind_their_neighbours() {
+        let mut filters = Filters::new();
+        for prefix in [&b"a"[..], b"abba", b"abbb", b"b\xff"] {
+            filters.add(prefix);
+        }
+        assert!(filters.matches(b"abc"));
+        assert!(!filters.matches(b"b\xfe"));
+        assert!(!filters.matches(b""));
+        filters.add(b"");
+        assert!(filters.matches(b""));
+        assert_eq!(filters.len(), 5);
+    }
+
+    #[test]
+    fn agrees_with_looking_at_every_prefix() {
+        let mut random = Seeded::new(29);
+        let mut short = |max: u64| -> Vec<u8> {
+            let len = random.next_u64() % max;
+            (0..len).map(|_| (random.next_u64() % 3) as u8).collect()
+        };
+        for _ in 0..200 {
+            let mut filters = Filters::new();
+            let prefixes: Vec<_> = (0..8).map(|_| short(7)).collect();
+            for prefix in prefixes.iter().filter(|prefix| !prefix.is_empty()) {
+                filters.add(prefix);
+            }
+            for _ in 0..50 {
+                let topic = short(9);
+                let expected = filters.iter().any(|prefix| topic.starts_with(prefix));
+                assert_eq!(filters.matches(&topic), expected, "{topic:?} {prefixes:?}");
+            }
+        }
     }
 }

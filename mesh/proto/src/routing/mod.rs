@@ -1,4 +1,5 @@
 //! How messages find pipes: prefix matching for publishers and subscribers.
 
 pub mod filters;
+mod tree;
 pub mod trie;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::metadata::Metadata;
 use crate::mechanism::{command, printable, split_command};
 use crate::message::Frame;
 
@@ -34,6 +35,8 @@ pub enum Command {
         /// The reason, escaped for a log line.
         reason: String,
     },
+    /// The peer's properties. Part of the handshake; links inside the process start with it.
+    Ready(Metadata),
     /// A command that is none of these; ignored, as libzmq does it.
     Unknown {
         /// Its name, escaped for a log line.
@@ -63,6 +66,12 @@ impl Command {
             },
             b"SUBSCRIBE" => Self::Subscribe(Frame::copy_from_slice(data)),
             b"CANCEL" => Self::Cancel(Frame::copy_from_slice(data)),
+            b"READY" => match Metadata::decode(data) {
+                Ok(metadata) => Self::Ready(metadata),
+                Err(_) => Self::Unknown {
+                    name: "READY".to_owned(),
+                },
+            },
             b"ERROR" => {
                 let reason = data.split_first().map_or(&[][..], |(_, reason)| reason);
                 Self::Error {
@@ -89,6 +98,7 @@ impl Command {
                 let reason = &reason.as_bytes()[..reason.len().min(255)];
                 command("ERROR", &[&[reason.len() as u8], reason].concat())
             }
+            Self::Ready(metadata) => command("READY", &metadata.encode()),
             Self::Unknown { name } => command(name, &[]),
         }
     }

@@ -103,7 +103,7 @@ impl Peer {
 pub struct Established {
     /// Who is there.
     pub peer: Peer,
-    /// Decodes what it sends.
+    /// Decodes what it sends; what came right behind the handshake is stashed there, undecoded.
     pub decoder: Decoder,
     /// Encodes what is sent to it.
     pub outbox: Outbox,
@@ -119,8 +119,17 @@ pub struct Connection {
     handshake: Box<dyn Handshake>,
     limits: Limits,
     state: State,
+    admission: Admission,
     input: Vec<u8>,
     output: Vec<u8>,
+}
+
+/// Whether the pattern has a place for the peer, which the accepting side says before it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Due,
+    Asked,
+    Granted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,11 +140,13 @@ enum State {
 }
 
 impl Connection {
-    /// Starts a connection; our greeting is ready to leave.
+    /// Starts a connection; our greeting is ready to leave. The side that `accepts` is asked
+    /// whether there is a place for the peer, by [`Connection::poll_admission`].
     pub fn new(
         kind: SocketType,
         mechanism: &'static str,
         as_server: bool,
+        accepts: bool,
         handshake: Box<dyn Handshake>,
         limits: Limits,
     ) -> Self {
@@ -146,13 +157,17 @@ impl Connection {
             handshake,
             limits,
             state: State::Greeting,
+            admission: if accepts {
+                Admission::Due
+            } else {
+                Admission::Granted
+            },
             input: Vec::new(),
             output,
         }
     }
 
-    /// Takes octets of the peer and returns how many it used. It uses all of them until the
-    /// handshake is complete; what is left then belongs to the [`Decoder`].
+    /// Takes octets of the peer. What comes after the handshake is kept for the [`Decoder`].
     ///
     /// # Errors
     /// The connection must close, after what [`Connection::poll_transmit`] still has was sent.
@@ -160,23 +175,30 @@ impl Connection {
         &mut self,
         octets: &[u8],
         randomness: &mut dyn Randomness,
-    ) -> Result<usize, ConnectionError> {
-        let before = self.input.len();
+    ) -> Result<(), ConnectionError> {
         self.input.extend_from_slice(octets);
+        self.proceed(randomness)
+    }
+
+    /// Takes what is whole of the input, until it is the driver's turn to answer.
+    fn proceed(&mut self, randomness: &mut dyn Randomness) -> Result<(), ConnectionError> {
         let mut at = 0;
-        loop {
+        while !self.is_held() {
             let used = self.step(at, randomness)?;
-            at += used;
-            if used == 0 || matches!(self.state, State::Complete { .. }) {
+            if used == 0 {
                 break;
             }
-        }
-        if matches!(self.state, State::Complete { .. }) {
-            self.input.clear();
-            return Ok(at.saturating_sub(before));
+            at += used;
         }
         self.input.drain(..at);
-        Ok(octets.len())
+        Ok(())
+    }
+
+    /// Whether the peer has shown itself and was not admitted yet.
+    fn is_held(&self) -> bool {
+        self.admission != Admission::Granted
+            && !self.handshake.refused()
+            && self.handshake.claims().is_some()
     }
 
     /// Octets for the peer.
@@ -216,6 +238,52 @@ impl Connection {
         refusal.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// The peer, once, as soon as it has shown itself. The handshake waits for
+    /// [`Connection::admit`] or [`Connection::refuse`].
+    ///
+    /// # Errors
+    /// The peer's socket type or routing id does not fit; the connection must close after
+    /// [`Connection::poll_transmit`].
+    pub fn poll_admission(&mut self) -> Result<Option<Peer>, ConnectionError> {
+        let State::Handshake { minor } = self.state else {
+            return Ok(None);
+        };
+        if self.admission != Admission::Due {
+            return Ok(None);
+        }
+        let Some(claims) = self.handshake.claims() else {
+            return Ok(None);
+        };
+        self.admission = Admission::Asked;
+        let key = claims.key;
+        match Self::peer_of(self.kind, claims.metadata.clone()) {
+            Ok(peer) => Ok(Some(Peer { minor, key, ..peer })),
+            Err(error) => {
+                self.refuse("Invalid socket type");
+                Err(error)
+            }
+        }
+    }
+
+    /// There is a place for the peer.
+    ///
+    /// # Errors
+    /// As [`Connection::handle_input`], for what came meanwhile.
+    pub fn admit(&mut self, randomness: &mut dyn Randomness) -> Result<(), ConnectionError> {
+        self.admission = Admission::Granted;
+        self.advance(randomness);
+        self.proceed(randomness)
+    }
+
+    /// There is no place for the peer: an ERROR command is ready to leave. A libzmq peer must not
+    /// get it if it shall try again; it gives a connection up for good on ERROR.
+    pub fn refuse(&mut self, reason: &str) {
+        let reason = &reason.as_bytes()[..reason.len().min(255)];
+        let body = crate::mechanism::command("ERROR", &[&[reason.len() as u8], reason].concat());
+        frame::encode(COMMAND, body.len(), &mut self.output);
+        self.output.extend_from_slice(&body);
+    }
+
     /// Whether [`Connection::finish`] can be called: the handshake is complete.
     pub fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete { .. })
@@ -225,48 +293,62 @@ impl Connection {
     ///
     /// # Errors
     /// The peer's socket type or routing id does not fit; the connection must close.
-    pub fn finish(mut self) -> Result<Established, ConnectionError> {
+    pub fn finish(self) -> Result<Established, ConnectionError> {
         let State::Complete { minor } = self.state else {
             return Err(ConnectionError::Unfinished);
         };
         let Self { kind, limits, .. } = self;
-        self.output.clear();
         let agreed = self.handshake.finish();
-        let name = agreed.metadata.value(SOCKET_TYPE).unwrap_or_default();
-        let theirs = SocketType::from_name(name)
-            .filter(|theirs| kind.accepts(*theirs))
+        let peer = Peer {
+            minor,
+            user_id: agreed.user_id,
+            key: agreed.peer_key,
+            ..Self::peer_of(kind, agreed.metadata)?
+        };
+        let framing = match agreed.sealer {
+            Sealer::Clear => Framing::Clear,
+            Sealer::Curve(_) => Framing::Curve,
+        };
+        let mut decoder = Decoder::new(limits, agreed.opener);
+        decoder.stash(&self.input);
+        Ok(Established {
+            peer,
+            decoder,
+            outbox: Outbox::new(framing),
+            sealer: agreed.sealer,
+        })
+    }
+
+    /// The peer that its properties show, held against our type: for links without a greeting.
+    ///
+    /// # Errors
+    /// The peer's socket type or routing id does not fit.
+    pub fn peer_of(ours: SocketType, metadata: Metadata) -> Result<Peer, ConnectionError> {
+        let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
+        let kind = SocketType::from_name(name)
+            .filter(|theirs| ours.accepts(*theirs))
             .ok_or_else(|| ConnectionError::SocketType {
-                ours: kind,
+                ours,
                 theirs: crate::mechanism::printable(name, 20),
             })?;
-        let identity = agreed.metadata.value(IDENTITY).unwrap_or_default().to_vec();
+        let identity = metadata.value(IDENTITY).unwrap_or_default().to_vec();
         if identity.len() > MAX_IDENTITY {
             return Err(ConnectionError::IdentityTooLong {
                 len: identity.len(),
             });
         }
-        let extensions = agreed
-            .metadata
+        let extensions = metadata
             .value(EXTENSIONS)
             .map(Extensions::decode)
             .unwrap_or_default();
-        let framing = match agreed.sealer {
-            Sealer::Clear => Framing::Clear,
-            Sealer::Curve(_) => Framing::Curve,
-        };
-        Ok(Established {
-            peer: Peer {
-                kind: theirs,
-                identity,
-                minor,
-                extensions,
-                metadata: agreed.metadata,
-                user_id: agreed.user_id,
-                key: agreed.peer_key,
-            },
-            decoder: Decoder::new(limits, agreed.opener),
-            outbox: Outbox::new(framing),
-            sealer: agreed.sealer,
+        Ok(Peer {
+            kind,
+            identity,
+            minor: 1,
+            extensions,
+            metadata,
+            user_id: String::new(),
+            key: None,
         })
     }
 
@@ -317,6 +399,9 @@ impl Connection {
         let State::Handshake { minor } = self.state else {
             return;
         };
+        if self.is_held() {
+            return;
+        }
         while let Some(body) = self.handshake.next_command(randomness) {
             frame::encode(COMMAND, body.len(), &mut self.output);
             self.output.extend_from_slice(&body);
@@ -384,10 +469,12 @@ mod tests {
             metadata: local_metadata(kind, identity, extensions),
             domain: String::new(),
             authenticate,
+            accepting: false,
         };
         Connection::new(
             kind,
             NAME,
+            false,
             false,
             Box::new(Null::new(local)),
             Limits::default(),
@@ -402,7 +489,7 @@ mod tests {
                 if let Some(octets) = a.poll_transmit() {
                     moved = true;
                     for piece in octets.chunks(step) {
-                        assert_eq!(b.handle_input(piece, &mut randomness)?, piece.len());
+                        b.handle_input(piece, &mut randomness)?;
                     }
                 }
                 std::mem::swap(a, b);
@@ -439,6 +526,54 @@ mod tests {
     }
 
     #[test]
+    fn the_accepting_side_is_asked_before_it_is_ready() {
+        let metadata = |kind| local_metadata(kind, b"me", Extensions::default());
+        let local = |kind, accepting| Local {
+            metadata: metadata(kind),
+            domain: String::new(),
+            authenticate: false,
+            accepting,
+        };
+        let pair = |theirs| {
+            let null = |kind, accepting| Box::new(Null::new(local(kind, accepting)));
+            let limits = Limits::default();
+            let ours = SocketType::Router;
+            let accepting = Connection::new(ours, NAME, false, true, null(ours, true), limits);
+            (
+                Connection::new(theirs, NAME, false, false, null(theirs, false), limits),
+                accepting,
+            )
+        };
+        let mut randomness = Seeded::new(1);
+
+        let (mut dialing, mut accepting) = pair(SocketType::Dealer);
+        shake(&mut dialing, &mut accepting, 64).unwrap();
+        assert!(!dialing.is_complete() && !accepting.is_complete());
+        let peer = accepting.poll_admission().unwrap().unwrap();
+        assert_eq!(
+            (peer.kind, &peer.identity[..]),
+            (SocketType::Dealer, &b"me"[..])
+        );
+        assert_eq!(accepting.poll_admission().unwrap().map(|_| ()), None);
+        accepting.admit(&mut randomness).unwrap();
+        shake(&mut dialing, &mut accepting, 64).unwrap();
+        assert!(dialing.is_complete() && accepting.is_complete());
+
+        let (mut dialing, mut accepting) = pair(SocketType::Dealer);
+        shake(&mut dialing, &mut accepting, 64).unwrap();
+        accepting.poll_admission().unwrap().unwrap();
+        accepting.refuse("taken");
+        let error = shake(&mut dialing, &mut accepting, 64).unwrap_err();
+        let reason = "taken".to_owned();
+        assert_eq!(error, HandshakeError::RefusedByPeer { reason }.into());
+
+        let (mut dialing, mut accepting) = pair(SocketType::Push);
+        shake(&mut dialing, &mut accepting, 64).unwrap();
+        assert!(accepting.poll_admission().is_err());
+        assert!(shake(&mut dialing, &mut accepting, 64).is_err());
+    }
+
+    #[test]
     fn octets_after_the_handshake_are_left_for_the_decoder() {
         let (mut a, mut b) = (
             side(SocketType::Push, b"", false),
@@ -450,10 +585,10 @@ mod tests {
         a.handle_input(&b.poll_transmit().unwrap(), &mut randomness)
             .unwrap();
         let mut octets = a.poll_transmit().unwrap();
-        let ready = octets.len();
         octets.extend_from_slice(b"\0\x02hi");
-        assert_eq!(b.handle_input(&octets, &mut randomness).unwrap(), ready);
-        assert!(b.is_complete());
+        b.handle_input(&octets, &mut randomness).unwrap();
+        let items = b.finish().unwrap().decoder.decode_all(&[]).unwrap();
+        assert_eq!(items, [crate::zmtp::Item::Message("hi".into())]);
     }
 
     #[test]

@@ -1,0 +1,354 @@
+//! Sockets with options: one builder, and each socket type offers what applies to it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Authenticator;
+use crate::error::BuildError;
+use crate::options::{
+    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Reconnect,
+    RequestOptions, Verbose,
+};
+use crate::socket::{
+    AnySocket, Dealer, Owner, Pair, Publisher, Pull, Push, Receives, Req, Router, Sends, Socket,
+    Subscriber, XPub,
+};
+use withy_proto::{Message, SocketType};
+
+/// Collects the options of a socket of type `S`.
+///
+/// ```
+/// use std::time::Duration;
+/// use withy::Push;
+///
+/// let push = Push::builder().send_high_water_mark(10_000).linger(Duration::from_secs(1)).build()?;
+/// # Ok::<(), withy::BuildError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder<S> {
+    kind: SocketType,
+    options: Options,
+    socket: PhantomData<fn() -> S>,
+}
+
+impl<S: Socket> Builder<S> {
+    pub(crate) fn new(kind: SocketType) -> Self {
+        Self {
+            kind,
+            options: Options::default(),
+            socket: PhantomData,
+        }
+    }
+
+    /// Makes the socket. It is not bound or connected yet.
+    ///
+    /// # Errors
+    /// An option is out of range; the error names it.
+    pub fn build(self) -> Result<S, BuildError> {
+        self.check()?;
+        Ok(S::from_owner(Owner::new(self.kind, self.options)))
+    }
+
+    /// The largest message that a peer may send, in octets of all frames. Default 64 MiB. A peer
+    /// that sends more is disconnected.
+    pub fn max_message_size(mut self, octets: usize) -> Self {
+        self.options.limits.max_message_size = octets;
+        self
+    }
+
+    /// The most frames of a message that a peer may send. Default 1,024. A peer that sends more
+    /// is disconnected.
+    pub fn max_parts(mut self, parts: usize) -> Self {
+        self.options.limits.max_parts = parts;
+        self
+    }
+
+    /// How lost connections are made again.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.options.reconnect = reconnect;
+        self
+    }
+
+    /// How silent peers are noticed.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.options.heartbeat = heartbeat;
+        self
+    }
+
+    /// How many connections there may be, and how long a handshake may take.
+    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
+        self.options.connections = limits;
+        self
+    }
+
+    /// How long `close` waits for messages to leave. Default 5 s.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.options.linger = linger;
+        self
+    }
+
+    /// How connections are made: TCP options, SOCKS5 proxy, timeouts.
+    pub fn dial_options(mut self, options: withy_transports::DialOptions) -> Self {
+        self.options.dial = options;
+        self
+    }
+
+    /// How the socket listens: TCP options, backlog, peers that may use an ipc endpoint.
+    pub fn listen_options(mut self, options: withy_transports::ListenOptions) -> Self {
+        self.options.listen = options;
+        self
+    }
+
+    /// Asks `authenticator` about each peer that connects.
+    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.options.security.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// The ZAP domain that the authenticator is asked with (RFC 27). Default empty.
+    pub fn zap_domain(mut self, domain: impl Into<String>) -> Self {
+        self.options.security.domain = domain.into();
+        self
+    }
+
+    /// Lets what can be read on the way leave this host: NULL and PLAIN on addresses that are not
+    /// loopback, ipc or inproc.
+    pub fn insecure(mut self) -> Self {
+        self.options.security.insecure = true;
+        self
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let options = &self.options;
+        let error = |field, reason: &str, accepted| {
+            Err(BuildError {
+                field,
+                reason: reason.to_owned(),
+                accepted,
+            })
+        };
+        if options.send.high_water_mark.messages == 0
+            || options.receive_high_water_mark.messages == 0
+        {
+            return error(
+                "high_water_mark",
+                "it is 0, which libzmq reads as unlimited",
+                "1 to usize::MAX messages",
+            );
+        }
+        if options.limits.max_parts == 0 {
+            return error(
+                "max_parts",
+                "no message has 0 frames",
+                "1 to usize::MAX frames",
+            );
+        }
+        if options.identity.len() > withy_proto::zmtp::connection::MAX_IDENTITY {
+            return error("routing_id", "it is too long", "1 to 255 octets");
+        }
+        if options.identity.first() == Some(&0) {
+            return error(
+                "routing_id",
+                "it starts with a zero octet",
+                "1 to 255 octets, the first not zero",
+            );
+        }
+        let heartbeat = options.heartbeat;
+        if heartbeat.interval.is_zero() || heartbeat.timeout < heartbeat.interval {
+            return error(
+                "heartbeat",
+                "the timeout is shorter than the interval",
+                "0 < interval <= timeout",
+            );
+        }
+        if options.reconnect.initial.is_zero() {
+            return error("reconnect", "the initial delay is 0", "a delay above 0");
+        }
+        if options.request.relaxed && !options.request.correlate {
+            return error(
+                "relaxed",
+                "replies could not be told apart",
+                "relaxed together with correlate",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl<S: Sends> Builder<S> {
+    /// How many messages may wait for one peer. Default 1,000, as in libzmq.
+    pub fn send_high_water_mark(mut self, messages: usize) -> Self {
+        self.options.send.high_water_mark.messages = messages;
+        self
+    }
+
+    /// How many octets may wait for one peer. Default 16 MiB.
+    pub fn send_high_water_octets(mut self, octets: usize) -> Self {
+        self.options.send.high_water_mark.octets = octets;
+        self
+    }
+}
+
+impl<S: Receives> Builder<S> {
+    /// How much may be read of one peer while the application is away.
+    pub fn receive_high_water_mark(mut self, mark: HighWaterMark) -> Self {
+        self.options.receive_high_water_mark = mark;
+        self
+    }
+}
+
+macro_rules! immediate {
+    ($($socket:ty),+) => {$(
+        impl Builder<$socket> {
+            /// Accepts messages only while a peer is connected (libzmq: IMMEDIATE). Default off:
+            /// they wait for a connection that is being made.
+            pub fn immediate(mut self) -> Self {
+                self.options.send.immediate = true;
+                self
+            }
+        }
+    )+};
+}
+immediate!(Push, Dealer, Pair, AnySocket);
+
+macro_rules! conflate {
+    ($($socket:ty),+) => {$(
+        impl Builder<$socket> {
+            /// Keeps only the newest message for each peer, and of what was received (libzmq:
+            /// CONFLATE). Messages of one frame only.
+            pub fn conflate(mut self) -> Self {
+                self.options.send.conflate = true;
+                self.options.conflate_received = true;
+                self
+            }
+        }
+    )+};
+}
+conflate!(Push, Pull, Publisher, Subscriber, Dealer, AnySocket);
+
+macro_rules! routing_id {
+    ($($socket:ty),+) => {$(
+        impl Builder<$socket> {
+            /// The name by which a ROUTER knows this socket, 1 to 255 octets, the first not zero.
+            pub fn routing_id(mut self, id: impl Into<Vec<u8>>) -> Self {
+                self.options.identity = id.into();
+                self
+            }
+
+            /// Sends an empty message to each ROUTER that connects (libzmq: PROBE_ROUTER).
+            pub fn probe_router(mut self) -> Self {
+                self.options.probe_router = true;
+                self
+            }
+        }
+    )+};
+}
+routing_id!(Req, Dealer, Router, AnySocket);
+
+macro_rules! publishes {
+    ($($socket:ty),+) => {$(
+        impl Builder<$socket> {
+            /// What happens to a message for a subscriber that has no room. Default
+            /// [`Overflow::DropNewest`].
+            pub fn overflow(mut self, overflow: Overflow) -> Self {
+                self.options.send.overflow = overflow;
+                self
+            }
+
+            /// Sends to those that did not subscribe (libzmq: INVERT_MATCHING); set it on the
+            /// subscribers, too.
+            pub fn invert_matching(mut self) -> Self {
+                self.options.send.invert_matching = true;
+                self
+            }
+
+            /// The most subscriptions of one peer. Default 100,000.
+            pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
+                self.options.send.max_subscriptions = subscriptions;
+                self
+            }
+
+            /// The longest topic of a subscription in octets. Default 64 KiB.
+            pub fn max_topic(mut self, octets: usize) -> Self {
+                self.options.send.max_topic = octets;
+                self
+            }
+        }
+    )+};
+}
+publishes!(Publisher, XPub, AnySocket);
+
+impl Builder<Push> {
+    /// To whom the next message goes. Default [`Balance::RoundRobin`].
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.options.send.balance = balance;
+        self
+    }
+}
+
+impl Builder<Subscriber> {
+    /// Takes what was *not* subscribed (libzmq: INVERT_MATCHING); set it on the publisher, too.
+    pub fn invert_matching(mut self) -> Self {
+        self.options.send.invert_matching = true;
+        self
+    }
+}
+
+impl Builder<Router> {
+    /// Drops and counts messages for unknown peers instead of reporting them (libzmq:
+    /// ROUTER_MANDATORY off).
+    pub fn drop_unroutable(mut self) -> Self {
+        self.options.send.mandatory = false;
+        self
+    }
+
+    /// Gives a routing id to whoever claims it last (libzmq: ROUTER_HANDOVER). Default: only to a
+    /// peer that proved the same key, or when the old connection missed heartbeats.
+    pub fn handover(mut self) -> Self {
+        self.options.send.handover = true;
+        self
+    }
+
+    /// Announces that replies carry the request's id, so that a Withy REQ has many requests in
+    /// flight. Say so only if your replies return the whole envelope, as a REP does.
+    pub fn correlate(mut self) -> Self {
+        self.options.correlate_envelopes = true;
+        self
+    }
+}
+
+impl Builder<Req> {
+    /// Timeouts and envelopes of requests.
+    pub fn request_options(mut self, options: RequestOptions) -> Self {
+        self.options.request = options;
+        self
+    }
+
+    /// How long a request waits for its reply. Default 30 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.options.request.timeout = Some(timeout);
+        self
+    }
+}
+
+impl Builder<XPub> {
+    /// Which subscriptions the application sees. Default: the first and the last of a topic.
+    pub fn verbose(mut self, verbose: Verbose) -> Self {
+        self.options.xpub.verbose = verbose;
+        self
+    }
+
+    /// Leaves each subscription to the application (libzmq: XPUB_MANUAL).
+    pub fn manual(mut self) -> Self {
+        self.options.xpub.manual = true;
+        self
+    }
+
+    /// Sends a message to each subscriber when it connects (libzmq: XPUB_WELCOME_MSG).
+    pub fn welcome(mut self, message: impl Into<Message>) -> Self {
+        self.options.xpub.welcome = Some(message.into());
+        self
+    }
+}

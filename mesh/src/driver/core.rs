@@ -1,0 +1,536 @@
+//! The shared state of one socket.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+use withy_proto::mechanism::Sealer;
+use withy_proto::pattern::outgoing::{AttachError, NotSent};
+use withy_proto::pattern::pipe::{Carrier, Flush, Load};
+use withy_proto::pattern::{Incoming, Outgoing, PipeKey};
+use withy_proto::zmtp::{Established, Peer};
+use withy_proto::{Endpoint, Message, SocketType};
+
+use super::link::{self, Link, Reader, Writer};
+use super::ready::{ReadWaker, Ready};
+use crate::event::{Event, EventKind, Events, Reason};
+use crate::options::Options;
+use crate::socket::req::Requests;
+
+/// A caller writes itself when the link was idle for this long.
+const IDLE: Duration = Duration::from_micros(20);
+/// A caller writes itself when the task was asked this long ago and did not come.
+const OVERDUE: Duration = Duration::from_micros(50);
+/// Below this many waiting messages the clock is read for each, above it for one in as many.
+const CLOCK_EVERY: usize = 16;
+
+/// Where a socket is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// In use.
+    Open,
+    /// Closed by its owner; what waits is still sent.
+    Lingering,
+    /// Everything ends.
+    Closed,
+}
+
+/// The sending half and its links.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) out: Outgoing,
+    /// The owner closed the socket: nothing more is accepted.
+    pub(crate) closed: bool,
+    pub(crate) links: Vec<Option<SendLink>>,
+}
+
+/// What the sending half knows of a link.
+#[derive(Debug)]
+pub(crate) struct SendLink {
+    pub(crate) link: Arc<Link>,
+    /// The right to write, with what belongs to it; away while somebody writes.
+    pub(crate) token: Option<Box<Token>>,
+    /// When the last write ended.
+    pub(crate) wrote: Instant,
+    /// When the task was asked to flush.
+    pub(crate) asked: Instant,
+}
+
+/// The right to write on a link.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) sealer: Sealer,
+    /// A load that was not written whole.
+    pub(crate) load: Option<Load>,
+    pub(crate) spare: Vec<u8>,
+}
+
+/// The receiving half and its links.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    pub(crate) inc: Incoming,
+    pub(crate) links: Vec<Option<ReceiveLink>>,
+    /// Pipes that may have something, in turn.
+    pub(crate) rotation: VecDeque<PipeKey>,
+    /// The undecoded part of the buffer.
+    pub(crate) current: Option<Current>,
+    pub(crate) buffer: Vec<u8>,
+    /// Messages that come before what the pipes have: subscriptions for an XPUB, and what
+    /// connections that are gone had left.
+    pub(crate) notices: VecDeque<(PipeKey, Message)>,
+    /// Receives until the next yield.
+    pub(crate) budget: u32,
+    /// A REQ's requests.
+    pub(crate) requests: Requests,
+}
+
+/// What the receiving half knows of a link.
+#[derive(Debug)]
+pub(crate) struct ReceiveLink {
+    pub(crate) link: Arc<Link>,
+    pub(crate) reader: Reader,
+    pub(crate) waker: Waker,
+    /// In the rotation.
+    pub(crate) listed: bool,
+    /// The peer ended; nothing more comes.
+    pub(crate) ended: bool,
+    /// What the decoder stashed may have whole frames.
+    pub(crate) undecoded: bool,
+}
+
+/// Octets in the buffer that are not decoded yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Current {
+    pub(crate) key: PipeKey,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// Why a message came back to the sender.
+#[derive(Debug)]
+pub(crate) enum Rejected {
+    NotSent(NotSent),
+    Closed(Message),
+}
+
+impl From<NotSent> for Rejected {
+    fn from(reason: NotSent) -> Self {
+        Self::NotSent(reason)
+    }
+}
+
+/// Counters that no half owns.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) protocol_errors: AtomicU64,
+    pub(crate) late_replies: AtomicU64,
+    pub(crate) malformed: AtomicU64,
+    pub(crate) notices_dropped: AtomicU64,
+    pub(crate) half_open: AtomicUsize,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) kind: SocketType,
+    pub(crate) options: Options,
+    /// Where the socket's tasks run: the runtime of the first bind or connect.
+    pub(crate) runtime: OnceLock<Handle>,
+    pub(crate) sending: Mutex<Sending>,
+    pub(crate) receiving: Mutex<Receiving>,
+    pub(crate) ready: Arc<Ready>,
+    /// A sender may try again.
+    pub(crate) room: Notify,
+    /// Something drained while somebody waits for that.
+    pub(crate) drained: Notify,
+    /// Somebody waits until everything is drained.
+    pub(crate) flushing: AtomicBool,
+    /// The next send yields first, since an inline flush used up its turn.
+    pub(crate) debt: AtomicBool,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// Peers that are connected.
+    pub(crate) peers: watch::Sender<usize>,
+    /// Subscriptions of all peers.
+    pub(crate) subscriptions: watch::Sender<usize>,
+    pub(crate) events: Events,
+    pub(crate) counters: Counters,
+    /// Everything that runs for this socket.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
+}
+
+impl Core {
+    pub(crate) fn new(kind: SocketType, options: Options) -> Arc<Self> {
+        let out = Outgoing::new(kind, options.send);
+        let inc = Incoming::new(
+            kind,
+            options.receive_high_water_mark,
+            options.send.invert_matching,
+        );
+        Arc::new(Self {
+            kind,
+            options,
+            runtime: OnceLock::new(),
+            sending: Mutex::new(Sending {
+                out,
+                closed: false,
+                links: Vec::new(),
+            }),
+            receiving: Mutex::new(Receiving {
+                inc,
+                links: Vec::new(),
+                rotation: VecDeque::new(),
+                current: None,
+                buffer: Vec::new(),
+                notices: VecDeque::new(),
+                budget: 0,
+                requests: Requests::default(),
+            }),
+            ready: Arc::new(Ready::default()),
+            room: Notify::new(),
+            drained: Notify::new(),
+            flushing: AtomicBool::new(false),
+            debt: AtomicBool::new(false),
+            phase: watch::Sender::new(Phase::Open),
+            peers: watch::Sender::new(0),
+            subscriptions: watch::Sender::new(0),
+            events: Events::default(),
+            counters: Counters::default(),
+            tasks: TaskTracker::new(),
+            endpoints: Mutex::default(),
+        })
+    }
+
+    /// Runs a task for as long as it takes; without a runtime there is nothing to run it for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.runtime.get() {
+            self.tasks.spawn_on(task, runtime);
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Whether the connection's task reads, since the application never or not always does.
+    pub(crate) fn task_reads(&self) -> bool {
+        matches!(
+            self.kind,
+            SocketType::Pub | SocketType::XPub | SocketType::Push
+        )
+    }
+
+    pub(crate) fn emit(&self, endpoint: &Endpoint, kind: EventKind) {
+        self.events.emit(Event {
+            endpoint: endpoint.clone(),
+            kind,
+        });
+    }
+
+    // Sending.
+
+    /// Sends a message the way the socket's type does it, and does or arranges its flush.
+    #[inline]
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        sending.out.send(message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Sends once there is room. Cancel-safe: the message is accepted in the last poll, or not at
+    /// all.
+    #[inline]
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Rejected> {
+        self.pay_debt().await;
+        match self.try_send(message) {
+            Err(Rejected::NotSent(NotSent::Full(message))) => {
+                self.send_when_room(message, Self::try_send).await
+            }
+            result => result,
+        }
+    }
+
+    /// Yields when an inline flush used up this caller's turn.
+    #[inline]
+    pub(crate) async fn pay_debt(&self) {
+        if self.debt.load(Ordering::Relaxed) {
+            self.debt.store(false, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tries `send` again whenever there may be room.
+    pub(crate) async fn send_when_room(
+        &self,
+        mut message: Message,
+        mut send: impl FnMut(&Self, Message) -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            message = match send(self, message) {
+                Err(Rejected::NotSent(NotSent::Full(message))) => message,
+                result => return result,
+            };
+            room.await;
+        }
+    }
+
+    /// Sends to one pipe, and does or arranges its flush.
+    pub(crate) fn try_send_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        sending.out.send_to(key, message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Does what the pipes that were touched need: nothing, a wake-up, or a write here and now.
+    #[inline]
+    pub(crate) fn after_send(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
+        let mut now: Option<PipeKey> = None;
+        while let Some((key, flush)) = sending.out.touched() {
+            let write = self.judge(&mut sending, key, flush);
+            if write && let Some(earlier) = now.replace(key) {
+                // More than one pipe of a fan-out: the tasks share the work.
+                ask_to_flush(&mut sending, earlier);
+            }
+        }
+        while let Some(key) = sending.out.kicked() {
+            if let Some(Some(send_link)) = sending.links.get(key.index()) {
+                send_link.link.close(Reason::Overflow);
+            }
+        }
+        drop(sending);
+        if let Some(key) = now {
+            self.flush_by_caller(key);
+        }
+    }
+
+    /// Whether the caller is to write this pipe itself.
+    #[inline]
+    fn judge(&self, sending: &mut Sending, key: PipeKey, flush: Flush) -> bool {
+        let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+            return false;
+        };
+        match flush {
+            Flush::Now => send_link.token.is_some(),
+            Flush::Soon => {
+                let now = Instant::now();
+                if send_link
+                    .token
+                    .as_ref()
+                    .is_some_and(|token| token.load.is_none())
+                    && (now - send_link.wrote > IDLE
+                        || self.kind == SocketType::Req
+                        || self.kind == SocketType::Rep)
+                {
+                    return true;
+                }
+                send_link.asked = now;
+                send_link.link.ask(link::FLUSH);
+                false
+            }
+            Flush::Later => {
+                let waiting = sending.out.waiting(key);
+                if waiting > CLOCK_EVERY && !waiting.is_multiple_of(CLOCK_EVERY) {
+                    return false;
+                }
+                let Some(Some(send_link)) = sending.links.get(key.index()) else {
+                    return false;
+                };
+                send_link
+                    .token
+                    .as_ref()
+                    .is_some_and(|token| token.load.is_none())
+                    && send_link.asked.elapsed() > OVERDUE
+            }
+        }
+    }
+
+    // Pipes come and go.
+
+    /// Takes in an established connection.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        established: Established,
+        reader: Reader,
+        writer: Writer,
+    ) -> Result<(Arc<Link>, Peer), AttachError> {
+        let Established {
+            peer,
+            decoder,
+            outbox,
+            sealer,
+        } = established;
+        let link = Arc::new(Link::new(writer));
+        let carrier = match reader {
+            Reader::Bytes(_) => Carrier::Octets(outbox),
+            Reader::Items { .. } => Carrier::Items,
+        };
+        let by_octets = matches!(reader, Reader::Bytes(_));
+        let now = Instant::now();
+        let (key, identity) = {
+            let mut sending = self.sending.lock();
+            let key = sending.out.attach(carrier, peer.clone())?;
+            link.set_key(key);
+            let token = Some(Box::new(Token {
+                sealer,
+                load: None,
+                spare: Vec::new(),
+            }));
+            place(
+                &mut sending.links,
+                key,
+                SendLink {
+                    link: Arc::clone(&link),
+                    token,
+                    wrote: now,
+                    asked: now,
+                },
+            );
+            let identity = sending.out.identity(key).cloned().unwrap_or_default();
+            (key, identity)
+        };
+        {
+            let mut receiving = self.receiving.lock();
+            let undecoded = decoder.has_tail();
+            receiving
+                .inc
+                .attach(key, by_octets.then_some(decoder), identity);
+            let waker = Waker::from(Arc::new(ReadWaker {
+                ready: Arc::clone(&self.ready),
+                link: Arc::clone(&link),
+            }));
+            let receive_link = ReceiveLink {
+                link: Arc::clone(&link),
+                reader,
+                waker: waker.clone(),
+                listed: false,
+                ended: false,
+                undecoded,
+            };
+            place(&mut receiving.links, key, receive_link);
+            drop(receiving);
+            if !self.task_reads() {
+                waker.wake();
+            }
+        }
+        // What waited for a peer, subscriptions among it, moves now.
+        let sending = self.sending.lock();
+        self.after_send(sending);
+        self.room.notify_waiters();
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Ok((link, peer))
+    }
+
+    /// Lets a connection go. What it received stays to be read.
+    pub(crate) fn detach(&self, key: PipeKey) {
+        self.drain_ended(key);
+        {
+            let mut sending = self.sending.lock();
+            let send_link = sending
+                .links
+                .get_mut(key.index())
+                .and_then(|slot| slot.take_if(|send_link| send_link.link.key() == key));
+            let unfinished = send_link
+                .and_then(|send_link| send_link.token)
+                .and_then(|token| token.load);
+            sending.out.detach(key, unfinished);
+            let cancelled = sending.out.take_cancelled();
+            let subscriptions = sending.out.publishing().subscriptions();
+            self.after_send(sending);
+            self.report_cancelled(key, cancelled);
+            self.subscriptions
+                .send_if_modified(|known| std::mem::replace(known, subscriptions) != subscriptions);
+        }
+        self.fail_requests(key);
+        // Senders that waited for this peer find another, or learn that it is gone.
+        self.room.notify_waiters();
+        self.drained.notify_waiters();
+    }
+
+    /// Asks one connection to end.
+    pub(crate) fn close_link(&self, key: PipeKey, reason: Reason) {
+        if let Some(Some(send_link)) = self.sending.lock().links.get(key.index())
+            && send_link.link.key() == key
+        {
+            send_link.link.close(reason);
+        }
+    }
+
+    // The end.
+
+    /// The owner closes the socket: nothing more is accepted, what waits is still sent.
+    pub(crate) fn start_closing(self: &Arc<Self>) {
+        self.sending.lock().closed = true;
+        self.phase.send_if_modified(|phase| {
+            *phase == Phase::Open && {
+                *phase = Phase::Lingering;
+                true
+            }
+        });
+        self.ready.notify_all();
+        self.room.notify_waiters();
+    }
+
+    /// Waits until everything was handed to the links, at most for `linger`; then ends all
+    /// connections. Returns what was not sent.
+    pub(crate) async fn finish_closing(self: &Arc<Self>, linger: Duration) -> usize {
+        let drained = async {
+            loop {
+                let mut drained = std::pin::pin!(self.drained.notified());
+                drained.as_mut().enable();
+                self.flushing.store(true, Ordering::Relaxed);
+                if self.sending.lock().out.is_drained() {
+                    return;
+                }
+                drained.await;
+            }
+        };
+        let _ = tokio::time::timeout(linger, drained).await;
+        self.phase.send_replace(Phase::Closed);
+        let unsent = self.sending.lock().out.queued();
+        self.stop_endpoints();
+        self.tasks.close();
+        self.tasks.wait().await;
+        unsent
+    }
+
+    fn stop_endpoints(&self) {
+        let endpoints = self.endpoints.lock();
+        for active in endpoints.bound.iter().chain(&endpoints.dialed) {
+            active.stop.cancel();
+        }
+    }
+}
+
+/// Asks the task of a pipe to flush.
+pub(crate) fn ask_to_flush(sending: &mut Sending, key: PipeKey) {
+    if let Some(Some(send_link)) = sending.links.get_mut(key.index()) {
+        send_link.asked = Instant::now();
+        send_link.link.ask(link::FLUSH);
+    }
+}
+
+fn place<T>(slots: &mut Vec<Option<T>>, key: PipeKey, value: T) {
+    if slots.len() <= key.index() {
+        slots.resize_with(key.index() + 1, || None);
+    }
+    slots[key.index()] = Some(value);
+}

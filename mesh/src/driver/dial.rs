@@ -1,0 +1,287 @@
+//! Connections that this side makes, and makes again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use withy_proto::crypto::Randomness;
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::outgoing::AttachError;
+use withy_proto::zmtp::connection::Peer;
+use withy_proto::{Endpoint, Message, SocketType};
+
+use super::core::Core;
+use super::handshake::{OsRandomness, Ready};
+use super::link::Link;
+use super::task::Task;
+use crate::event::{EventKind, HandshakeFailure, PeerInfo, Reason};
+use crate::options::Reconnect;
+
+/// What a socket is bound to and connects to.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    pub(crate) bound: Vec<Active>,
+    pub(crate) dialed: Vec<Active>,
+}
+
+/// One endpoint in use.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Core {
+    /// Starts to connect to `endpoint`, and goes on until it is stopped.
+    pub(crate) fn dial(self: &Arc<Self>, endpoint: Endpoint) {
+        let stop = CancellationToken::new();
+        {
+            let mut endpoints = self.endpoints.lock();
+            endpoints.dialed.push(Active {
+                endpoint: endpoint.clone(),
+                stop: stop.clone(),
+            });
+            self.sending.lock().out.set_dialing(endpoints.dialed.len());
+        }
+        self.room.notify_waiters();
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            core.keep_connected(&endpoint, &stop).await;
+            core.forget_dialed(&endpoint);
+        });
+    }
+
+    fn forget_dialed(&self, endpoint: &Endpoint) {
+        let mut endpoints = self.endpoints.lock();
+        if let Some(at) = endpoints
+            .dialed
+            .iter()
+            .position(|active| active.endpoint == *endpoint)
+        {
+            endpoints.dialed.remove(at);
+        }
+        self.sending.lock().out.set_dialing(endpoints.dialed.len());
+    }
+
+    async fn keep_connected(self: &Arc<Self>, endpoint: &Endpoint, stop: &CancellationToken) {
+        let mut backoff = Backoff::new(self.options.reconnect);
+        let mut first = true;
+        while !stop.is_cancelled() {
+            self.emit(endpoint, EventKind::Dialing);
+            // Boxed: an idle connection does not keep the memory of how it came about.
+            let attempt = Box::pin(self.dial_once(endpoint));
+            let failed = tokio::select! {
+                () = stop.cancelled() => return,
+                attempt = attempt => match attempt {
+                    Ok((task, link, peer)) => {
+                        backoff.reset();
+                        if !std::mem::take(&mut first) {
+                            self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                        }
+                        self.run(endpoint, task, &link, peer, stop).await;
+                        None
+                    }
+                    Err(error) => Some(error),
+                },
+            };
+            if !self.options.reconnect.enabled || stop.is_cancelled() {
+                return;
+            }
+            let delay = backoff.next(&mut OsRandomness);
+            if let Some(error) = failed {
+                self.emit(endpoint, EventKind::DialFailed { error, delay });
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    async fn dial_once(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+    ) -> Result<(Task, Arc<Link>, PeerInfo), String> {
+        let connected = withy_transports::dial(endpoint, &self.options.dial)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (address, local) = (connected.peer.address.clone(), connected.local.clone());
+        match self.handshake(connected, false).await {
+            Ok(ready) => self
+                .establish(endpoint, ready, address, local)
+                .map_err(|reason| reason.to_string()),
+            Err(reason) => {
+                self.handshake_failed(endpoint, address, reason.clone());
+                Err(reason.to_string())
+            }
+        }
+    }
+
+    pub(crate) fn handshake_failed(
+        &self,
+        endpoint: &Endpoint,
+        address: String,
+        reason: HandshakeFailure,
+    ) {
+        self.counters
+            .handshakes_failed
+            .fetch_add(1, Ordering::Relaxed);
+        self.emit(endpoint, EventKind::HandshakeFailed { address, reason });
+    }
+
+    /// Takes in an established connection, or refuses it.
+    pub(crate) fn establish(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        ready: Ready,
+        address: String,
+        local: String,
+    ) -> Result<(Task, Arc<Link>, PeerInfo), AttachError> {
+        let info = self.describe(&ready.established.peer, address, local);
+        let _ = self.find_place(&ready.established.peer);
+        let Ready {
+            established,
+            reader,
+            writer,
+        } = ready;
+        match self.attach(established, reader, writer) {
+            Ok((link, peer)) => {
+                self.greet(&link, &peer);
+                self.peers.send_modify(|peers| *peers += 1);
+                self.emit(endpoint, EventKind::Connected(info.clone()));
+                let task = Task::new(Arc::clone(self), Arc::clone(&link), peer.extensions.withy);
+                Ok((task, link, info))
+            }
+            Err(error) => {
+                let failure = HandshakeFailure::NoPlace(error);
+                self.handshake_failed(endpoint, info.address, failure);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is a place for a peer; where another holds it without right, it is cleared.
+    pub(crate) fn find_place(&self, peer: &Peer) -> Result<(), AttachError> {
+        let place = self.sending.lock().out.may_attach(peer);
+        if let Err(AttachError::IdentityTaken { holder, same_key }) = place
+            && (same_key || self.is_silent(holder))
+        {
+            self.hand_over(holder);
+            return Ok(());
+        }
+        place
+    }
+
+    fn is_silent(&self, holder: PipeKey) -> bool {
+        let sending = self.sending.lock();
+        matches!(sending.links.get(holder.index()), Some(Some(send_link)) if send_link.link.is_silent())
+    }
+
+    fn hand_over(&self, holder: PipeKey) {
+        self.close_link(holder, Reason::HandedOver);
+        self.detach(holder);
+    }
+
+    /// What some options have said first on a new connection.
+    fn greet(&self, link: &Link, peer: &Peer) {
+        let probes = matches!(
+            self.kind,
+            SocketType::Req | SocketType::Dealer | SocketType::Router
+        );
+        if self.options.probe_router && probes && peer.kind == SocketType::Router {
+            let _ = self.try_send_to(link.key(), Message::new());
+        }
+        if let Some(welcome) = &self.options.xpub.welcome {
+            let _ = self.try_send_to(link.key(), welcome.clone());
+        }
+    }
+
+    fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
+        PeerInfo {
+            address,
+            local,
+            kind: peer.kind,
+            identity: peer.identity.clone(),
+            mechanism: self.options.security.name(),
+            user_id: peer.user_id.clone(),
+            key: peer.key,
+            withy: peer.extensions.withy,
+        }
+    }
+
+    /// Drives a connection until it ends or is stopped.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        task: Task,
+        link: &Link,
+        peer: PeerInfo,
+        stop: &CancellationToken,
+    ) {
+        let reason = tokio::select! {
+            reason = task => reason,
+            () = stop.cancelled() => Reason::Closed,
+        };
+        self.detach(link.key());
+        link.shutdown();
+        self.peers.send_modify(|peers| *peers -= 1);
+        self.emit(endpoint, EventKind::Disconnected { peer, reason });
+    }
+}
+
+/// The delays between attempts.
+#[derive(Debug)]
+struct Backoff {
+    options: Reconnect,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(options: Reconnect) -> Self {
+        Self {
+            options,
+            next: options.initial,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.options.initial;
+    }
+
+    /// The next delay: doubled each time up to the limit, drawn from its upper half.
+    fn next(&mut self, randomness: &mut dyn Randomness) -> Duration {
+        let delay = self.next.min(self.options.max);
+        self.next = delay.saturating_mul(2);
+        let half = u64::try_from(delay.as_micros() / 2)
+            .unwrap_or(u64::MAX)
+            .max(1);
+        Duration::from_micros(half + randomness.next_u64() % half)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use withy_proto::crypto::Seeded;
+
+    #[test]
+    fn delays_double_up_to_the_limit_within_their_upper_half() {
+        let options = Reconnect {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(1),
+            enabled: true,
+        };
+        let mut backoff = Backoff::new(options);
+        for expected in [100, 200, 400, 800, 1_000, 1_000] {
+            let delay = backoff.next(&mut Seeded::new(expected)).as_millis();
+            let expected = u128::from(expected);
+            assert!(
+                delay >= expected / 2 && delay <= expected,
+                "{delay} for {expected}"
+            );
+        }
+        backoff.reset();
+        assert!(backoff.next(&mut Seeded::new(1)) <= options.initial);
+    }
+}

@@ -1,0 +1,201 @@
+//! Writing: one holder of the token at a time, no lock held across a write.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::pipe::Load;
+
+use super::core::{Core, Token, ask_to_flush};
+use super::link::Link;
+use crate::event::Reason;
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+/// An arena that grew past this is not kept once it is empty.
+const KEEP: usize = 512 * 1024;
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Nothing is left.
+    Idle,
+    /// Somebody else writes, and takes what was added.
+    Busy,
+    /// The link takes no more for now: wait until it is writable.
+    Blocked,
+    /// One load was written, and more came meanwhile.
+    More,
+    /// The link is gone.
+    Failed,
+}
+
+impl Core {
+    /// A sender writes what it and others appended. What is left is the task's.
+    pub(crate) fn flush_by_caller(&self, key: PipeKey) {
+        match self.flush(key, false) {
+            Flushed::Blocked | Flushed::More => ask_to_flush(&mut self.sending.lock(), key),
+            Flushed::Idle | Flushed::Busy | Flushed::Failed => {}
+        }
+    }
+
+    /// Writes one load of a pipe. `release` gives the arena's memory back afterwards.
+    pub(crate) fn flush(&self, key: PipeKey, release: bool) -> Flushed {
+        let (link, mut token) = {
+            let mut sending = self.sending.lock();
+            let sending = &mut *sending;
+            let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+                return Flushed::Failed;
+            };
+            if send_link.link.key() != key {
+                return Flushed::Failed;
+            }
+            let Some(mut token) = send_link.token.take() else {
+                return Flushed::Busy;
+            };
+            if token.load.is_none() {
+                let spare = std::mem::take(&mut token.spare);
+                token.load = sending.out.take(key, spare);
+            }
+            if token.load.is_none() {
+                send_link.token = Some(token);
+                return Flushed::Idle;
+            }
+            (std::sync::Arc::clone(&send_link.link), token)
+        };
+        let result = write(&link, &mut token);
+        let mut sending = self.sending.lock();
+        let (mut flushed, mut room) = (Flushed::Idle, false);
+        match result {
+            Ok(Progress::Done { messages, size }) => {
+                room = sending.out.written(key, messages, size);
+                if messages > 64 {
+                    self.debt.store(true, Ordering::Relaxed);
+                }
+                if sending.out.is_waiting(key) {
+                    flushed = Flushed::More;
+                }
+            }
+            Ok(Progress::Part { messages, size }) => {
+                room = sending.out.written(key, messages, size);
+                flushed = Flushed::Blocked;
+            }
+            Err(error) => {
+                link.close(Reason::from_io(&error));
+                flushed = Flushed::Failed;
+            }
+        }
+        if release || token.spare.capacity() > KEEP {
+            token.spare = Vec::new();
+        }
+        if let Some(Some(send_link)) = sending.links.get_mut(key.index())
+            && send_link.link.key() == key
+        {
+            send_link.token = Some(token);
+            send_link.wrote = Instant::now();
+        }
+        // A drain of the backlog may have touched pipes.
+        if room {
+            self.after_send(sending);
+            self.room.notify_waiters();
+        } else {
+            drop(sending);
+        }
+        if flushed == Flushed::Idle && self.flushing.load(Ordering::Relaxed) {
+            self.drained.notify_waiters();
+        }
+        flushed
+    }
+}
+
+enum Progress {
+    Done { messages: usize, size: usize },
+    Part { messages: usize, size: usize },
+}
+
+fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
+    match token.load.take() {
+        None => Ok(Progress::Done {
+            messages: 0,
+            size: 0,
+        }),
+        Some(Load::Items {
+            mut items,
+            messages,
+            size,
+        }) => {
+            let taken = link.try_send(&mut items);
+            let left = items
+                .iter()
+                .filter(|item| matches!(item, withy_proto::zmtp::Item::Message(_)))
+                .count();
+            if items.is_empty() && taken.is_ok() {
+                return Ok(Progress::Done { messages, size });
+            }
+            let left_size = if left == 0 {
+                0
+            } else {
+                size / messages.max(1) * left
+            };
+            token.load = Some(Load::Items {
+                items,
+                messages: left,
+                size: left_size,
+            });
+            match taken {
+                Ok(_) => Ok(Progress::Part {
+                    messages: messages - left,
+                    size: size - left_size,
+                }),
+                Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        Some(Load::Batch(mut batch)) => {
+            let result = batch
+                .seal(&mut token.sealer)
+                .map_err(io::Error::other)
+                .and_then(|()| {
+                    while !batch.is_done() {
+                        let written = match batch.as_slice() {
+                            Some(octets) => link.try_write(&[IoSlice::new(octets)]),
+                            None => {
+                                let mut slices = [IoSlice::new(&[]); SLICES];
+                                let filled = batch.slices(&mut slices);
+                                link.try_write(&slices[..filled])
+                            }
+                        };
+                        match written {
+                            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                            Ok(written) => batch.advance(written),
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                                return Ok(false);
+                            }
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Ok(true)
+                });
+            match result {
+                Ok(true) => {
+                    let (messages, size) = (batch.messages(), batch.size());
+                    token.spare = batch.into_spare();
+                    Ok(Progress::Done { messages, size })
+                }
+                Ok(false) => {
+                    token.load = Some(Load::Batch(batch));
+                    Ok(Progress::Part {
+                        messages: 0,
+                        size: 0,
+                    })
+                }
+                Err(error) => {
+                    token.load = Some(Load::Batch(batch));
+                    Err(error)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! From a link to an established connection, within a deadline that progress does not move.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+
+use tokio::io::ReadBuf;
+use withy_proto::SocketType;
+use withy_proto::crypto::Randomness;
+use withy_proto::mechanism::Sealer;
+use withy_proto::mechanism::zap::Decision;
+use withy_proto::zmtp::connection::{Extensions, local_metadata};
+use withy_proto::zmtp::{
+    Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox,
+};
+use withy_transports::{ByteReader, ByteWriter, Connected, Link, pipe};
+
+use super::core::Core;
+use super::link::{Reader, Writer};
+use crate::event::HandshakeFailure;
+
+/// What a handshake reads at a time.
+const READ: usize = 4 * 1024;
+
+/// An established connection with its link.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) established: Established,
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OsRandomness;
+
+impl Randomness for OsRandomness {
+    fn fill(&mut self, octets: &mut [u8]) {
+        getrandom::fill(octets)
+            .expect("the operating system always has random octets for a running process");
+    }
+}
+
+impl Core {
+    /// Our properties.
+    fn metadata(&self) -> withy_proto::zmtp::metadata::Metadata {
+        let correlate = match self.kind {
+            SocketType::Rep => true,
+            SocketType::Router | SocketType::Dealer => self.options.correlate_envelopes,
+            _ => false,
+        };
+        local_metadata(
+            self.kind,
+            &self.options.identity,
+            Extensions {
+                withy: true,
+                correlate,
+            },
+        )
+    }
+
+    /// Shakes hands on a link that the peer made (`accepting`) or this side.
+    pub(crate) async fn handshake(
+        &self,
+        connected: Connected,
+        accepting: bool,
+    ) -> Result<Ready, HandshakeFailure> {
+        let deadline = self.options.connections.handshake_timeout;
+        let address = connected.peer.address.clone();
+        let result = match connected.link {
+            Link::Bytes(reader, writer) => {
+                tokio::time::timeout(
+                    deadline,
+                    self.shake_octets(reader, writer, &address, accepting),
+                )
+                .await
+            }
+            Link::Messages(end) => {
+                tokio::time::timeout(deadline, self.shake_items(end, accepting)).await
+            }
+        };
+        result.unwrap_or(Err(HandshakeFailure::Timeout(deadline)))
+    }
+
+    async fn shake_octets(
+        &self,
+        mut reader: ByteReader,
+        writer: ByteWriter,
+        address: &str,
+        accepting: bool,
+    ) -> Result<Ready, HandshakeFailure> {
+        let security = &self.options.security;
+        let handshake = security.handshake(self.metadata(), accepting);
+        let mut connection = Connection::new(
+            self.kind,
+            security.name(),
+            security.is_server(),
+            accepting,
+            handshake,
+            self.options.limits,
+        );
+        let mut randomness = OsRandomness;
+        let mut octets = vec![0; READ];
+        loop {
+            transmit(&mut connection, &writer).await?;
+            if let Some(mut request) = connection.poll_auth() {
+                request.address = address.to_owned();
+                let decision = match &security.authenticator {
+                    Some(authenticator) => authenticator.authenticate(&request).await,
+                    None => Decision::deny("no authenticator, and no allow_any_client"),
+                };
+                let decided = connection.set_decision(decision, &mut randomness);
+                transmit(&mut connection, &writer).await?;
+                decided?;
+            }
+            match connection.poll_admission() {
+                Ok(Some(peer)) => {
+                    if let Err(error) = self.find_place(&peer) {
+                        if peer.extensions.withy {
+                            connection.refuse(&error.to_string());
+                            transmit(&mut connection, &writer).await?;
+                        }
+                        return Err(HandshakeFailure::NoPlace(error));
+                    }
+                    connection.admit(&mut randomness)?;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = transmit(&mut connection, &writer).await;
+                    return Err(error.into());
+                }
+            }
+            if connection.is_complete() {
+                let established = connection.finish()?;
+                return Ok(Ready {
+                    established,
+                    reader: Reader::Bytes(reader),
+                    writer: Writer::Bytes(writer),
+                });
+            }
+            let read = poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut octets);
+                reader
+                    .poll_read(cx, &mut buffer)
+                    .map_ok(|()| buffer.filled().len())
+            })
+            .await
+            .map_err(link_error)?;
+            if read == 0 {
+                return Err(HandshakeFailure::Link(
+                    "the peer closed the link".to_owned(),
+                ));
+            }
+            if let Err(error) = connection.handle_input(&octets[..read], &mut randomness) {
+                // Best effort: the peer may want to know why.
+                let _ = transmit(&mut connection, &writer).await;
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Inside the process both sides show their properties, and nothing is to be proven.
+    async fn shake_items(
+        &self,
+        end: pipe::End<Item>,
+        accepting: bool,
+    ) -> Result<Ready, HandshakeFailure> {
+        let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
+        let ready = || VecDeque::from([Item::Command(Command::Ready(self.metadata()))]);
+        if !accepting {
+            end.try_send_batch(&mut ready()).map_err(closed)?;
+        }
+        let mut items = VecDeque::new();
+        poll_fn(|cx| end.poll_recv_batch(cx, &mut items))
+            .await
+            .map_err(closed)?;
+        let Some(Item::Command(Command::Ready(metadata))) = items.pop_front() else {
+            return Err(ConnectionError::MessageBeforeReady.into());
+        };
+        let peer = Connection::peer_of(self.kind, metadata)?;
+        if accepting {
+            self.find_place(&peer).map_err(HandshakeFailure::NoPlace)?;
+            end.try_send_batch(&mut ready()).map_err(closed)?;
+        }
+        let established = Established {
+            peer,
+            decoder: Decoder::new(self.options.limits, withy_proto::mechanism::Opener::Clear),
+            outbox: Outbox::new(Framing::Clear),
+            sealer: Sealer::Clear,
+        };
+        let end = std::sync::Arc::new(end);
+        Ok(Ready {
+            established,
+            reader: Reader::Items {
+                end: std::sync::Arc::clone(&end),
+                first: items,
+            },
+            writer: Writer::Items(end),
+        })
+    }
+}
+
+async fn transmit(
+    connection: &mut Connection,
+    writer: &ByteWriter,
+) -> Result<(), HandshakeFailure> {
+    while let Some(octets) = connection.poll_transmit() {
+        let mut at = 0;
+        while at < octets.len() {
+            match writer.try_write(&octets[at..]) {
+                Ok(written) => at += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll_fn(|cx| writer.poll_write_ready(cx))
+                        .await
+                        .map_err(link_error)?;
+                }
+                Err(error) => return Err(link_error(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn link_error(error: io::Error) -> HandshakeFailure {
+    HandshakeFailure::Link(error.to_string())
+}

@@ -1,0 +1,187 @@
+//! What the parties of one connection share: how to write, and what its task is asked to do.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use withy_proto::pattern::PipeKey;
+use withy_proto::zmtp::Item;
+use withy_transports::{ByteReader, ByteWriter, pipe};
+
+use crate::event::Reason;
+
+/// The task is asked to flush.
+pub(crate) const FLUSH: u8 = 1;
+/// The task is asked to read soon, since nobody else does.
+pub(crate) const WATCH: u8 = 2;
+/// The task is asked to end.
+pub(crate) const CLOSE: u8 = 4;
+/// There may be room again for what was read while the application was away.
+pub(crate) const RESUME: u8 = 8;
+
+/// The writing end of a link.
+#[derive(Debug)]
+pub(crate) enum Writer {
+    Bytes(ByteWriter),
+    Items(std::sync::Arc<pipe::End<Item>>),
+}
+
+/// The reading end of a link.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Bytes(ByteReader),
+    Items {
+        end: std::sync::Arc<pipe::End<Item>>,
+        /// What came together with the peer's properties.
+        first: VecDeque<Item>,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    key: OnceLock<PipeKey>,
+    writer: Writer,
+    asked: AtomicU8,
+    task: Mutex<Option<Waker>>,
+    /// Something arrived since the last look.
+    heard: AtomicBool,
+    silent: AtomicBool,
+    /// Reading stopped at the high-water mark: the peer's silence is our own doing.
+    pub(crate) paused: AtomicBool,
+    /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
+    pub(crate) peer_ttl: AtomicU32,
+    reason: Mutex<Option<Reason>>,
+}
+
+impl Link {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self {
+            key: OnceLock::new(),
+            writer,
+            asked: AtomicU8::new(0),
+            task: Mutex::new(None),
+            heard: AtomicBool::new(true),
+            silent: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            peer_ttl: AtomicU32::new(0),
+            reason: Mutex::new(None),
+        }
+    }
+
+    /// Set once, when the pipe is attached and before the link is shared.
+    pub(crate) fn set_key(&self, key: PipeKey) {
+        let _ = self.key.set(key);
+    }
+
+    pub(crate) fn key(&self) -> PipeKey {
+        *self
+            .key
+            .get()
+            .expect("the key is set before the link is shared")
+    }
+
+    /// Registers the task that does what is asked.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut task = self.task.lock();
+        if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    /// Asks the task to do something.
+    #[inline]
+    pub(crate) fn ask(&self, what: u8) {
+        if self.asked.fetch_or(what, Ordering::AcqRel) & what != what {
+            let task = self.task.lock().clone();
+            if let Some(task) = task {
+                task.wake();
+            }
+        }
+    }
+
+    /// Asks the task to read the link, if nobody else does it first.
+    pub(crate) fn ask_to_watch(&self) {
+        self.ask(WATCH);
+    }
+
+    /// Takes what was asked, of the things in `mask`.
+    pub(crate) fn take_asked(&self, mask: u8) -> u8 {
+        self.asked.fetch_and(!mask, Ordering::AcqRel) & mask
+    }
+
+    /// Whether any of the things in `mask` is asked.
+    pub(crate) fn is_asked(&self, mask: u8) -> bool {
+        self.asked.load(Ordering::Acquire) & mask != 0
+    }
+
+    /// Asks the task to end the connection; the first reason stays.
+    pub(crate) fn close(&self, reason: Reason) {
+        self.reason.lock().get_or_insert(reason);
+        self.ask(CLOSE);
+    }
+
+    pub(crate) fn take_reason(&self) -> Option<Reason> {
+        self.reason.lock().take()
+    }
+
+    /// Notes that something arrived.
+    #[inline]
+    pub(crate) fn hear(&self) {
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes whether the peer missed a heartbeat.
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Whether the peer missed a heartbeat.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Whether something arrived since the last call.
+    pub(crate) fn take_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &self.writer {
+            Writer::Bytes(writer) => match slices {
+                [one] => writer.try_write(one),
+                many => writer.try_write_vectored(many),
+            },
+            Writer::Items(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    pub(crate) fn try_send(&self, items: &mut VecDeque<Item>) -> Result<usize, pipe::Closed> {
+        match &self.writer {
+            Writer::Bytes(_) => Err(pipe::Closed),
+            Writer::Items(end) => end.try_send_batch(items),
+        }
+    }
+
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.writer {
+            Writer::Bytes(writer) => writer.poll_write_ready(cx),
+            Writer::Items(end) => end
+                .poll_writable(cx)
+                .map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Ends the link in both directions.
+    pub(crate) fn shutdown(&self) {
+        match &self.writer {
+            Writer::Bytes(writer) => writer.shutdown(),
+            Writer::Items(end) => end.close(),
+        }
+    }
+}

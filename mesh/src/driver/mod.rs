@@ -1,0 +1,21 @@
+//! The engine room: the two halves of a socket, the links below them and who pumps what.
+//!
+//! Each half has one short lock. Whoever calls does the work: a sender writes its batch when
+//! enough waits or the link was idle, a receiver reads the link and decodes in place. One task per
+//! connection ([`task`]) owns what is left over: the tail of a batch, timers, control traffic, and
+//! reading while the application is away.
+//!
+//! Invariants: no lock is held across a write; the receiving lock is taken before the sending lock
+//! and never after it; a batch has one writer at a time, named by the token in [`core::SendLink`].
+
+pub(crate) mod buffer;
+pub(crate) mod core;
+pub(crate) mod dial;
+pub(crate) mod flush;
+pub(crate) mod handshake;
+pub(crate) mod link;
+pub(crate) mod listen;
+pub(crate) mod ready;
+pub(crate) mod receive;
+pub(crate) mod subscribe;
+pub(crate) mod task;

@@ -1,0 +1,489 @@
+//! Receiving: the application reads the links itself and decodes in place.
+//!
+//! One buffer is lent to whichever pipe is readable. A receiver takes messages out of it one by
+//! one; when it is used up, the next readable pipe has its turn. The connection's task reads only
+//! for sockets that nobody receives from, and for receivers that stay away; then messages wait in
+//! the pipe's queue, up to the high-water mark.
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use tokio::io::ReadBuf;
+use withy_proto::Message;
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::incoming::Event;
+use withy_proto::zmtp::Command;
+
+use super::buffer;
+use super::core::{Core, Current, Phase, Receiving};
+use super::link::{self, Reader};
+use crate::event::Reason;
+
+/// Receives between two yields, so that a busy receiver does not starve its runtime.
+const BUDGET: u32 = 1_024;
+
+/// The most messages that an XPUB's subscriptions and ended connections leave for the application.
+const MAX_NOTICES: usize = 100_000;
+
+/// Why nothing was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// Nothing is there.
+    Empty,
+    /// Something may be there; yield first.
+    Yield,
+    /// The socket is closed.
+    Closed,
+}
+
+/// What a read of a pipe brought.
+enum Read {
+    Some,
+    Pending,
+    Ended,
+}
+
+impl Core {
+    /// Takes the next message of any pipe, in turn.
+    #[inline]
+    pub(crate) fn try_receive(&self) -> Result<(PipeKey, Message), Nothing> {
+        let mut receiving = self.receiving.lock();
+        let result = self.next(&mut receiving);
+        // Others may wait while there is more than this receiver took.
+        let more = result.is_ok()
+            && self.ready.has_receivers()
+            && (receiving.current.is_some()
+                || !receiving.rotation.is_empty()
+                || !receiving.notices.is_empty());
+        drop(receiving);
+        if more {
+            self.ready.notify();
+        }
+        result
+    }
+
+    #[inline]
+    fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
+        if receiving.budget == BUDGET {
+            receiving.budget = 0;
+            return Err(Nothing::Yield);
+        }
+        receiving.budget += 1;
+        if let Some(notice) = receiving.notices.pop_front() {
+            return Ok(notice);
+        }
+        loop {
+            while let Some(current) = receiving.current {
+                if let Some(message) = self.decode_current(receiving, current) {
+                    return Ok((current.key, message));
+                }
+            }
+            match self.next_pipe(receiving) {
+                Some((key, Some(message))) => return Ok((key, message)),
+                Some((_, None)) => {}
+                None => {
+                    receiving.budget = 0;
+                    buffer::give_back(&mut receiving.buffer);
+                    return Err(if self.phase() == Phase::Open {
+                        Nothing::Empty
+                    } else {
+                        Nothing::Closed
+                    });
+                }
+            }
+        }
+    }
+
+    /// Decodes from the buffer until there is a message or nothing more.
+    #[inline]
+    fn decode_current(&self, receiving: &mut Receiving, current: Current) -> Option<Message> {
+        let Current { key, start, end } = current;
+        match receiving.inc.decode(key, &mut receiving.buffer[start..end]) {
+            Ok((used, event)) => {
+                let start = start + used;
+                receiving.current =
+                    (start < end && event.is_some()).then_some(Current { key, start, end });
+                match event? {
+                    Event::Message(message) => Some(message),
+                    event => {
+                        self.control(receiving, key, event);
+                        None
+                    }
+                }
+            }
+            Err(error) => {
+                receiving.current = None;
+                self.counters
+                    .protocol_errors
+                    .fetch_add(1, Ordering::Relaxed);
+                self.end_reading(receiving, key, Reason::Protocol(error));
+                None
+            }
+        }
+    }
+
+    /// Gives the next pipe its turn: a message that was queued, or a read. `None` when no pipe
+    /// has anything.
+    fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
+        if self.ready.any() {
+            let mut woken = std::mem::take(&mut receiving.rotation);
+            let listed = woken.len();
+            self.ready.take(&mut woken);
+            for key in woken.drain(listed..).collect::<Vec<_>>() {
+                if let Some(link) = receive_link(receiving, key)
+                    && !std::mem::replace(&mut link.listed, true)
+                {
+                    woken.push_back(key);
+                }
+            }
+            receiving.rotation = woken;
+        }
+        let key = receiving.rotation.pop_front()?;
+        if let Some(message) = receiving.inc.dequeue(key) {
+            receiving.rotation.push_back(key);
+            if let Some(receive_link) = receive_link(receiving, key)
+                && receive_link.link.paused.load(Ordering::Relaxed)
+                && receiving.inc.has_room(key)
+                && let Some(receive_link) = self::receive_link(receiving, key)
+            {
+                receive_link.link.paused.store(false, Ordering::Relaxed);
+                receive_link.link.ask(link::RESUME);
+            }
+            return Some((key, Some(message)));
+        }
+        if let Some(event) = receiving.inc.next_supplied(key) {
+            receiving.rotation.push_back(key);
+            return Some((key, self.message_or_control(receiving, key, event)));
+        }
+        let Some(receive_link) = receive_link(receiving, key) else {
+            return Some((key, None));
+        };
+        if receive_link.ended || self.task_reads() {
+            receive_link.listed = false;
+            return Some((key, None));
+        }
+        receive_link.link.take_asked(link::WATCH);
+        let waker = receive_link.waker.clone();
+        match self.read(receiving, key, &mut Context::from_waker(&waker)) {
+            Read::Some => receiving.rotation.push_back(key),
+            Read::Pending | Read::Ended => {
+                if let Some(receive_link) = self::receive_link(receiving, key) {
+                    receive_link.listed = false;
+                }
+            }
+        }
+        Some((key, None))
+    }
+
+    fn message_or_control(
+        &self,
+        receiving: &mut Receiving,
+        key: PipeKey,
+        event: Event,
+    ) -> Option<Message> {
+        match event {
+            Event::Message(message) => Some(message),
+            event => {
+                self.control(receiving, key, event);
+                None
+            }
+        }
+    }
+
+    /// Reads a pipe once, into the buffer (which must be free) or into the frame under way.
+    /// Pending means that the waker of `cx` is registered.
+    fn read(&self, receiving: &mut Receiving, key: PipeKey, cx: &mut Context<'_>) -> Read {
+        let Receiving {
+            inc,
+            links,
+            buffer,
+            current,
+            ..
+        } = receiving;
+        let Some(Some(receive_link)) = links.get_mut(key.index()) else {
+            return Read::Ended;
+        };
+        let polled = match &mut receive_link.reader {
+            Reader::Items { end, first } => match inc.supply(key) {
+                Some(items) if !first.is_empty() => {
+                    items.append(first);
+                    Poll::Ready(Ok(items.len()))
+                }
+                Some(items) => end
+                    .poll_recv_batch(cx, items)
+                    .map_err(|_| io::ErrorKind::UnexpectedEof.into()),
+                None => return Read::Ended,
+            },
+            Reader::Bytes(reader) => {
+                let Some(decoder) = inc.decoder(key) else {
+                    return Read::Ended;
+                };
+                // The runtime's own budget counts messages, ours counts them too; one is enough.
+                let mut read = |cx: &mut Context<'_>| {
+                    if let Some(mut body) = decoder.body() {
+                        let polled = reader.poll_read_buf(cx, &mut body);
+                        if matches!(polled, Poll::Ready(Ok(1..))) {
+                            *current = Some(Current {
+                                key,
+                                start: 0,
+                                end: 0,
+                            });
+                        }
+                        return polled;
+                    }
+                    let tail = decoder.unstash();
+                    if std::mem::take(&mut receive_link.undecoded) {
+                        // Whole frames may stand here: they come before anything that is read.
+                        *current = Some(Current {
+                            key,
+                            start: 0,
+                            end: tail.len(),
+                        });
+                        buffer.resize(buffer.len().max(tail.len()), 0);
+                        buffer[..tail.len()].copy_from_slice(&tail);
+                        return Poll::Ready(Ok(tail.len()));
+                    }
+                    if buffer.is_empty() {
+                        *buffer = buffer::lend();
+                    }
+                    buffer[..tail.len()].copy_from_slice(&tail);
+                    let mut room = ReadBuf::new(&mut buffer[tail.len()..]);
+                    match reader.poll_read(cx, &mut room) {
+                        Poll::Ready(Ok(())) => {
+                            let read = room.filled().len();
+                            let full = room.remaining() == 0;
+                            if read == 0 {
+                                decoder.stash(&tail);
+                            } else {
+                                *current = Some(Current {
+                                    key,
+                                    start: 0,
+                                    end: tail.len() + read,
+                                });
+                                if full && buffer.len() < buffer::LARGE {
+                                    buffer.resize(buffer::LARGE, 0);
+                                }
+                            }
+                            Poll::Ready(Ok(read))
+                        }
+                        polled => {
+                            decoder.stash(&tail);
+                            polled.map_ok(|()| 0)
+                        }
+                    }
+                };
+                let polled = pin!(tokio::task::unconstrained(std::future::poll_fn(|_| read(
+                    cx
+                ))));
+                polled.poll(&mut Context::from_waker(std::task::Waker::noop()))
+            }
+        };
+        match polled {
+            Poll::Pending => Read::Pending,
+            Poll::Ready(Ok(1..)) => {
+                receive_link.link.hear();
+                Read::Some
+            }
+            Poll::Ready(Ok(0)) => {
+                self.end_reading(receiving, key, Reason::PeerClosed);
+                Read::Ended
+            }
+            Poll::Ready(Err(error)) => {
+                self.end_reading(receiving, key, Reason::from_io(&error));
+                Read::Ended
+            }
+        }
+    }
+
+    /// Nothing more comes from a pipe; its connection ends.
+    fn end_reading(&self, receiving: &mut Receiving, key: PipeKey, reason: Reason) {
+        if let Some(receive_link) = receive_link(receiving, key) {
+            receive_link.ended = true;
+            receive_link.link.close(reason);
+        }
+    }
+
+    /// Does what a command asks for.
+    fn control(&self, receiving: &mut Receiving, key: PipeKey, event: Event) {
+        match event {
+            Event::Message(_) | Event::Pong { .. } => {}
+            Event::Ping { ttl, context } => {
+                if let Some(receive_link) = receive_link(receiving, key) {
+                    let millis = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
+                    receive_link.link.peer_ttl.store(millis, Ordering::Relaxed);
+                }
+                let mut sending = self.sending.lock();
+                sending.out.send_command(key, Command::Pong { context });
+                self.after_send(sending);
+            }
+            Event::Error { reason } => self.end_reading(receiving, key, Reason::PeerError(reason)),
+            Event::Subscription { topic, add } => self.peer_subscribed(receiving, key, &topic, add),
+        }
+    }
+
+    /// Reads a pipe for an application that does not: messages go to its queue while there is
+    /// room. Pending means that the waker of `cx` is registered.
+    pub(crate) fn pump(&self, key: PipeKey, cx: Option<&mut Context<'_>>) -> Poll<()> {
+        let mut receiving = self.receiving.lock();
+        let receiving = &mut *receiving;
+        let before = receiving.inc.queued();
+        let waker = receive_link(receiving, key).map(|receive_link| receive_link.waker.clone());
+        let Some(waker) = waker else {
+            return Poll::Pending;
+        };
+        let result = match cx {
+            Some(cx) => self.pump_pipe(receiving, key, cx),
+            None => self.pump_pipe(receiving, key, &mut Context::from_waker(&waker)),
+        };
+        if receiving.inc.queued() > before || !receiving.notices.is_empty() {
+            if let Some(receive_link) = receive_link(receiving, key)
+                && !std::mem::replace(&mut receive_link.listed, true)
+            {
+                receiving.rotation.push_back(key);
+            }
+            self.ready.notify();
+        }
+        result
+    }
+
+    fn pump_pipe(&self, receiving: &mut Receiving, key: PipeKey, cx: &mut Context<'_>) -> Poll<()> {
+        // Another pipe's octets may be in the lent buffer: put them aside meanwhile.
+        let aside = receiving.current.take_if(|current| current.key != key);
+        let lent = aside.map(|current| (current, std::mem::take(&mut receiving.buffer)));
+        let result = self.pump_with_buffer(receiving, key, cx);
+        if let Some((current, buffer)) = lent {
+            buffer::give_back(&mut receiving.buffer);
+            receiving.buffer = buffer;
+            receiving.current = Some(current);
+        } else if receiving.current.is_none() {
+            buffer::give_back(&mut receiving.buffer);
+        }
+        result
+    }
+
+    fn pump_with_buffer(
+        &self,
+        receiving: &mut Receiving,
+        key: PipeKey,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            while let Some(current) = receiving.current {
+                if !receiving.inc.has_room(key) {
+                    return self.pause(receiving, key);
+                }
+                if let Some(message) = self.decode_current(receiving, current) {
+                    receiving.inc.enqueue(key, message);
+                }
+            }
+            while let Some(event) = receiving.inc.next_supplied(key) {
+                if let Some(message) = self.message_or_control(receiving, key, event) {
+                    receiving.inc.enqueue(key, message);
+                }
+            }
+            if !receiving.inc.has_room(key) {
+                return self.pause(receiving, key);
+            }
+            match receive_link(receiving, key) {
+                Some(receive_link) if !receive_link.ended => {}
+                _ => return Poll::Ready(()),
+            }
+            match self.read(receiving, key, cx) {
+                Read::Some => {}
+                Read::Pending => return Poll::Pending,
+                Read::Ended => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Stops reading a pipe at its high-water mark. What is in the buffer goes back to the
+    /// decoder.
+    fn pause(&self, receiving: &mut Receiving, key: PipeKey) -> Poll<()> {
+        if let Some(Current { start, end, .. }) = receiving.current.take()
+            && let Some(decoder) = receiving.inc.decoder(key)
+        {
+            decoder.stash(&receiving.buffer[start..end]);
+            if let Some(receive_link) = receive_link(receiving, key) {
+                receive_link.undecoded = true;
+            }
+        }
+        if let Some(receive_link) = receive_link(receiving, key) {
+            receive_link.link.paused.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(())
+    }
+
+    /// Keeps what an ended connection had received for the application.
+    pub(crate) fn drain_ended(&self, key: PipeKey) {
+        let mut receiving = self.receiving.lock();
+        let receiving = &mut *receiving;
+        let mut left = Vec::new();
+        while let Some(message) = receiving.inc.dequeue(key) {
+            left.push(message);
+        }
+        while let Some(current) = receiving.current.filter(|current| current.key == key) {
+            left.extend(self.decode_current(receiving, current));
+        }
+        while let Some(event) = receiving.inc.next_supplied(key) {
+            left.extend(self.message_or_control(receiving, key, event));
+        }
+        if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
+            let mut tail = receiving
+                .inc
+                .decoder(key)
+                .map(|decoder| decoder.unstash())
+                .unwrap_or_default();
+            let mut at = 0;
+            while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
+                at += used;
+                left.extend(self.message_or_control(receiving, key, event));
+            }
+        }
+        for message in left {
+            self.notice(receiving, key, message);
+        }
+        receiving.inc.detach(key);
+        if let Some(slot) = receiving.links.get_mut(key.index())
+            && slot
+                .as_ref()
+                .is_some_and(|receive_link| receive_link.link.key() == key)
+        {
+            *slot = None;
+        }
+        if !receiving.notices.is_empty() {
+            self.ready.notify();
+        }
+    }
+
+    /// Leaves a message for the application that no pipe holds.
+    pub(crate) fn notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
+        if receiving.notices.len() < MAX_NOTICES {
+            receiving.notices.push_back((key, message));
+        } else {
+            self.counters
+                .notices_dropped
+                .fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for the next message. Cancel-safe: a message is taken in the poll that returns it.
+    pub(crate) async fn receive(&self) -> Result<(PipeKey, Message), Nothing> {
+        loop {
+            match self.try_receive() {
+                Err(Nothing::Empty) => self.ready.wait().await,
+                Err(Nothing::Yield) => tokio::task::yield_now().await,
+                result => return result,
+            }
+        }
+    }
+}
+
+fn receive_link(receiving: &mut Receiving, key: PipeKey) -> Option<&mut super::core::ReceiveLink> {
+    receiving
+        .links
+        .get_mut(key.index())?
+        .as_mut()
+        .filter(|receive_link| receive_link.link.key() == key)
+}

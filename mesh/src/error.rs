@@ -1,0 +1,186 @@
+//! What can go wrong, one type for each operation. A failed send gives the message back.
+
+use withy_proto::endpoint::EndpointError;
+use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::{Endpoint, Message};
+
+use crate::driver::core::Rejected;
+
+/// Why a socket could not be bound. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The endpoint is malformed. Local misuse.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The endpoint can be reached from other hosts, and what passes could be read there. Local
+    /// misuse.
+    #[error("{}", insecure(.endpoint, .mechanism))]
+    Insecure {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The mechanism that follows from what the socket was given.
+        mechanism: &'static str,
+    },
+    /// The transport refused. Retrying may help when the address was in use.
+    #[error("cannot bind {endpoint}: {source}")]
+    Transport {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// Why.
+        source: withy_transports::ListenError,
+    },
+    /// There is no tokio runtime here. Local misuse.
+    #[error("a socket needs a tokio runtime: call this inside one, or use withy::blocking")]
+    NoRuntime,
+    /// The socket is closed. Local misuse.
+    #[error("the socket is closed")]
+    Closed,
+}
+
+/// Why a socket cannot connect. Nothing changed. That a peer is not there is no error: it is
+/// tried again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The endpoint is malformed. Local misuse.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The endpoint is on another host, and what passes could be read on the way. Local misuse.
+    #[error("{}", insecure(.endpoint, .mechanism))]
+    Insecure {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The mechanism that follows from what the socket was given.
+        mechanism: &'static str,
+    },
+    /// There is no tokio runtime here. Local misuse.
+    #[error("a socket needs a tokio runtime: call this inside one, or use withy::blocking")]
+    NoRuntime,
+    /// The socket is closed. Local misuse.
+    #[error("the socket is closed")]
+    Closed,
+}
+
+fn insecure(endpoint: &Endpoint, mechanism: &str) -> String {
+    format!(
+        "{endpoint} may leave this host, and {mechanism} can be read on the way: give the socket CURVE keys, \
+         use a loopback, ipc or inproc endpoint, or say insecure() (--insecure)"
+    )
+}
+
+/// Why a socket could not be built. Local misuse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}; accepted: {accepted}")]
+pub struct BuildError {
+    /// The option.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The form that is accepted.
+    pub accepted: &'static str,
+}
+
+/// Why a message was not sent. It comes back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No peer has room, or none is connected. Try again later.
+    #[error("no peer has room for the message")]
+    Full(Message),
+    /// The time was up before a peer had room. Try again later.
+    #[error("no peer had room for the message in time")]
+    Timeout(Message),
+    /// No peer has the routing id in the first frame.
+    #[error("no peer has this routing id")]
+    Unroutable(Message),
+    /// The peer that asked is gone.
+    #[error("the peer that asked is gone")]
+    PeerGone(Message),
+    /// The message has one frame, and the first names the peer. Local misuse.
+    #[error("a ROUTER's message needs a routing id in front")]
+    NoIdentity(Message),
+    /// A REQ has a request outstanding, or a REP none. Local misuse.
+    #[error("it is not this socket's turn to send")]
+    NotYourTurn(Message),
+    /// The socket is closed. Local misuse.
+    #[error("the socket is closed")]
+    Closed(Message),
+}
+
+impl SendError {
+    /// The message.
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message)
+            | Self::Timeout(message)
+            | Self::Unroutable(message)
+            | Self::PeerGone(message)
+            | Self::NoIdentity(message)
+            | Self::NotYourTurn(message)
+            | Self::Closed(message) => message,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Timeout(_) | Self::Unroutable(_))
+    }
+}
+
+impl From<Rejected> for SendError {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Closed(message) => Self::Closed(message),
+            Rejected::NotSent(NotSent::Full(message)) => Self::Full(message),
+            Rejected::NotSent(NotSent::Unroutable(message)) => Self::Unroutable(message),
+            Rejected::NotSent(NotSent::PeerGone(message)) => Self::PeerGone(message),
+            Rejected::NotSent(NotSent::NoIdentity(message)) => Self::NoIdentity(message),
+        }
+    }
+}
+
+/// Why nothing was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// Nothing is there.
+    #[error("no message is there")]
+    Empty,
+    /// The time was up before a message came.
+    #[error("no message came in time")]
+    Timeout,
+    /// A REQ has no request outstanding. Local misuse.
+    #[error("it is not this socket's turn to receive")]
+    NotYourTurn,
+    /// The peer that was asked is gone, and the request with it.
+    #[error("the peer that was asked is gone")]
+    PeerGone,
+    /// The socket is closed. Local misuse.
+    #[error("the socket is closed")]
+    Closed,
+}
+
+/// Why a request has no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The time was up before the request could be sent. It was not, and comes back.
+    #[error("no peer took the request in time")]
+    NotSent(Message),
+    /// The time was up before the reply came. The peer may have acted on the request; a late reply
+    /// is counted and dropped.
+    #[error("no reply came in time")]
+    Timeout,
+    /// The peer is gone. It may have acted on the request.
+    #[error("the peer that was asked is gone")]
+    PeerGone,
+    /// The socket is closed. Local misuse.
+    #[error("the socket is closed")]
+    Closed,
+}
+
+/// An endpoint that the socket is not bound or connected to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the socket does not use {0}")]
+pub struct UnknownEndpoint(pub Endpoint);

@@ -1,0 +1,246 @@
+//! What happens to a socket's connections, as events.
+//!
+//! Events are declared here once; the monitor streams them and the log repeats them.
+
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+
+use tokio::sync::broadcast;
+use withy_proto::pattern::outgoing::AttachError;
+use withy_proto::zmtp::{ConnectionError, DecodeError};
+use withy_proto::{Endpoint, SocketType};
+
+/// Events that a monitor may fall behind by; older ones are counted as missed.
+pub const MONITOR_CAPACITY: usize = 1_024;
+
+/// Something that happened at an endpoint.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The endpoint that was bound or connected.
+    pub endpoint: Endpoint,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The socket listens.
+    Listening,
+    /// The socket no longer listens.
+    Unbound,
+    /// A link is up; the handshake starts.
+    Accepted {
+        /// The peer's address.
+        address: String,
+    },
+    /// A connection is being made.
+    Dialing,
+    /// A connection could not be made; it is tried again after `delay`.
+    DialFailed {
+        /// Why.
+        error: String,
+        /// How long until the next attempt.
+        delay: std::time::Duration,
+    },
+    /// An incoming link was refused, or accepting failed.
+    AcceptFailed {
+        /// Why.
+        error: String,
+    },
+    /// The handshake failed.
+    HandshakeFailed {
+        /// The peer's address.
+        address: String,
+        /// Why.
+        reason: HandshakeFailure,
+    },
+    /// A peer is connected. Subscriptions were sent before.
+    Connected(PeerInfo),
+    /// A peer is gone.
+    Disconnected {
+        /// Who.
+        peer: PeerInfo,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// A peer, as its handshake showed it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Its network address.
+    pub address: String,
+    /// Our address on this link.
+    pub local: String,
+    /// Its socket type.
+    pub kind: SocketType,
+    /// Its routing id, empty when it announced none.
+    pub identity: Vec<u8>,
+    /// The mechanism.
+    pub mechanism: &'static str,
+    /// Who the authenticator says it is; empty without one.
+    pub user_id: String,
+    /// The public key that it proved.
+    pub key: Option<[u8; 32]>,
+    /// Whether it is Withy, too.
+    pub withy: bool,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeFailure {
+    /// The peer broke the protocol, is incompatible, or one side refused the other.
+    #[error(transparent)]
+    Protocol(#[from] ConnectionError),
+    /// The deadline passed; progress does not move it.
+    #[error("the handshake was not over within {0:?}")]
+    Timeout(std::time::Duration),
+    /// The link broke.
+    #[error("the link broke during the handshake: {0}")]
+    Link(String),
+    /// The socket has no place for this peer: it tries again.
+    #[error("there is no place for the peer: {0}")]
+    NoPlace(AttachError),
+    /// Too many handshakes are under way.
+    #[error("more than max_handshakes ({0}) are under way")]
+    TooMany(usize),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The peer closed the link.
+    PeerClosed,
+    /// The peer sent an ERROR command.
+    PeerError(String),
+    /// The peer broke the protocol or went over a limit.
+    Protocol(DecodeError),
+    /// The peer's subscriptions went over a limit.
+    Subscriptions(String),
+    /// The peer did not answer heartbeats.
+    Silent,
+    /// The link broke.
+    Link(String),
+    /// The subscriber was too slow, and the publisher disconnects those.
+    Overflow,
+    /// Another connection took the routing id over.
+    HandedOver,
+    /// The peer owes a reply that nobody waits for any more.
+    Abandoned,
+    /// The endpoint was disconnected or unbound, or the socket closed.
+    Closed,
+}
+
+impl Reason {
+    pub(crate) fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => Self::PeerClosed,
+            _ => Self::Link(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("the peer closed the connection"),
+            Self::PeerError(reason) => write!(f, "the peer sent ERROR {reason:?}"),
+            Self::Protocol(error) => error.fmt(f),
+            Self::Subscriptions(error) | Self::Link(error) => f.write_str(error),
+            Self::Silent => f.write_str("the peer did not answer heartbeats"),
+            Self::Overflow => f.write_str("the subscriber was too slow"),
+            Self::HandedOver => f.write_str("another connection took the routing id over"),
+            Self::Abandoned => f.write_str("the peer owed a reply that nobody waits for"),
+            Self::Closed => f.write_str("closed on this side"),
+        }
+    }
+}
+
+/// Hands events to whoever monitors.
+#[derive(Debug, Default)]
+pub(crate) struct Events(OnceLock<broadcast::Sender<Event>>);
+
+impl Events {
+    pub(crate) fn emit(&self, event: Event) {
+        log(&event);
+        if let Some(sender) = self.0.get() {
+            let _ = sender.send(event);
+        }
+    }
+
+    /// The channel is made for the first monitor: sockets without one do not pay for it.
+    pub(crate) fn monitor(&self) -> Monitor {
+        let sender = self
+            .0
+            .get_or_init(|| broadcast::Sender::new(MONITOR_CAPACITY));
+        Monitor {
+            receiver: sender.subscribe(),
+            missed: 0,
+        }
+    }
+}
+
+/// The events of a socket from the moment on that it was asked for.
+#[derive(Debug)]
+pub struct Monitor {
+    receiver: broadcast::Receiver<Event>,
+    missed: u64,
+}
+
+impl Monitor {
+    /// Waits for the next event; `None` once the socket is gone.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next event, if it is there already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.missed += missed,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Events that were missed because this monitor was more than [`MONITOR_CAPACITY`] behind.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+fn log(event: &Event) {
+    let endpoint = &event.endpoint;
+    match &event.kind {
+        EventKind::Connected(peer) => {
+            tracing::info!(%endpoint, address = peer.address, kind = %peer.kind, "connected")
+        }
+        EventKind::Disconnected { peer, reason } => {
+            tracing::info!(%endpoint, address = peer.address, %reason, "disconnected");
+        }
+        EventKind::HandshakeFailed { address, reason } => {
+            tracing::warn!(%endpoint, address, %reason, "handshake failed");
+        }
+        EventKind::AcceptFailed { error } => tracing::warn!(%endpoint, error, "accept failed"),
+        kind => tracing::debug!(%endpoint, ?kind, "socket"),
+    }
+}

@@ -1,0 +1,97 @@
+//! Receiving from several sockets at once, in turn.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use withy_proto::Message;
+
+use crate::driver::receive::Nothing;
+use crate::error::ReceiveError;
+use crate::socket::{Owner, ReceivesAny};
+
+/// Receives from several sockets, none of which can starve another.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (orders, alarms) = (withy::Pull::new(), withy::Subscriber::new());
+/// let orders_at = orders.bind_to("tcp://127.0.0.1:0").await?;
+/// # withy::Push::connect(orders_at)?.send("one").await?;
+/// let mut select = withy::Select::new().with(&orders).with(&alarms);
+/// let (index, message) = select.recv().await?;
+/// assert_eq!(index, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+pub struct Select {
+    owners: Vec<Owner>,
+    next: usize,
+}
+
+impl Select {
+    /// Selects from nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a socket; its index is the number of those before it.
+    #[must_use]
+    pub fn with(mut self, socket: &impl ReceivesAny) -> Self {
+        self.owners.push(socket.owner().clone());
+        self
+    }
+
+    /// Receives the next message of any socket, with the socket's index.
+    ///
+    /// # Errors
+    /// A socket is closed, or there is none.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no message.
+    pub async fn recv(&mut self) -> Result<(usize, Message), ReceiveError> {
+        loop {
+            if let Some(received) = self.try_next()? {
+                return Ok(received);
+            }
+            let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+            for owner in &self.owners {
+                waits.push(Box::pin(owner.core().ready.wait()));
+            }
+            poll_fn(|cx| {
+                let woken = waits
+                    .iter_mut()
+                    .any(|wait| wait.as_mut().poll(cx).is_ready());
+                if woken {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        }
+    }
+
+    fn try_next(&mut self) -> Result<Option<(usize, Message)>, ReceiveError> {
+        let count = self.owners.len();
+        if count == 0 {
+            return Err(ReceiveError::Closed);
+        }
+        let mut at = 0;
+        while at < count {
+            let index = (self.next + at) % count;
+            match self.owners[index].core().try_receive() {
+                Ok((_, message)) => {
+                    self.next = index + 1;
+                    return Ok(Some((index, message)));
+                }
+                Err(Nothing::Closed) => return Err(ReceiveError::Closed),
+                Err(Nothing::Empty) => at += 1,
+                // The budget is the socket's own; here each has one message a turn.
+                Err(Nothing::Yield) => {}
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,76 @@
+//! A socket whose type is known at run time only: for tools, proxies and bindings.
+
+use withy_proto::SocketType;
+
+use super::{Owner, handle, receives, sends};
+use crate::builder::Builder;
+
+/// A socket of any type. Programs that know the type are better served by it: there, what a type
+/// cannot do does not compile.
+#[derive(Debug, Clone)]
+pub struct AnySocket {
+    owner: Owner,
+}
+
+impl super::sealed::Sealed for AnySocket {}
+
+impl super::Socket for AnySocket {
+    const KIND: Option<SocketType> = None;
+
+    fn from_owner(owner: Owner) -> Self {
+        Self { owner }
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+impl AnySocket {
+    /// A builder for a socket of type `kind`.
+    pub fn builder(kind: SocketType) -> Builder<Self> {
+        Builder::new(kind)
+    }
+
+    /// The socket's type.
+    pub fn kind(&self) -> SocketType {
+        self.owner.core().kind
+    }
+
+    /// A socket of type `kind` with default options that connects to `endpoint`.
+    ///
+    /// # Errors
+    /// The endpoint is malformed or would leave this host in clear, or there is no tokio runtime.
+    pub fn connect<E>(kind: SocketType, endpoint: E) -> Result<Self, crate::ConnectError>
+    where
+        E: TryInto<withy_proto::Endpoint>,
+        E::Error: Into<withy_proto::endpoint::EndpointError>,
+    {
+        let socket = Self {
+            owner: Owner::new(kind, Default::default()),
+        };
+        socket.connect_to(endpoint)?;
+        Ok(socket)
+    }
+
+    /// Changes the subscriptions of a SUB or XSUB; others have none.
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>, add: bool) {
+        let core = self.owner.core();
+        core.receiving.lock().inc.filter(topic.as_ref(), add);
+        let mut sending = core.sending.lock();
+        sending.out.subscribe(topic.as_ref(), add);
+        core.after_send(sending);
+    }
+
+    /// Waits until the peers of a publisher have at least `subscriptions` subscriptions together.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_subscribed(&self, subscriptions: usize) {
+        self.owner.wait_subscribed(subscriptions).await;
+    }
+}
+
+handle!(AnySocket);
+sends!(AnySocket);
+receives!(AnySocket);

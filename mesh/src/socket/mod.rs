@@ -1,0 +1,690 @@
+//! The socket types: one file each, a thin face over the shared driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use withy_proto::endpoint::EndpointError;
+use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::{Endpoint, Message, SocketType};
+
+use crate::driver::core::{Core, Phase, Rejected};
+use crate::driver::receive::Nothing;
+use crate::error::{BindError, ConnectError, ReceiveError, SendError, UnknownEndpoint};
+use crate::event::{Monitor, Reason};
+use crate::options::Options;
+use crate::stats::Stats;
+
+mod any;
+mod dealer;
+mod pair;
+mod publisher;
+mod pull;
+mod push;
+pub(crate) mod rep;
+pub(crate) mod req;
+mod router;
+mod stream;
+mod subscriber;
+mod xpub;
+mod xsub;
+
+pub use any::AnySocket;
+pub use dealer::Dealer;
+pub use pair::Pair;
+pub use publisher::Publisher;
+pub use pull::Pull;
+pub use push::Push;
+pub use rep::{Rep, Request};
+pub use req::Req;
+pub use router::Router;
+pub use stream::{Messages, Outlet};
+pub use subscriber::Subscriber;
+pub use xpub::XPub;
+pub use xsub::XSub;
+
+/// What all socket types have in common.
+pub trait Socket: sealed::Sealed + Sized {
+    /// The type.
+    const KIND: Option<SocketType>;
+
+    #[doc(hidden)]
+    fn from_owner(owner: Owner) -> Self;
+
+    #[doc(hidden)]
+    fn owner(&self) -> &Owner;
+}
+
+/// A socket type that sends.
+pub trait Sends: Socket {}
+
+/// A socket type that receives.
+pub trait Receives: Socket {}
+
+/// A socket type that sends any message by itself.
+pub trait SendsAny: Sends {}
+
+/// A socket type that receives plain messages.
+pub trait ReceivesAny: Receives {}
+
+mod sealed {
+    /// Only the types of this crate are sockets.
+    pub trait Sealed {}
+}
+
+/// Shared by all handles of a socket; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct Owner(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned(Arc<Core>);
+
+impl Drop for Owned {
+    /// Without `close`, what waits is sent in the background, for as long as `linger` says.
+    fn drop(&mut self) {
+        self.0.start_closing();
+        if let Some(runtime) = self.0.runtime.get() {
+            let core = Arc::clone(&self.0);
+            runtime.spawn(async move {
+                let linger = core.options.linger;
+                core.finish_closing(linger).await;
+            });
+        }
+    }
+}
+
+impl Owner {
+    pub(crate) fn new(kind: SocketType, options: Options) -> Self {
+        Self(Arc::new(Owned(Core::new(kind, options))))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+
+    pub(crate) fn connect(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+    ) -> Result<(), ConnectError> {
+        let endpoint = endpoint?;
+        let core = self.core();
+        let security = &core.options.security;
+        if !security.permits(core.options.dial.is_local(&endpoint)) {
+            return Err(ConnectError::Insecure {
+                endpoint,
+                mechanism: security.name(),
+            });
+        }
+        if core.phase() != Phase::Open {
+            return Err(ConnectError::Closed);
+        }
+        let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        core.runtime.get_or_init(|| runtime);
+        core.dial(endpoint);
+        Ok(())
+    }
+
+    pub(crate) async fn bind(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+    ) -> Result<Endpoint, BindError> {
+        let endpoint = endpoint?;
+        let core = self.core();
+        let security = &core.options.security;
+        if !security.permits(endpoint.is_local()) {
+            return Err(BindError::Insecure {
+                endpoint,
+                mechanism: security.name(),
+            });
+        }
+        if core.phase() != Phase::Open {
+            return Err(BindError::Closed);
+        }
+        let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        core.runtime.get_or_init(|| runtime);
+        match withy_transports::listen(&endpoint, &core.options.listen).await {
+            Ok(listener) => Ok(core.serve(listener)),
+            Err(source) => Err(BindError::Transport { endpoint, source }),
+        }
+    }
+
+    pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        let endpoints = self.core().endpoints.lock();
+        let active = endpoints
+            .dialed
+            .iter()
+            .find(|active| active.endpoint == *endpoint);
+        active
+            .map(|active| active.stop.cancel())
+            .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
+    }
+
+    pub(crate) fn unbind(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        let endpoints = self.core().endpoints.lock();
+        let active = endpoints
+            .bound
+            .iter()
+            .find(|active| active.endpoint == *endpoint);
+        active
+            .map(|active| active.stop.cancel())
+            .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.core()
+            .endpoints
+            .lock()
+            .bound
+            .iter()
+            .map(|active| active.endpoint.clone())
+            .collect()
+    }
+
+    pub(crate) async fn ready(&self) {
+        let mut peers = self.core().peers.subscribe();
+        let _ = peers.wait_for(|peers| *peers > 0).await;
+    }
+
+    pub(crate) async fn wait_subscribed(&self, subscriptions: usize) {
+        let mut known = self.core().subscriptions.subscribe();
+        let _ = known.wait_for(|known| *known >= subscriptions).await;
+    }
+
+    pub(crate) fn monitor(&self) -> Monitor {
+        self.core().events.monitor()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    pub(crate) async fn close(self) -> usize {
+        let core = self.core();
+        core.start_closing();
+        core.finish_closing(core.options.linger).await
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.core().flushed().await;
+    }
+
+    // Sending.
+
+    #[inline]
+    pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
+        self.core().send(message).await.map_err(SendError::from)
+    }
+
+    #[inline]
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
+        self.core().try_send(message).map_err(SendError::from)
+    }
+
+    pub(crate) async fn send_timeout(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        let core = self.core();
+        let first = core.try_send(message);
+        let Err(Rejected::NotSent(NotSent::Full(message))) = first else {
+            return first.map_err(SendError::from);
+        };
+        // The message stays here, so that it can be given back when the time is up.
+        let mut waiting = Some(message);
+        let sending = async {
+            loop {
+                let mut room = std::pin::pin!(core.room.notified());
+                room.as_mut().enable();
+                if let Some(message) = waiting.take() {
+                    match core.try_send(message) {
+                        Err(Rejected::NotSent(NotSent::Full(message))) => waiting = Some(message),
+                        result => return result.map_err(SendError::from),
+                    }
+                }
+                room.await;
+            }
+        };
+        match tokio::time::timeout(timeout, sending).await {
+            Ok(result) => result,
+            Err(_) => Err(SendError::Timeout(waiting.unwrap_or_default())),
+        }
+    }
+
+    // Receiving.
+
+    #[inline]
+    pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
+        let core = self.core();
+        let (_, message) = core.receive().await.map_err(ReceiveError::from)?;
+        Ok(if core.options.conflate_received {
+            self.newest(message)
+        } else {
+            message
+        })
+    }
+
+    /// The newest of what is there, for CONFLATE.
+    fn newest(&self, mut message: Message) -> Message {
+        while let Ok((_, newer)) = self.core().try_receive() {
+            message = newer;
+        }
+        message
+    }
+
+    #[inline]
+    pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        loop {
+            match self.core().try_receive() {
+                Ok((_, message)) if self.core().options.conflate_received => {
+                    return Ok(self.newest(message));
+                }
+                Ok((_, message)) => return Ok(message),
+                Err(Nothing::Yield) => {}
+                Err(nothing) => return Err(nothing.into()),
+            }
+        }
+    }
+
+    pub(crate) async fn recv_timeout(&self, timeout: Duration) -> Result<Message, ReceiveError> {
+        tokio::time::timeout(timeout, self.recv())
+            .await
+            .unwrap_or(Err(ReceiveError::Timeout))
+    }
+
+    pub(crate) async fn recv_many(
+        &self,
+        messages: &mut Vec<Message>,
+        max: usize,
+    ) -> Result<usize, ReceiveError> {
+        if max == 0 {
+            return Ok(0);
+        }
+        messages.push(self.recv().await?);
+        let mut received = 1;
+        while received < max {
+            let Ok((_, message)) = self.core().try_receive() else {
+                break;
+            };
+            messages.push(message);
+            received += 1;
+        }
+        Ok(received)
+    }
+}
+
+impl From<Nothing> for ReceiveError {
+    fn from(nothing: Nothing) -> Self {
+        match nothing {
+            Nothing::Empty | Nothing::Yield => Self::Empty,
+            Nothing::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Core {
+    /// Waits until all that was sent so far was handed to the links.
+    async fn flushed(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.sending.lock().out.is_drained() {
+                return;
+            }
+            self.flushing
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+            if self.sending.lock().out.is_drained() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut stats = Stats::default();
+        {
+            let receiving = self.receiving.lock();
+            let counts = receiving.inc.counts();
+            stats.received = counts.received;
+            stats.discarded = counts.discarded;
+            stats.ignored_commands = counts.unknown_commands;
+            stats.unread = (receiving.inc.queued() + receiving.notices.len()) as u64;
+        }
+        {
+            let mut sending = self.sending.lock();
+            let counts = sending.out.counts();
+            stats.sent = counts.sent;
+            stats.dropped = counts.dropped;
+            stats.uncertain = counts.uncertain;
+            stats.queued = sending.out.queued() as u64;
+            stats.ignored_commands += sending.out.publishing().ignored();
+            stats.subscriptions = sending.out.publishing().subscriptions() as u64;
+        }
+        stats.peers = *self.peers.borrow() as u64;
+        let counters = &self.counters;
+        stats.connections = counters.connections.load(Relaxed);
+        stats.reconnects = counters.reconnects.load(Relaxed);
+        stats.handshakes_failed = counters.handshakes_failed.load(Relaxed);
+        stats.protocol_errors = counters.protocol_errors.load(Relaxed);
+        stats.late_replies = counters.late_replies.load(Relaxed);
+        stats.malformed = counters.malformed.load(Relaxed);
+        stats.dropped += counters.notices_dropped.load(Relaxed);
+        stats
+    }
+
+    /// Asks the connection of a pipe to end, since it owes what nobody waits for.
+    pub(crate) fn abandon(&self, key: withy_proto::pattern::PipeKey) {
+        self.close_link(key, Reason::Abandoned);
+    }
+}
+
+/// The methods that all types have.
+macro_rules! socket {
+    ($socket:ident, $kind:expr) => {
+        impl $crate::socket::sealed::Sealed for $socket {}
+
+        impl $crate::socket::Socket for $socket {
+            const KIND: Option<withy_proto::SocketType> = Some($kind);
+
+            fn from_owner(owner: $crate::socket::Owner) -> Self {
+                Self::over(owner)
+            }
+
+            fn owner(&self) -> &$crate::socket::Owner {
+                &self.owner
+            }
+        }
+
+        impl $socket {
+            /// A socket with default options, not bound or connected yet.
+            pub fn new() -> Self {
+                Self::over($crate::socket::Owner::new($kind, Default::default()))
+            }
+
+            /// A builder for a socket with other options.
+            pub fn builder() -> $crate::builder::Builder<Self> {
+                $crate::builder::Builder::new($kind)
+            }
+
+            /// A socket with default options that connects to `endpoint`. Returns at once; the
+            /// connection is made, and made again, in the background.
+            ///
+            /// # Errors
+            /// The endpoint is malformed or would leave this host in clear, or there is no tokio
+            /// runtime.
+            pub fn connect<E>(endpoint: E) -> Result<Self, $crate::error::ConnectError>
+            where
+                E: TryInto<withy_proto::Endpoint>,
+                E::Error: Into<withy_proto::endpoint::EndpointError>,
+            {
+                let socket = Self::new();
+                socket.connect_to(endpoint)?;
+                Ok(socket)
+            }
+
+            /// A socket with default options that is bound to `endpoint`.
+            ///
+            /// # Errors
+            /// As [`bind_to`](Self::bind_to).
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call leaves nothing bound.
+            pub async fn bind<E>(endpoint: E) -> Result<Self, $crate::error::BindError>
+            where
+                E: TryInto<withy_proto::Endpoint>,
+                E::Error: Into<withy_proto::endpoint::EndpointError>,
+            {
+                let socket = Self::new();
+                socket.bind_to(endpoint).await?;
+                Ok(socket)
+            }
+        }
+
+        $crate::socket::handle!($socket);
+
+        impl From<$socket> for $crate::socket::AnySocket {
+            fn from(socket: $socket) -> Self {
+                <Self as $crate::socket::Socket>::from_owner(socket.owner.clone())
+            }
+        }
+
+        impl Default for $socket {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
+
+/// The methods of every handle, [`AnySocket`] included.
+macro_rules! handle {
+    ($socket:ident) => {
+        impl $socket {
+            /// Connects to one more endpoint. Returns at once.
+            ///
+            /// # Errors
+            /// As [`connect`](Self::connect).
+            pub fn connect_to<E>(&self, endpoint: E) -> Result<(), $crate::error::ConnectError>
+            where
+                E: TryInto<withy_proto::Endpoint>,
+                E::Error: Into<withy_proto::endpoint::EndpointError>,
+            {
+                self.owner.connect(endpoint.try_into().map_err(Into::into))
+            }
+
+            /// Binds to one more endpoint and returns the real one, with the port that was chosen
+            /// for a wildcard.
+            ///
+            /// # Errors
+            /// The endpoint is malformed, would be open to other hosts in clear, or the transport
+            /// refuses it.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call leaves nothing bound.
+            pub async fn bind_to<E>(
+                &self,
+                endpoint: E,
+            ) -> Result<withy_proto::Endpoint, $crate::error::BindError>
+            where
+                E: TryInto<withy_proto::Endpoint>,
+                E::Error: Into<withy_proto::endpoint::EndpointError>,
+            {
+                self.owner
+                    .bind(endpoint.try_into().map_err(Into::into))
+                    .await
+            }
+
+            /// No longer connects to `endpoint`. What waits for its peer goes to another, where
+            /// the type sends to any.
+            ///
+            /// # Errors
+            /// The socket does not connect to it.
+            pub fn disconnect(
+                &self,
+                endpoint: &withy_proto::Endpoint,
+            ) -> Result<(), $crate::error::UnknownEndpoint> {
+                self.owner.disconnect(endpoint)
+            }
+
+            /// No longer listens at `endpoint`, and closes the connections that were accepted
+            /// there, as libzmq does.
+            ///
+            /// # Errors
+            /// The socket is not bound to it.
+            pub fn unbind(
+                &self,
+                endpoint: &withy_proto::Endpoint,
+            ) -> Result<(), $crate::error::UnknownEndpoint> {
+                self.owner.unbind(endpoint)
+            }
+
+            /// The endpoints that the socket is bound to, with real ports.
+            pub fn endpoints(&self) -> Vec<withy_proto::Endpoint> {
+                self.owner.endpoints()
+            }
+
+            /// Waits until a peer is connected.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe.
+            pub async fn ready(&self) {
+                self.owner.ready().await;
+            }
+
+            /// The socket's events from now on.
+            pub fn monitor(&self) -> $crate::event::Monitor {
+                self.owner.monitor()
+            }
+
+            /// The counters at this moment.
+            pub fn stats(&self) -> $crate::stats::Stats {
+                self.owner.stats()
+            }
+
+            /// Closes the socket for all its handles: waits until what was sent is handed to the
+            /// operating system, at most for `linger`, then ends all connections. Returns the
+            /// number of messages that were not sent.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe; a cancelled close goes on in the background when the last handle is
+            /// dropped.
+            pub async fn close(self) -> usize {
+                self.owner.close().await
+            }
+        }
+    };
+}
+
+/// The methods of types that send any message.
+macro_rules! sends {
+    ($socket:ident) => {
+        impl $crate::socket::Sends for $socket {}
+        impl $crate::socket::SendsAny for $socket {}
+
+        impl $socket {
+            /// Sends a message once there is room for it.
+            ///
+            /// # Errors
+            /// The message comes back with the reason.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call did not send the message.
+            #[inline]
+            pub async fn send(
+                &self,
+                message: impl Into<withy_proto::Message>,
+            ) -> Result<(), $crate::error::SendError> {
+                self.owner.send(message.into()).await
+            }
+
+            /// Sends a message if there is room for it now.
+            ///
+            /// # Errors
+            /// The message comes back with the reason.
+            #[inline]
+            pub fn try_send(
+                &self,
+                message: impl Into<withy_proto::Message>,
+            ) -> Result<(), $crate::error::SendError> {
+                self.owner.try_send(message.into())
+            }
+
+            /// Sends a message if there is room for it within `timeout`.
+            ///
+            /// # Errors
+            /// The message comes back with the reason.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call did not send the message.
+            pub async fn send_timeout(
+                &self,
+                message: impl Into<withy_proto::Message>,
+                timeout: std::time::Duration,
+            ) -> Result<(), $crate::error::SendError> {
+                self.owner.send_timeout(message.into(), timeout).await
+            }
+
+            /// Waits until everything that was sent is handed to the operating system.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe.
+            pub async fn flush(&self) {
+                self.owner.flush().await;
+            }
+
+            /// This socket as a sink.
+            pub fn sink(&self) -> $crate::socket::Outlet<Self> {
+                $crate::socket::Outlet::new(self.clone())
+            }
+        }
+    };
+}
+
+/// The methods of types that receive plain messages.
+macro_rules! receives {
+    ($socket:ident) => {
+        impl $crate::socket::Receives for $socket {}
+        impl $crate::socket::ReceivesAny for $socket {}
+
+        impl $socket {
+            /// Receives the next message, of the peers in turn.
+            ///
+            /// # Errors
+            /// The socket is closed.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call took no message.
+            #[inline]
+            pub async fn recv(&self) -> Result<withy_proto::Message, $crate::error::ReceiveError> {
+                self.owner.recv().await
+            }
+
+            /// Receives a message if one is there.
+            ///
+            /// # Errors
+            /// None is there, or the socket is closed.
+            #[inline]
+            pub fn try_recv(&self) -> Result<withy_proto::Message, $crate::error::ReceiveError> {
+                self.owner.try_recv()
+            }
+
+            /// Receives a message if one comes within `timeout`.
+            ///
+            /// # Errors
+            /// None came, or the socket is closed.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call took no message.
+            pub async fn recv_timeout(
+                &self,
+                timeout: std::time::Duration,
+            ) -> Result<withy_proto::Message, $crate::error::ReceiveError> {
+                self.owner.recv_timeout(timeout).await
+            }
+
+            /// Waits for a message, then takes up to `max` that are there, and appends them to
+            /// `messages`. Returns how many.
+            ///
+            /// # Errors
+            /// The socket is closed.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call took no message.
+            pub async fn recv_many(
+                &self,
+                messages: &mut Vec<withy_proto::Message>,
+                max: usize,
+            ) -> Result<usize, $crate::error::ReceiveError> {
+                self.owner.recv_many(messages, max).await
+            }
+
+            /// What this socket receives, as a stream that ends when the socket is closed.
+            pub fn stream(&self) -> $crate::socket::Messages<Self> {
+                $crate::socket::Messages::new(self.clone())
+            }
+        }
+    };
+}
+
+pub(crate) use {handle, receives, sends, socket};

@@ -1,0 +1,150 @@
+//! REP: answers (RFC 28).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::pattern::reply::{Envelope, join, split};
+use withy_proto::{Message, SocketType};
+
+use super::{Owner, Receives, Sends, socket};
+use crate::driver::core::{Core, Rejected};
+use crate::driver::receive::Nothing;
+use crate::error::{ReceiveError, SendError};
+
+/// Receives requests and replies to them, in any order and from any task.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let rep = withy::Rep::bind("tcp://127.0.0.1:5555").await?;
+/// loop {
+///     let request = rep.recv().await?;
+///     let reply = request.message().clone();
+///     request.reply(reply).await?;
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Rep {
+    owner: Owner,
+}
+
+socket!(Rep, SocketType::Rep);
+
+impl Sends for Rep {}
+impl Receives for Rep {}
+
+/// A request, and the right to reply to it once. Dropping it sends no reply.
+#[derive(Debug)]
+pub struct Request {
+    core: Arc<Core>,
+    from: PipeKey,
+    envelope: Envelope,
+    message: Message,
+}
+
+impl Rep {
+    pub(crate) fn over(owner: Owner) -> Self {
+        Self { owner }
+    }
+
+    /// Receives the next request, of the peers in turn.
+    ///
+    /// # Errors
+    /// The socket is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no request.
+    pub async fn recv(&self) -> Result<Request, ReceiveError> {
+        loop {
+            let (from, message) = self.owner.core().receive().await?;
+            if let Some(request) = self.request(from, message) {
+                return Ok(request);
+            }
+        }
+    }
+
+    /// Receives a request if one is there.
+    ///
+    /// # Errors
+    /// None is there, or the socket is closed.
+    pub fn try_recv(&self) -> Result<Request, ReceiveError> {
+        loop {
+            match self.owner.core().try_receive() {
+                Ok((from, message)) => {
+                    if let Some(request) = self.request(from, message) {
+                        return Ok(request);
+                    }
+                }
+                Err(Nothing::Yield) => {}
+                Err(nothing) => return Err(nothing.into()),
+            }
+        }
+    }
+
+    /// Receives a request if one comes within `timeout`.
+    ///
+    /// # Errors
+    /// None came, or the socket is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no request.
+    pub async fn recv_timeout(&self, timeout: Duration) -> Result<Request, ReceiveError> {
+        tokio::time::timeout(timeout, self.recv())
+            .await
+            .unwrap_or(Err(ReceiveError::Timeout))
+    }
+
+    /// Splits a request from its envelope; one without is dropped and counted.
+    fn request(&self, from: PipeKey, message: Message) -> Option<Request> {
+        let core = self.owner.core();
+        let Some((envelope, message)) = split(message) else {
+            core.counters.malformed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        Some(Request {
+            core: Arc::clone(core),
+            from,
+            envelope,
+            message,
+        })
+    }
+}
+
+impl Request {
+    /// The request's message.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Takes the request's message out, and leaves an empty one.
+    pub fn take_message(&mut self) -> Message {
+        std::mem::take(&mut self.message)
+    }
+
+    /// Sends the reply.
+    ///
+    /// # Errors
+    /// The peer is gone, or the socket is closed; the reply comes back, in its envelope.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call did not send the reply, and the right to reply is gone.
+    pub async fn reply(self, message: impl Into<Message>) -> Result<(), SendError> {
+        let Self {
+            core,
+            from,
+            envelope,
+            ..
+        } = self;
+        let reply = join(envelope, message.into());
+        match core.try_send_to(from, reply) {
+            Err(Rejected::NotSent(NotSent::Full(reply))) => core
+                .send_when_room(reply, |core, reply| core.try_send_to(from, reply))
+                .await
+                .map_err(SendError::from),
+            result => result.map_err(SendError::from),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! REQ: asks (RFC 28).
+//!
+//! Towards a peer that announces request ids many requests are in flight, and replies find their
+//! request by id. Towards any other the envelope is the plain one, and each connection has one
+//! request in flight; when that is abandoned, the connection waits for the late reply, which is
+//! counted and dropped, and is replaced if it does not come. Nothing ever locks up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::request::{unwrap, wrap};
+use withy_proto::{Message, SocketType};
+
+use super::{Owner, Sends, socket};
+use crate::driver::core::{Core, Phase};
+use crate::driver::receive::Nothing;
+use crate::error::{ReceiveError, RequestError, SendError};
+
+/// Asks its peers in turn.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let req = withy::Req::connect("tcp://127.0.0.1:5555")?;
+/// let reply = req.request("hello").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Req {
+    owner: Owner,
+    /// The request of the lock-step `send` and `recv`.
+    lock_step: Arc<Mutex<Option<Pending>>>,
+}
+
+socket!(Req, SocketType::Req);
+
+impl Sends for Req {}
+
+/// Requests that wait for their replies, and connections that owe one to nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    next: u32,
+    waiting: BTreeMap<u32, Waiting>,
+    owing: BTreeMap<PipeKey, Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    to: PipeKey,
+    correlated: bool,
+    reply: oneshot::Sender<Result<Message, RequestError>>,
+}
+
+/// A request that was sent. Dropping it abandons the request.
+#[derive(Debug)]
+struct Pending {
+    core: Arc<Core>,
+    id: u32,
+    reply: oneshot::Receiver<Result<Message, RequestError>>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut receiving = self.core.receiving.lock();
+        if let Some(waiting) = receiving.requests.waiting.remove(&self.id)
+            && !waiting.correlated
+        {
+            receiving.requests.owing.insert(waiting.to, Instant::now());
+            drop(receiving);
+            // Requests that wait for this connection now know how long.
+            self.core.room.notify_waiters();
+        }
+    }
+}
+
+impl Req {
+    pub(crate) fn over(owner: Owner) -> Self {
+        Self {
+            owner,
+            lock_step: Arc::default(),
+        }
+    }
+
+    /// Sends a request and waits for its reply, as long as the builder's `request_timeout` says
+    /// (default 30 s).
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A cancelled call abandons the request: the peer may act on it, its reply is dropped and
+    /// counted. The socket is free for the next request.
+    pub async fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
+        let timeout = self.owner.core().options.request.timeout;
+        self.request_until(
+            message.into(),
+            timeout.map(|timeout| Instant::now() + timeout),
+        )
+        .await
+    }
+
+    /// Sends a request and waits for its reply, for `timeout` at most.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// As [`Req::request`].
+    pub async fn request_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        self.request_until(message.into(), Some(Instant::now() + timeout))
+            .await
+    }
+
+    async fn request_until(
+        &self,
+        message: Message,
+        deadline: Option<Instant>,
+    ) -> Result<Message, RequestError> {
+        let core = self.owner.core();
+        let mut pending = core.start_request(message, deadline).await?;
+        let reply = core.await_reply(&mut pending.reply);
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, reply)
+                .await
+                .unwrap_or(Err(RequestError::Timeout)),
+            None => reply.await,
+        }
+    }
+
+    /// Sends a request in lock-step: [`recv`](Req::recv) is due next, as in libzmq.
+    ///
+    /// # Errors
+    /// The last request has no reply yet (unless `relaxed` is set), or the socket is closed. The
+    /// message comes back.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call did not send the request.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let core = self.owner.core();
+        let message = message.into();
+        {
+            let mut lock_step = self.lock_step.lock();
+            if lock_step.is_some() && !core.options.request.relaxed {
+                return Err(SendError::NotYourTurn(message));
+            }
+            drop(lock_step.take());
+        }
+        match core.start_request(message, None).await {
+            Ok(pending) => {
+                *self.lock_step.lock() = Some(pending);
+                Ok(())
+            }
+            Err(RequestError::NotSent(message)) => Err(SendError::Full(message)),
+            Err(_) => Err(SendError::Closed(Message::new())),
+        }
+    }
+
+    /// Receives the reply to the request that [`send`](Req::send) sent.
+    ///
+    /// # Errors
+    /// No request is outstanding, its peer is gone, or the socket is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call leaves the request outstanding.
+    pub async fn recv(&self) -> Result<Message, ReceiveError> {
+        /// Puts the request back when the wait for its reply is cancelled.
+        struct PutBack<'a>(&'a Mutex<Option<Pending>>, Option<Pending>);
+        impl Drop for PutBack<'_> {
+            fn drop(&mut self) {
+                if let Some(pending) = self.1.take() {
+                    self.0.lock().get_or_insert(pending);
+                }
+            }
+        }
+        let pending = self
+            .lock_step
+            .lock()
+            .take()
+            .ok_or(ReceiveError::NotYourTurn)?;
+        let mut waiting = PutBack(&self.lock_step, Some(pending));
+        let Some(pending) = &mut waiting.1 else {
+            return Err(ReceiveError::NotYourTurn);
+        };
+        let result = self.owner.core().await_reply(&mut pending.reply).await;
+        drop(waiting.1.take());
+        result.map_err(|error| match error {
+            RequestError::PeerGone => ReceiveError::PeerGone,
+            _ => ReceiveError::Closed,
+        })
+    }
+}
+
+impl Core {
+    /// Sends a request to the next peer that may take one.
+    async fn start_request(
+        self: &Arc<Self>,
+        message: Message,
+        deadline: Option<Instant>,
+    ) -> Result<Pending, RequestError> {
+        self.pay_debt().await;
+        let mut message = message;
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            message = match self.try_request(message)? {
+                Ok(pending) => return Ok(pending),
+                Err(message) => message,
+            };
+            let wake = [deadline, self.first_grace_end()]
+                .into_iter()
+                .flatten()
+                .min();
+            let far = Instant::now() + Duration::from_secs(3_600);
+            tokio::select! {
+                () = room => {}
+                // A connection may be free once its late reply is read, and nobody else reads.
+                () = self.ready.wait() => {
+                    while let Ok((from, late)) = self.try_receive() {
+                        self.hand_out(from, late);
+                    }
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(far)) => {
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Err(RequestError::NotSent(message));
+                    }
+                    self.replace_owing();
+                }
+            }
+        }
+    }
+
+    /// Sends a request now, if a peer may take one; else the message comes back.
+    fn try_request(
+        self: &Arc<Self>,
+        message: Message,
+    ) -> Result<Result<Pending, Message>, RequestError> {
+        if self.phase() != Phase::Open {
+            return Err(RequestError::Closed);
+        }
+        let mut receiving = self.receiving.lock();
+        let mut sending = self.sending.lock();
+        let Some((to, correlated)) = sending.out.next_for_request(self.options.request.correlate)
+        else {
+            return Ok(Err(message));
+        };
+        let requests = &mut receiving.requests;
+        requests.next = requests.next.wrapping_add(1);
+        let id = requests.next;
+        let (sender, reply) = oneshot::channel();
+        requests.waiting.insert(
+            id,
+            Waiting {
+                to,
+                correlated,
+                reply: sender,
+            },
+        );
+        drop(receiving);
+        // The pipe was chosen because it has room.
+        let sent = sending
+            .out
+            .send_to(to, wrap(message, correlated.then_some(id)));
+        debug_assert!(sent.is_ok());
+        self.after_send(sending);
+        Ok(Ok(Pending {
+            core: Arc::clone(self),
+            id,
+            reply,
+        }))
+    }
+
+    /// When the first connection that owes an abandoned reply is to be replaced.
+    fn first_grace_end(&self) -> Option<Instant> {
+        let grace = self.options.request.grace;
+        self.receiving
+            .lock()
+            .requests
+            .owing
+            .values()
+            .min()
+            .map(|since| *since + grace)
+    }
+
+    /// Replaces the connections that owe an abandoned reply for too long.
+    fn replace_owing(&self) {
+        let grace = self.options.request.grace;
+        let now = Instant::now();
+        let mut overdue = Vec::new();
+        self.receiving.lock().requests.owing.retain(|key, since| {
+            let late = *since + grace <= now;
+            if late {
+                overdue.push(*key);
+            }
+            !late
+        });
+        overdue.into_iter().for_each(|key| self.abandon(key));
+    }
+
+    /// Waits for one reply, and hands the others out that come meanwhile.
+    async fn await_reply(
+        &self,
+        reply: &mut oneshot::Receiver<Result<Message, RequestError>>,
+    ) -> Result<Message, RequestError> {
+        loop {
+            match reply.try_recv() {
+                Ok(result) => return result,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
+            }
+            match self.try_receive() {
+                Ok((from, message)) => self.hand_out(from, message),
+                Err(Nothing::Yield) => tokio::task::yield_now().await,
+                Err(Nothing::Closed) => return Err(RequestError::Closed),
+                Err(Nothing::Empty) => tokio::select! {
+                    result = &mut *reply => return result.unwrap_or(Err(RequestError::Closed)),
+                    () = self.ready.wait() => {}
+                },
+            }
+        }
+    }
+
+    /// Gives a reply to the request that waits for it.
+    fn hand_out(&self, from: PipeKey, message: Message) {
+        let Some((id, message)) = unwrap(message) else {
+            self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let mut receiving = self.receiving.lock();
+        let requests = &mut receiving.requests;
+        let id = id.or_else(|| {
+            let mut plain = requests
+                .waiting
+                .iter()
+                .filter(|(_, waiting)| waiting.to == from && !waiting.correlated);
+            plain.next().map(|(id, _)| *id)
+        });
+        let known = id.filter(|id| {
+            requests
+                .waiting
+                .get(id)
+                .is_some_and(|waiting| waiting.to == from)
+        });
+        let waiting = known.and_then(|id| requests.waiting.remove(&id));
+        requests.owing.remove(&from);
+        drop(receiving);
+        let correlated = waiting.as_ref().is_some_and(|waiting| waiting.correlated);
+        match waiting {
+            Some(waiting) => {
+                let _ = waiting.reply.send(Ok(message));
+            }
+            None => {
+                self.counters.late_replies.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if !correlated && self.sending.lock().out.replied(from) {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The requests of a connection that is gone have no reply.
+    pub(crate) fn fail_requests(&self, key: PipeKey) {
+        let mut receiving = self.receiving.lock();
+        let requests = &mut receiving.requests;
+        requests.owing.remove(&key);
+        for (_, waiting) in requests
+            .waiting
+            .extract_if(.., |_, waiting| waiting.to == key)
+        {
+            let _ = waiting.reply.send(Err(RequestError::PeerGone));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! SUB: subscribes (RFC 29).
+
+use withy_proto::SocketType;
+
+use super::{Owner, receives, socket};
+
+/// Receives the messages that start with a prefix it subscribed to.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    owner: Owner,
+}
+
+socket!(Subscriber, SocketType::Sub);
+receives!(Subscriber);
+
+impl Subscriber {
+    pub(crate) fn over(owner: Owner) -> Self {
+        Self { owner }
+    }
+}
+
+impl Subscriber {
+    /// Asks for messages that start with `topic`; the empty topic asks for all. Counted: the same
+    /// topic twice is to be taken back twice.
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>) {
+        self.change(topic.as_ref(), true);
+    }
+
+    /// Takes a subscription back.
+    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) {
+        self.change(topic.as_ref(), false);
+    }
+
+    fn change(&self, topic: &[u8], add: bool) {
+        let core = self.owner.core();
+        core.receiving.lock().inc.filter(topic, add);
+        let mut sending = core.sending.lock();
+        sending.out.subscribe(topic, add);
+        core.after_send(sending);
+    }
+}

@@ -1,0 +1,40 @@
+//! Live counters of a socket.
+
+/// The counters of a socket, at the moment of the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages accepted for a peer, once for each peer they go to.
+    pub sent: u64,
+    /// Messages taken from peers, the application's reading them included or still due.
+    pub received: u64,
+    /// Messages that were not sent to a peer because it had no room, was unknown or gone, or that
+    /// CONFLATE replaced.
+    pub dropped: u64,
+    /// Received messages that the socket's type does not take or no filter wants.
+    pub discarded: u64,
+    /// Messages on a lost connection of which nobody knows whether they arrived.
+    pub uncertain: u64,
+    /// Messages that wait to be sent.
+    pub queued: u64,
+    /// Messages that were read for the application and wait for it.
+    pub unread: u64,
+    /// Peers that are connected.
+    pub peers: u64,
+    /// Connections that were established so far.
+    pub connections: u64,
+    /// Of these, made again after the first.
+    pub reconnects: u64,
+    /// Handshakes that failed.
+    pub handshakes_failed: u64,
+    /// Connections that were closed because the peer broke the protocol or a limit.
+    pub protocol_errors: u64,
+    /// Subscriptions of all peers.
+    pub subscriptions: u64,
+    /// Replies to requests that nobody waited for any more.
+    pub late_replies: u64,
+    /// Requests or replies without the envelope that their type needs.
+    pub malformed: u64,
+    /// Commands that are unknown, or CANCELs without SUBSCRIBE.
+    pub ignored_commands: u64,
+}

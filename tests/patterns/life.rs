@@ -1,0 +1,164 @@
+//! The life of a connection: heartbeats, reconnects, monitors, closing, refusals before anything
+//! happens.
+
+use std::time::Duration;
+
+use withy::options::Heartbeat;
+use withy::{
+    BindError, ConnectError, EventKind, Message, Pull, Push, Reason, ReceiveError, SocketType,
+};
+
+use crate::support::{ANY, number, number_of, only, soon};
+
+#[tokio::test]
+async fn clear_text_does_not_leave_the_host_unless_told_to() {
+    for endpoint in ["tcp://192.0.2.1:5555", "tcp://example.org:5555"] {
+        let error = Push::connect(endpoint).unwrap_err();
+        assert!(matches!(error, ConnectError::Insecure { .. }));
+        assert!(error.to_string().contains("insecure()"), "{error}");
+        let push = Push::builder().insecure().build().unwrap();
+        push.connect_to(endpoint).unwrap();
+    }
+    for endpoint in ["tcp://*:0", "tcp://0.0.0.0:0", "tcp://[::]:0"] {
+        assert!(
+            matches!(Pull::bind(endpoint).await, Err(BindError::Insecure { .. })),
+            "{endpoint}"
+        );
+    }
+    Push::connect("tcp://localhost:1").unwrap();
+}
+
+#[tokio::test]
+async fn the_monitor_tells_the_story_of_a_connection() {
+    let pull = Pull::new();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let push = Push::connect(endpoint.clone()).unwrap();
+    soon(push.ready()).await;
+    drop(push);
+    let mut story = Vec::new();
+    soon(async {
+        while let Some(event) = monitor.next().await {
+            assert_eq!(event.endpoint, endpoint);
+            story.push(match event.kind {
+                EventKind::Listening => "listening",
+                EventKind::Accepted { .. } => "accepted",
+                EventKind::Connected(peer) => {
+                    assert_eq!(
+                        (peer.kind, peer.mechanism, peer.withy),
+                        (SocketType::Push, "NULL", true)
+                    );
+                    "connected"
+                }
+                EventKind::Disconnected { reason, .. } => {
+                    assert_eq!(reason, Reason::PeerClosed);
+                    story.push("disconnected");
+                    return;
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+    })
+    .await;
+    assert_eq!(
+        story,
+        ["listening", "accepted", "connected", "disconnected"]
+    );
+}
+
+#[tokio::test]
+async fn closing_sends_what_waits_and_says_what_it_could_not() {
+    let pull = Pull::bind(ANY).await.unwrap();
+    let push = Push::connect(only(pull.endpoints())).unwrap();
+    for n in 0..900 {
+        push.send(number(n)).await.unwrap();
+    }
+    assert_eq!(soon(push.close()).await, 0);
+    for n in 0..900 {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    }
+
+    let push = Push::builder()
+        .linger(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    push.connect_to("tcp://127.0.0.1:1").unwrap();
+    push.send("nobody takes it").await.unwrap();
+    assert_eq!(soon(push.close()).await, 1);
+}
+
+#[tokio::test]
+async fn a_closed_socket_wakes_those_who_wait() {
+    let pull = Pull::bind(ANY).await.unwrap();
+    let waiting = tokio::spawn({
+        let pull = pull.clone();
+        async move { pull.recv().await }
+    });
+    tokio::task::yield_now().await;
+    pull.close().await;
+    assert_eq!(soon(waiting).await.unwrap(), Err(ReceiveError::Closed));
+}
+
+#[tokio::test]
+async fn a_silent_link_is_given_up_by_heartbeats() {
+    // A peer that shakes hands and then says nothing: plain TCP underneath, so that it is silent.
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let heartbeat = Heartbeat {
+        enabled: Some(true),
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_millis(150),
+    };
+    let pull = Pull::builder().heartbeat(heartbeat).build().unwrap();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let mut monitor = pull.monitor();
+    let address = endpoint.to_string().trim_start_matches("tcp://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut greeting = [0; 64];
+    greeting[0] = 0xff;
+    greeting[9] = 0x7f;
+    greeting[10] = 3;
+    greeting[11] = 1;
+    greeting[12..16].copy_from_slice(b"NULL");
+    stream.write_all(&greeting).await.unwrap();
+    stream
+        .write_all(b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PUSH")
+        .await
+        .unwrap();
+    stream.write_all(b"\0\x02hi").await.unwrap();
+    assert_eq!(soon(pull.recv()).await.unwrap(), Message::from("hi"));
+    soon(async {
+        loop {
+            if let Some(EventKind::Disconnected { reason, .. }) =
+                monitor.next().await.map(|event| event.kind)
+            {
+                assert_eq!(reason, Reason::Silent);
+                return;
+            }
+        }
+    })
+    .await;
+    let mut rest = Vec::new();
+    soon(stream.read_to_end(&mut rest)).await.unwrap();
+    let ping = rest.windows(5).any(|octets| octets == b"\x04PING");
+    assert!(ping, "it was asked first");
+}
+
+#[tokio::test]
+async fn a_hang_up_is_seen_while_nobody_receives() {
+    let pull = Pull::bind(ANY).await.unwrap();
+    let mut monitor = pull.monitor();
+    let push = Push::connect(only(pull.endpoints())).unwrap();
+    push.send("left behind").await.unwrap();
+    assert_eq!(soon(push.close()).await, 0);
+    soon(async {
+        while !matches!(
+            monitor.next().await.map(|event| event.kind),
+            Some(EventKind::Disconnected { .. })
+        ) {}
+    })
+    .await;
+    assert_eq!(
+        soon(pull.recv()).await.unwrap(),
+        Message::from("left behind")
+    );
+}

@@ -1,0 +1,225 @@
+//! PUB, SUB, XPUB and XSUB: what was asked for, and drops that are counted.
+
+use std::time::Duration;
+
+use withy::options::{Overflow, Verbose};
+use withy::{
+    EventKind, Message, Publisher, Reason, ReceiveError, SendError, Subscriber, XPub, XSub,
+};
+
+use crate::support::{ANY, any_of_each, number, number_of, only, soon};
+
+#[tokio::test]
+async fn a_subscriber_gets_what_it_asked_for_and_nothing_else() {
+    for any in any_of_each("asked-for") {
+        asked_for(&any).await;
+    }
+}
+
+async fn asked_for(any: &str) {
+    let publisher = Publisher::bind(any).await.unwrap();
+    let subscriber = Subscriber::connect(only(publisher.endpoints())).unwrap();
+    subscriber.subscribe("a");
+    subscriber.subscribe("bc");
+    subscriber.subscribe("bc");
+    soon(publisher.wait_subscribed(2)).await;
+    for topic in ["b", "a", "bcd", "", "x", "abc"] {
+        publisher.send(topic).await.unwrap();
+    }
+    for expected in ["a", "bcd", "abc"] {
+        assert_eq!(
+            soon(subscriber.recv()).await.unwrap(),
+            Message::from(expected)
+        );
+    }
+    subscriber.unsubscribe("a");
+    subscriber.unsubscribe("bc");
+    soon(async {
+        while publisher.stats().subscriptions > 1 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    for topic in ["a", "bc"] {
+        publisher.send(topic).await.unwrap();
+    }
+    assert_eq!(soon(subscriber.recv()).await.unwrap(), Message::from("bc"));
+    assert_eq!(subscriber.try_recv(), Err(ReceiveError::Empty));
+}
+
+#[tokio::test]
+async fn subscriptions_come_back_before_the_reconnect_event() {
+    let publisher = Publisher::bind(ANY).await.unwrap();
+    let endpoint = only(publisher.endpoints());
+    let subscriber = Subscriber::connect(endpoint.clone()).unwrap();
+    subscriber.subscribe("t");
+    soon(publisher.wait_subscribed(1)).await;
+    publisher.close().await;
+    let publisher = Publisher::bind(endpoint).await.unwrap();
+    soon(publisher.wait_subscribed(1)).await;
+    publisher.send("t again").await.unwrap();
+    assert_eq!(
+        soon(subscriber.recv()).await.unwrap(),
+        Message::from("t again")
+    );
+    assert_eq!(subscriber.stats().reconnects, 1);
+}
+
+async fn overflown(overflow: Overflow) -> (Publisher, Subscriber) {
+    let publisher = Publisher::builder()
+        .overflow(overflow)
+        .send_high_water_mark(10)
+        .build()
+        .unwrap();
+    let endpoint = publisher.bind_to(ANY).await.unwrap();
+    let subscriber = Subscriber::connect(endpoint).unwrap();
+    subscriber.subscribe("");
+    soon(publisher.wait_subscribed(1)).await;
+    (publisher, subscriber)
+}
+
+fn padded(n: u64) -> Message {
+    let mut message = number(n);
+    message.push(vec![0; 100_000]);
+    message
+}
+
+#[tokio::test]
+async fn drops_are_counted_and_what_arrives_is_in_order() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let (publisher, subscriber) = overflown(overflow).await;
+        let count = 1_000;
+        for n in 0..count {
+            publisher.send(padded(n)).await.unwrap();
+        }
+        let stats = publisher.stats();
+        assert!(stats.dropped > 0, "{stats:?}");
+        let expected = if overflow == Overflow::DropNewest {
+            assert_eq!(stats.sent + stats.dropped, count);
+            stats.sent
+        } else {
+            assert_eq!(stats.sent, count);
+            count - stats.dropped
+        };
+        let mut last = None;
+        for _ in 0..expected {
+            let n = number_of(&soon(subscriber.recv()).await.unwrap());
+            assert!(last.is_none_or(|last| n > last));
+            last = Some(n);
+        }
+        if overflow == Overflow::DropOldest {
+            assert_eq!(last, Some(count - 1), "the newest is kept");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_blocks_loses_nothing() {
+    let (publisher, subscriber) = overflown(Overflow::Block).await;
+    let count = 500;
+    let sender = tokio::spawn(async move {
+        for n in 0..count {
+            publisher.send(padded(n)).await.unwrap();
+        }
+        publisher
+    });
+    for n in 0..count {
+        assert_eq!(number_of(&soon(subscriber.recv()).await.unwrap()), n);
+    }
+    let publisher = soon(sender).await.unwrap();
+    assert_eq!(publisher.stats().dropped, 0);
+    assert!(publisher.try_send("room").is_ok());
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_can_be_disconnected() {
+    let (publisher, _subscriber) = overflown(Overflow::Disconnect).await;
+    let mut monitor = publisher.monitor();
+    for n in 0..1_000 {
+        publisher.send(padded(n)).await.unwrap();
+    }
+    soon(async {
+        while let Some(event) = monitor.next().await {
+            if let EventKind::Disconnected { reason, .. } = event.kind {
+                assert_eq!(reason, Reason::Overflow);
+                return;
+            }
+        }
+        panic!("no event");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_xpub_sees_the_first_and_last_subscription_and_verbose_ones_see_more() {
+    for (verbose, expected) in [
+        (Verbose::Changes, 2),
+        (Verbose::Subscriptions, 3),
+        (Verbose::All, 4),
+    ] {
+        let xpub = XPub::builder().verbose(verbose).build().unwrap();
+        let endpoint = xpub.bind_to(ANY).await.unwrap();
+        let subscribers = [
+            Subscriber::connect(endpoint.clone()).unwrap(),
+            Subscriber::connect(endpoint).unwrap(),
+        ];
+        for (at, subscriber) in subscribers.iter().enumerate() {
+            subscriber.subscribe("topic");
+            soon(xpub.wait_subscribed(at + 1)).await;
+        }
+        for (at, subscriber) in subscribers.iter().enumerate() {
+            subscriber.unsubscribe("topic");
+            soon(async {
+                while xpub.stats().subscriptions as usize > 1 - at {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+        }
+        let mut reports = Vec::new();
+        while let Ok(message) = xpub.recv_timeout(Duration::from_millis(100)).await {
+            reports.push(message);
+        }
+        assert_eq!(reports.len(), expected, "{verbose:?}");
+        assert_eq!(reports[0], Message::from("\u{1}topic"));
+        assert_eq!(reports[expected - 1], Message::from("\u{0}topic"));
+    }
+}
+
+#[tokio::test]
+async fn a_forwarder_of_xsub_and_xpub_passes_topics_up_and_messages_down() {
+    let publisher = Publisher::bind(ANY).await.unwrap();
+    let xsub = XSub::connect(only(publisher.endpoints())).unwrap();
+    let xpub = XPub::bind(ANY).await.unwrap();
+    let subscriber = Subscriber::connect(only(xpub.endpoints())).unwrap();
+    subscriber.subscribe("up");
+    let proxy = withy::Proxy::new(xsub, xpub);
+    let control = proxy.control();
+    let running = tokio::spawn(proxy.run());
+    soon(publisher.wait_subscribed(1)).await;
+    publisher.send("down").await.unwrap();
+    publisher.send("upper").await.unwrap();
+    assert_eq!(
+        soon(subscriber.recv()).await.unwrap(),
+        Message::from("upper")
+    );
+    let statistics = control.statistics();
+    assert_eq!(statistics.frontend_received.messages, 1);
+    assert_eq!(statistics.backend_sent.messages, 1);
+    assert_eq!(statistics.backend_received.messages, 1);
+    control.terminate();
+    soon(running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_welcome_message_comes_first_and_a_publisher_never_is_full() {
+    let xpub = XPub::builder().welcome("welcome").build().unwrap();
+    let endpoint = xpub.bind_to(ANY).await.unwrap();
+    assert!(!matches!(xpub.try_send("nobody"), Err(SendError::Full(_))));
+    let subscriber = Subscriber::connect(endpoint).unwrap();
+    subscriber.subscribe("");
+    assert_eq!(
+        soon(subscriber.recv()).await.unwrap(),
+        Message::from("welcome")
+    );
+}

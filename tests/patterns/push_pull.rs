@@ -1,0 +1,253 @@
+//! PUSH and PULL: in turn, in order, blocked rather than dropped.
+
+use std::collections::BTreeMap;
+
+use withy::options::Balance;
+use withy::{Frame, Message, Pull, Push, SendError};
+
+use crate::support::{ANY, any_of_each, number, number_of, only, soon};
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_whole() {
+    for any in any_of_each("in-order") {
+        in_order(&any).await;
+    }
+}
+
+async fn in_order(any: &str) {
+    let pull = Pull::bind(any).await.unwrap();
+    let push = Push::connect(only(pull.endpoints())).unwrap();
+    let count = 200_000;
+    let sender = tokio::spawn(async move {
+        for n in 0..count {
+            push.send(number(n)).await.unwrap();
+        }
+        assert_eq!(push.close().await, 0);
+    });
+    for n in 0..count {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    }
+    soon(sender).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_size_and_shape_arrives_as_it_was() {
+    for any in any_of_each("sizes") {
+        as_it_was(&any).await;
+    }
+}
+
+async fn as_it_was(any: &str) {
+    let pull = Pull::bind(any).await.unwrap();
+    let push = Push::connect(only(pull.endpoints())).unwrap();
+    let sizes = [
+        0,
+        1,
+        70,
+        71,
+        255,
+        256,
+        8_191,
+        32_767,
+        32_768,
+        65_536,
+        262_143,
+        1 << 20,
+        16 << 20,
+    ];
+    let body = |size: usize| {
+        (0..size)
+            .map(|at| (at * 31 + size) as u8)
+            .collect::<Vec<u8>>()
+    };
+    let sent: Vec<Message> = sizes
+        .iter()
+        .map(|&size| Message::from(body(size)))
+        .chain(sizes.iter().map(|&size| {
+            Message::from_frames(vec![
+                Frame::new(),
+                Frame::from(body(size)),
+                Frame::from("x"),
+                Frame::from(body(size / 3)),
+            ])
+        }))
+        .collect();
+    let expected = sent.clone();
+    let sender = tokio::spawn(async move {
+        for message in sent {
+            push.send(message).await.unwrap();
+        }
+        push
+    });
+    for message in expected {
+        assert!(soon(pull.recv()).await.unwrap() == message, "{message:?}");
+    }
+    soon(sender).await.unwrap();
+}
+
+#[tokio::test]
+async fn work_goes_to_each_peer_in_turn() {
+    let push = Push::bind(ANY).await.unwrap();
+    let endpoint = only(push.endpoints());
+    let pulls: Vec<Pull> = (0..4)
+        .map(|_| Pull::connect(endpoint.clone()).unwrap())
+        .collect();
+    for pull in &pulls {
+        soon(pull.ready()).await;
+    }
+    soon(async {
+        while push.stats().peers < 4 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    for n in 0..400 {
+        push.send(number(n)).await.unwrap();
+    }
+    for pull in &pulls {
+        let mut last = None;
+        for _ in 0..100 {
+            let n = number_of(&soon(pull.recv()).await.unwrap());
+            assert!(last.is_none_or(|last| n > last));
+            last = Some(n);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_blocks_the_sender_and_loses_nothing() {
+    let pull = Pull::bind(ANY).await.unwrap();
+    let push = Push::builder().send_high_water_mark(10).build().unwrap();
+    push.connect_to(only(pull.endpoints())).unwrap();
+    soon(pull.ready()).await;
+    soon(push.ready()).await;
+    let body = vec![1; 100_000];
+    let mut sent = 0;
+    let mut full = 0;
+    while full < 200 {
+        match push.try_send(body.clone()) {
+            Ok(()) => {
+                sent += 1;
+                full = 0;
+            }
+            Err(SendError::Full(message)) => {
+                assert_eq!(message.size(), body.len(), "the message comes back");
+                full += 1;
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(sent >= 10);
+    for _ in 0..sent {
+        assert_eq!(soon(pull.recv()).await.unwrap().size(), body.len());
+    }
+    soon(push.send("after")).await.unwrap();
+    assert_eq!(soon(pull.recv()).await.unwrap(), Message::from("after"));
+    assert_eq!(push.stats().dropped, 0);
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_peer_came_waits_for_it() {
+    let reserved = Pull::bind(ANY).await.unwrap();
+    let endpoint = only(reserved.endpoints());
+    reserved.close().await;
+    let push = Push::connect(endpoint.clone()).unwrap();
+    for n in 0..500 {
+        push.send(number(n)).await.unwrap();
+    }
+    let pull = Pull::bind(endpoint).await.unwrap();
+    for n in 0..500 {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    }
+}
+
+#[tokio::test]
+async fn a_push_without_a_peer_is_full_and_with_immediate_also_while_it_connects() {
+    let push = Push::new();
+    push.bind_to(ANY).await.unwrap();
+    assert!(matches!(push.try_send("x"), Err(SendError::Full(_))));
+    let push = Push::builder().immediate().build().unwrap();
+    push.connect_to("tcp://127.0.0.1:1").unwrap();
+    assert!(matches!(push.try_send("x"), Err(SendError::Full(_))));
+}
+
+#[tokio::test]
+async fn what_a_lost_peer_did_not_get_goes_to_another() {
+    let push = Push::bind(ANY).await.unwrap();
+    let endpoint = only(push.endpoints());
+    let dead = Pull::connect(endpoint.clone()).unwrap();
+    soon(dead.ready()).await;
+    soon(push.ready()).await;
+    // More than the kernel takes, so that some of it waits on our side.
+    let body = vec![0; 64 * 1024];
+    let mut sent = 0;
+    while push
+        .try_send(Message::from_frames(vec![
+            Frame::from(u64::to_be_bytes(sent)),
+            body.clone().into(),
+        ]))
+        .is_ok()
+    {
+        sent += 1;
+    }
+    drop(dead);
+    let alive = Pull::connect(endpoint).unwrap();
+    let mut seen = BTreeMap::new();
+    let last = sent - 1;
+    while !seen.contains_key(&last) {
+        let message = soon(alive.recv()).await.unwrap();
+        *seen.entry(number_of(&message)).or_insert(0) += 1;
+    }
+    assert!(seen.values().all(|&count| count == 1));
+    let numbers: Vec<u64> = seen.into_keys().collect();
+    assert!(numbers.is_sorted());
+    assert!(!numbers.is_empty());
+}
+
+#[tokio::test]
+async fn the_least_loaded_peer_gets_the_work() {
+    let push = Push::builder()
+        .balance(Balance::LeastLoaded)
+        .build()
+        .unwrap();
+    let endpoint = push.bind_to(ANY).await.unwrap();
+    let (busy, idle) = (
+        Pull::connect(endpoint.clone()).unwrap(),
+        Pull::connect(endpoint).unwrap(),
+    );
+    soon(async {
+        while push.stats().peers < 2 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let body = vec![0; 100_000];
+    let worker = tokio::spawn(async move {
+        let mut taken = 0;
+        while let Ok(message) = idle.recv().await {
+            taken += 1;
+            if message.size() == 4 {
+                return taken;
+            }
+        }
+        taken
+    });
+    for _ in 0..2_000 {
+        soon(push.send(body.clone())).await.unwrap();
+    }
+    let stuck = push.stats().queued;
+    drop(busy);
+    soon(async {
+        while push.stats().peers > 1 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    push.send("last").await.unwrap();
+    let taken = soon(worker).await.unwrap();
+    assert!(
+        taken > 1_500,
+        "the peer that works got {taken}, {stuck} waited"
+    );
+}
