@@ -69,13 +69,11 @@ impl DialError {
         }
     }
 
-    /// Whether the peer's machine answered that nobody listens there.
+    /// Whether the peer's machine answered, at one of its addresses at least, that nobody listens.
     pub fn is_refused(&self) -> bool {
         let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
         match self {
-            Self::Unreachable { failures, .. } => {
-                !failures.is_empty() && failures.iter().all(|(_, error)| refused(error))
-            }
+            Self::Unreachable { failures, .. } => failures.iter().any(|(_, error)| refused(error)),
             Self::Ipc { source, .. } => refused(source),
             Self::Proxy { source, .. } => source.is_refused(),
             Self::NotDialable { .. } | Self::PathTooLong(_) | Self::Resolve { .. } => false,

@@ -220,6 +220,7 @@ impl Address {
             Err(io::ErrorKind::NotFound) => return Ok(()),
             _ => return Err(in_use()),
         }
+        // Someone else may have replaced the file since the question; then that is not what was asked.
         let removed = remove_if_same(path, identity(&found));
         removed.map_err(|error| ListenError::from_io(endpoint, error))
     }

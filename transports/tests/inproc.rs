@@ -8,11 +8,13 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 
 use support::*;
-use withy_proto::Message;
-use withy_transports::{Connected, DialOptions, ListenError, ListenOptions, dial, listen, pipe};
+use withy_proto::{Message, zmtp};
+use withy_transports::{
+    Connected, DialOptions, ListenError, ListenOptions, Parcel, dial, listen, pipe,
+};
 
-fn message(text: &str) -> Message {
-    Message::from(text)
+fn message(text: &str) -> Parcel {
+    zmtp::Item::Message(Message::from(text))
 }
 
 async fn say_and_hear(one: &Connected, other: &Connected, text: &str) {

@@ -1,5 +1,6 @@
-//! All interleavings of two threads on one pipe: `RUSTFLAGS="--cfg loom" cargo test -p
-//! withy-transports --lib --release loom`. A lost wake-up shows as a deadlock, which loom reports.
+//! All interleavings of two threads on one pipe; a lost wake-up shows as a deadlock.
+//!
+//! `RUSTFLAGS="--cfg withy_loom" cargo test -p withy-transports --lib --release loom`
 
 use std::future::poll_fn;
 

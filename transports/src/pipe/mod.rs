@@ -112,7 +112,7 @@ impl<T> Drop for End<T> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, withy_loom))]
 mod loom_tests;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(withy_loom)))]
 mod tests;

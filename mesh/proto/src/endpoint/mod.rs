@@ -58,7 +58,7 @@ pub enum Ipc {
     Any,
     /// A path in the file system; a relative one starts at the working directory.
     Path(Text),
-    /// A name in Linux's abstract namespace, without the leading `@`.
+    /// A name in Linux's abstract namespace, without the leading `@`; no file permissions protect it.
     Abstract(Text),
 }
 
