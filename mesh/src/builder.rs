@@ -10,11 +10,15 @@ use crate::options::{
     Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Reconnect,
     RequestOptions, Verbose,
 };
+use crate::security::{Mechanism, Password};
 use crate::socket::{
     AnySocket, Dealer, Owner, Pair, Publisher, Pull, Push, Receives, Req, Router, Sends, Socket,
     Subscriber, XPub,
 };
+use withy_proto::crypto::keys::{KeyPair, PublicKey};
+use withy_proto::mechanism::plain;
 use withy_proto::{Message, SocketType};
+use zeroize::Zeroizing;
 
 /// Collects the options of a socket of type `S`.
 ///
@@ -101,6 +105,48 @@ impl<S: Socket> Builder<S> {
         self
     }
 
+    /// Encrypts with CURVE as the server, the side whose key clients must know (RFC 26). Clients
+    /// are put to the [`authenticator`](Self::authenticator); without one all are refused, unless
+    /// [`allow_any_client`](Self::allow_any_client) is set. Binding or connecting does not decide
+    /// which side is the server.
+    pub fn curve_server(mut self, keys: KeyPair) -> Self {
+        self.options.security.mechanism = Mechanism::CurveServer { keys };
+        self
+    }
+
+    /// Encrypts with CURVE as a client of the server that has the key `server` (RFC 26).
+    pub fn curve_client(mut self, keys: KeyPair, server: PublicKey) -> Self {
+        self.options.security.mechanism = Mechanism::CurveClient { keys, server };
+        self
+    }
+
+    /// Shows a name and a password (RFC 24), 255 octets each at most. They travel in clear: on
+    /// other addresses than loopback and ipc this needs [`insecure`](Self::insecure).
+    pub fn plain_client(
+        mut self,
+        username: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        self.options.security.mechanism = Mechanism::PlainClient {
+            username: username.into(),
+            password: Password(Zeroizing::new(password.into())),
+        };
+        self
+    }
+
+    /// Asks clients for a name and a password (RFC 24), and puts them to the
+    /// [`authenticator`](Self::authenticator); without one all are refused.
+    pub fn plain_server(mut self) -> Self {
+        self.options.security.mechanism = Mechanism::PlainServer;
+        self
+    }
+
+    /// A CURVE server without an authenticator accepts every client, whatever its key.
+    pub fn allow_any_client(mut self) -> Self {
+        self.options.security.allow_any_client = true;
+        self
+    }
+
     /// Asks `authenticator` about each peer that connects.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
         self.options.security.authenticator = Some(Arc::new(authenticator));
@@ -153,6 +199,15 @@ impl<S: Socket> Builder<S> {
                 "routing_id",
                 "it starts with a zero octet",
                 "1 to 255 octets, the first not zero",
+            );
+        }
+        if let Mechanism::PlainClient { username, password } = &options.security.mechanism
+            && username.len().max(password.0.len()) > plain::MAX_CREDENTIAL
+        {
+            return error(
+                "plain_client",
+                "the name or the password is too long",
+                "up to 255 octets each",
             );
         }
         let heartbeat = options.heartbeat;

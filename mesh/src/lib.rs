@@ -38,6 +38,7 @@ pub use error::{
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
 pub use proxy::{Proxy, ProxyControl};
+pub use security::generate_key_pair;
 pub use select::Select;
 pub use socket::{
     AnySocket, Dealer, Pair, Publisher, Pull, Push, Rep, Req, Request, Router, Subscriber, XPub,
@@ -45,5 +46,6 @@ pub use socket::{
 };
 pub use stats::Stats;
 pub use typed::Typed;
+pub use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use withy_proto::endpoint::EndpointError;
 pub use withy_proto::{Endpoint, Frame, Message, SocketType};

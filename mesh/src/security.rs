@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use withy_proto::mechanism::{Handshake, Local, null};
+use withy_proto::crypto::keys::{KeyPair, PublicKey};
+use withy_proto::mechanism::{Handshake, Local, curve, null, plain};
 use withy_proto::zmtp::metadata::Metadata;
+use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
+use crate::driver::handshake::OsRandomness;
 
 /// The mechanism of a socket and what it needs.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,33 @@ pub(crate) struct Security {
 pub(crate) enum Mechanism {
     #[default]
     Null,
+    PlainClient {
+        username: String,
+        password: Password,
+    },
+    PlainServer,
+    CurveClient {
+        keys: KeyPair,
+        server: PublicKey,
+    },
+    CurveServer {
+        keys: KeyPair,
+    },
+}
+
+/// A password, which is never shown. At most [`plain::MAX_CREDENTIAL`] octets: the builder checks.
+#[derive(Clone)]
+pub(crate) struct Password(pub(crate) Zeroizing<String>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A fresh CURVE key pair, drawn from the operating system's randomness.
+pub fn generate_key_pair() -> KeyPair {
+    KeyPair::generate(&mut OsRandomness)
 }
 
 impl Security {
@@ -29,20 +59,24 @@ impl Security {
     pub(crate) fn name(&self) -> &'static str {
         match &self.mechanism {
             Mechanism::Null => null::NAME,
+            Mechanism::PlainClient { .. } | Mechanism::PlainServer => plain::NAME,
+            Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. } => curve::NAME,
         }
     }
 
     pub(crate) fn is_server(&self) -> bool {
-        match &self.mechanism {
-            Mechanism::Null => false,
-        }
+        matches!(
+            self.mechanism,
+            Mechanism::PlainServer | Mechanism::CurveServer { .. }
+        )
     }
 
     /// Whether others on the way can read what is sent.
     fn is_clear(&self) -> bool {
-        match &self.mechanism {
-            Mechanism::Null => true,
-        }
+        !matches!(
+            self.mechanism,
+            Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. }
+        )
     }
 
     /// Whether this may be used with an endpoint that is, or is not, known to stay on this host:
@@ -53,7 +87,9 @@ impl Security {
 
     /// Starts the handshake of one connection.
     pub(crate) fn handshake(&self, metadata: Metadata, accepting: bool) -> Box<dyn Handshake> {
-        let authenticate = self.authenticator.is_some();
+        // A server without an authenticator refuses all, unless it was told to accept any.
+        let authenticate =
+            self.authenticator.is_some() || (self.is_server() && !self.allow_any_client);
         let local = Local {
             metadata,
             domain: self.domain.clone(),
@@ -62,6 +98,15 @@ impl Security {
         };
         match &self.mechanism {
             Mechanism::Null => Box::new(null::Null::new(local)),
+            Mechanism::PlainClient { username, password } => {
+                let client = plain::Client::new(local, &username[..], &password.0[..]);
+                Box::new(client.expect("the builder checked the lengths"))
+            }
+            Mechanism::PlainServer => Box::new(plain::Server::new(local)),
+            Mechanism::CurveClient { keys, server } => {
+                Box::new(curve::Client::new(local, keys.clone(), *server))
+            }
+            Mechanism::CurveServer { keys } => Box::new(curve::Server::new(local, keys.clone())),
         }
     }
 }

@@ -322,6 +322,14 @@ impl Core {
         }
     }
 
+    /// As [`Core::after_send`], but leaves all writing to the connections' tasks: for callers that
+    /// hold the receiving lock, or that have just written.
+    pub(crate) fn after_send_by_tasks(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
+        while let Some((key, _)) = sending.out.touched() {
+            ask_to_flush(&mut sending, key);
+        }
+    }
+
     /// Whether the caller is to write this pipe itself.
     #[inline]
     fn judge(&self, sending: &mut Sending, key: PipeKey, flush: Flush) -> bool {

@@ -89,8 +89,11 @@ impl Core {
                 return;
             }
             let delay = backoff.next(&mut OsRandomness);
-            if let Some(error) = failed {
+            if let Some(Failed { error, permanent }) = failed {
                 self.emit(endpoint, EventKind::DialFailed { error, delay });
+                if permanent {
+                    return;
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -102,18 +105,27 @@ impl Core {
     async fn dial_once(
         self: &Arc<Self>,
         endpoint: &Endpoint,
-    ) -> Result<(Task, Arc<Link>, PeerInfo), String> {
+    ) -> Result<(Task, Arc<Link>, PeerInfo), Failed> {
         let connected = withy_transports::dial(endpoint, &self.options.dial)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Failed {
+                error: error.to_string(),
+                permanent: error.is_permanent(),
+            })?;
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, false).await {
             Ok(ready) => self
                 .establish(endpoint, ready, address, local)
-                .map_err(|reason| reason.to_string()),
+                .map_err(|reason| Failed {
+                    error: reason.to_string(),
+                    permanent: false,
+                }),
             Err(reason) => {
                 self.handshake_failed(endpoint, address, reason.clone());
-                Err(reason.to_string())
+                Err(Failed {
+                    error: reason.to_string(),
+                    permanent: false,
+                })
             }
         }
     }
@@ -228,6 +240,13 @@ impl Core {
         self.peers.send_modify(|peers| *peers -= 1);
         self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
+}
+
+/// Why an attempt failed.
+struct Failed {
+    error: String,
+    /// Trying again will not help.
+    permanent: bool,
 }
 
 /// The delays between attempts.

@@ -90,15 +90,22 @@ impl Core {
         if release || token.spare.capacity() > KEEP {
             token.spare = Vec::new();
         }
-        if let Some(Some(send_link)) = sending.links.get_mut(key.index())
-            && send_link.link.key() == key
-        {
-            send_link.token = Some(token);
-            send_link.wrote = Instant::now();
+        match sending.links.get_mut(key.index()) {
+            Some(Some(send_link)) if send_link.link.key() == key => {
+                send_link.token = Some(token);
+                send_link.wrote = Instant::now();
+            }
+            // The connection ended meanwhile: what was not written finds another peer.
+            _ => {
+                if let Some(load) = token.load.take() {
+                    sending.out.reclaim(load);
+                    room = true;
+                }
+            }
         }
         // A drain of the backlog may have touched pipes.
         if room {
-            self.after_send(sending);
+            self.after_send_by_tasks(sending);
             self.room.notify_waiters();
         } else {
             drop(sending);

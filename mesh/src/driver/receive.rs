@@ -316,7 +316,7 @@ impl Core {
                 }
                 let mut sending = self.sending.lock();
                 sending.out.send_command(key, Command::Pong { context });
-                self.after_send(sending);
+                self.after_send_by_tasks(sending);
             }
             Event::Error { reason } => self.end_reading(receiving, key, Reason::PeerError(reason)),
             Event::Subscription { topic, add } => self.peer_subscribed(receiving, key, &topic, add),

@@ -249,29 +249,36 @@ impl Outgoing {
         self.publishing.remove(key.index, &mut |topic| {
             cancelled.push(Frame::copy_from_slice(topic))
         });
-        let pipe = self.pipes.remove(key.index());
-        let flying = unfinished.as_ref().map_or(0, Load::messages);
-        let recovered = match unfinished.map(Load::recover) {
-            Some(None) => {
-                self.counts.uncertain += flying as u64;
-                Vec::new()
-            }
-            Some(Some(messages)) => messages,
-            None => Vec::new(),
-        };
-        let waiting = pipe.into_waiting();
-        let lost = recovered.into_iter().chain(waiting);
-        if matches!(self.kind.row().sends, Sends::InTurn | Sends::ToOne)
-            && self.kind != SocketType::Req
-        {
-            for message in lost.collect::<Vec<_>>().into_iter().rev() {
-                self.counts.sent = self.counts.sent.saturating_sub(1);
-                self.backlog_size += message.size();
-                self.backlog.push_front(message);
-            }
-            self.drain_backlog();
-        } else {
-            self.counts.dropped += lost.count() as u64;
+        let waiting = self.pipes.remove(key.index()).into_waiting();
+        self.give_on(waiting);
+        if let Some(load) = unfinished {
+            self.reclaim(load);
+        }
+        self.drain_backlog();
+    }
+
+    /// Takes back a load that its link did not write whole, of a pipe that is gone.
+    pub fn reclaim(&mut self, load: Load) {
+        let messages = load.messages();
+        match load.recover() {
+            Some(recovered) => self.give_on(recovered),
+            None => self.counts.uncertain += messages as u64,
+        }
+        self.drain_backlog();
+    }
+
+    /// Puts messages that no peer can have got in front of the backlog, where the type sends to
+    /// whoever has room; elsewhere they are lost with their peer.
+    fn give_on(&mut self, messages: Vec<Message>) {
+        let sends = self.kind.row().sends;
+        if self.kind == SocketType::Req || !matches!(sends, Sends::InTurn | Sends::ToOne) {
+            self.counts.dropped += messages.len() as u64;
+            return;
+        }
+        for message in messages.into_iter().rev() {
+            self.counts.sent = self.counts.sent.saturating_sub(1);
+            self.backlog_size += message.size();
+            self.backlog.push_front(message);
         }
     }
 
