@@ -7,4 +7,5 @@ mod pub_sub;
 mod push_pull;
 mod req_rep;
 mod router;
+mod security;
 mod support;

@@ -26,6 +26,12 @@ impl PublicKey {
     pub const fn as_octets(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Whether this is one of the few points of low order, zero among them: everybody shares the
+    /// same secret with it, so that no CURVE peer accepts it. Costs as much as a key agreement.
+    pub fn is_weak(&self) -> bool {
+        SecretKey([0; 32]).agree(self).is_none()
+    }
 }
 
 impl From<[u8; 32]> for PublicKey {
@@ -233,9 +239,18 @@ mod tests {
         );
         let shared = a.secret().agree(&b.public()).unwrap();
         assert_eq!(*shared, *b.secret().agree(&a.public()).unwrap());
-        let mut low = [0; 32];
-        assert!(a.secret().agree(&PublicKey(low)).is_none());
-        low[0] = 1;
-        assert!(a.secret().agree(&PublicKey(low)).is_none());
+        // Zero, one, and the two that lie next to the modulus.
+        let near = |low: u8| {
+            let mut octets = [0xff; 32];
+            (octets[0], octets[31]) = (low, 0x7f);
+            octets
+        };
+        let mut one = [0; 32];
+        one[0] = 1;
+        for weak in [[0; 32], one, near(0xec), near(0xed), near(0xee)].map(PublicKey) {
+            assert!(weak.is_weak());
+            assert!(a.secret().agree(&weak).is_none());
+        }
+        assert!(!a.public().is_weak());
     }
 }
