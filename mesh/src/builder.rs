@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth::Authenticator;
 use crate::error::BuildError;
 use crate::options::{
-    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Reconnect,
+    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, RateLimit, Reconnect,
     RequestOptions, Verbose,
 };
 use crate::security::{Mechanism, Password};
@@ -66,6 +66,12 @@ impl<S: Socket> Builder<S> {
     /// is disconnected.
     pub fn max_parts(mut self, parts: usize) -> Self {
         self.options.limits.max_parts = parts;
+        self
+    }
+
+    /// How fast each peer may send; what it sends beyond waits in the network. Default no limit.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.options.rate = limit;
         self
     }
 
@@ -175,6 +181,13 @@ impl<S: Socket> Builder<S> {
                 accepted,
             })
         };
+        if options.rate.messages == Some(0) || options.rate.octets == Some(0) {
+            return error(
+                "rate_limit",
+                "nothing could ever be received",
+                "at least 1 a second",
+            );
+        }
         if options.send.high_water_mark.messages == 0
             || options.receive_high_water_mark.messages == 0
         {

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use withy_proto::pattern::outgoing::{Balance, Overflow, SendOptions};
 pub use withy_proto::pattern::pipe::HighWaterMark;
 pub use withy_proto::pattern::publish::Verbose;
+pub use withy_proto::rate::RateLimit;
 pub use withy_proto::zmtp::Limits;
 use withy_transports::{DialOptions, ListenOptions};
 
@@ -126,6 +127,7 @@ pub(crate) struct Options {
     pub(crate) receive_high_water_mark: HighWaterMark,
     pub(crate) conflate_received: bool,
     pub(crate) limits: Limits,
+    pub(crate) rate: RateLimit,
     pub(crate) identity: Vec<u8>,
     pub(crate) reconnect: Reconnect,
     pub(crate) heartbeat: Heartbeat,
@@ -147,6 +149,7 @@ impl Default for Options {
             receive_high_water_mark: HighWaterMark::default(),
             conflate_received: false,
             limits: Limits::default(),
+            rate: RateLimit::default(),
             identity: Vec::new(),
             reconnect: Reconnect::default(),
             heartbeat: Heartbeat::default(),

@@ -223,3 +223,21 @@ async fn a_welcome_message_comes_first_and_a_publisher_never_is_full() {
         Message::from("welcome")
     );
 }
+
+#[tokio::test]
+async fn in_manual_mode_the_application_decides() {
+    let xpub = XPub::builder().manual().build().unwrap();
+    let endpoint = xpub.bind_to(ANY).await.unwrap();
+    let subscriber = Subscriber::connect(endpoint).unwrap();
+    subscriber.subscribe("");
+    let (asked, peer) = soon(xpub.recv_from()).await.unwrap();
+    assert_eq!(asked, Message::from("\u{1}"));
+    xpub.send("before").await.unwrap();
+    xpub.grant(peer, "only", true).unwrap();
+    xpub.send("others").await.unwrap();
+    xpub.send("only this").await.unwrap();
+    assert_eq!(
+        soon(subscriber.recv()).await.unwrap(),
+        Message::from("only this")
+    );
+}

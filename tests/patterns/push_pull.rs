@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use withy::options::Balance;
+use std::time::{Duration, Instant};
+
+use withy::options::{Balance, RateLimit};
 use withy::{Frame, Message, Pull, Push, SendError};
 
 use crate::support::{ANY, any_of_each, number, number_of, only, soon};
@@ -250,4 +252,34 @@ async fn the_least_loaded_peer_gets_the_work() {
         taken > 1_500,
         "the peer that works got {taken}, {stuck} waited"
     );
+}
+
+#[tokio::test]
+async fn a_peer_over_its_rate_limit_waits_and_loses_nothing() {
+    let limit = RateLimit {
+        messages: Some(2_000),
+        octets: None,
+    };
+    let pull = Pull::builder().rate_limit(limit).build().unwrap();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let push = Push::connect(endpoint).unwrap();
+    let started = Instant::now();
+    let sender = tokio::spawn(async move {
+        for n in 0..1_500 {
+            let mut message = number(n);
+            message.push(vec![0; 1_000]);
+            push.send(message).await.unwrap();
+        }
+        push
+    });
+    for n in 0..1_500 {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    }
+    // What one read brings is free; the rest comes at the limit.
+    assert!(
+        started.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+    soon(sender).await.unwrap();
 }

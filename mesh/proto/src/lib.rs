@@ -19,6 +19,7 @@ pub mod endpoint;
 pub mod mechanism;
 pub mod message;
 pub mod pattern;
+pub mod rate;
 pub mod routing;
 
 pub mod z85;

@@ -14,6 +14,7 @@ use withy_proto::mechanism::Sealer;
 use withy_proto::pattern::outgoing::{AttachError, NotSent};
 use withy_proto::pattern::pipe::{Carrier, Flush, Load};
 use withy_proto::pattern::{Incoming, Outgoing, PipeKey};
+use withy_proto::rate::Bucket;
 use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
@@ -100,6 +101,8 @@ pub(crate) struct ReceiveLink {
     pub(crate) listed: bool,
     /// The peer ended; nothing more comes.
     pub(crate) ended: bool,
+    /// What the peer used of its rate limit; `None` without one.
+    pub(crate) bucket: Option<Bucket>,
     /// What the decoder stashed may have whole frames.
     pub(crate) undecoded: bool,
 }
@@ -163,6 +166,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: watch::Sender<usize>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
+    /// The moment that rate limits count from.
+    pub(crate) started: Instant,
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
@@ -205,6 +210,7 @@ impl Core {
             subscriptions: watch::Sender::new(0),
             events: Events::default(),
             counters: Counters::default(),
+            started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
         })
@@ -431,6 +437,11 @@ impl Core {
                 waker: waker.clone(),
                 listed: false,
                 ended: false,
+                bucket: self
+                    .options
+                    .rate
+                    .is_set()
+                    .then(|| Bucket::new(self.options.rate)),
                 undecoded,
             };
             place(&mut receiving.links, key, receive_link);

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use withy_proto::pattern::PipeKey;
@@ -19,6 +20,8 @@ pub(crate) const FLUSH: u8 = 1;
 pub(crate) const WATCH: u8 = 2;
 /// The task is asked to end.
 pub(crate) const CLOSE: u8 = 4;
+/// The peer is over its rate limit: wake its pipe later.
+pub(crate) const REST: u8 = 16;
 /// There may be room again for what was read while the application was away.
 pub(crate) const RESUME: u8 = 8;
 
@@ -52,6 +55,8 @@ pub(crate) struct Link {
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
+    /// Microseconds that reading rests, from when the task is asked.
+    rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
     pub(crate) peer_ttl: AtomicU32,
     reason: Mutex<Option<Reason>>,
@@ -67,6 +72,7 @@ impl Link {
             heard: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
             reason: Mutex::new(None),
         }
@@ -106,6 +112,19 @@ impl Link {
     /// Asks the task to read the link, if nobody else does it first.
     pub(crate) fn ask_to_watch(&self) {
         self.ask(WATCH);
+    }
+
+    /// Asks the task to wake the pipe after a rest.
+    pub(crate) fn rest(&self, rest: Duration) {
+        let micros = u64::try_from(rest.as_micros()).unwrap_or(u64::MAX);
+        self.rest.store(micros, Ordering::Relaxed);
+        self.ask(REST);
+    }
+
+    /// How long the rest is that was asked for.
+    pub(crate) fn rest_asked(&self) -> Duration {
+        // Never longer than an hour at a time: a peer may not stop the clock.
+        Duration::from_micros(self.rest.load(Ordering::Relaxed)).min(Duration::from_secs(3_600))
     }
 
     /// Takes what was asked, of the things in `mask`.

@@ -106,7 +106,12 @@ impl Core {
                 receiving.current =
                     (start < end && event.is_some()).then_some(Current { key, start, end });
                 match event? {
-                    Event::Message(message) => Some(message),
+                    Event::Message(message) => {
+                        if self.options.rate.messages.is_some() {
+                            self.charge(receiving, key, 1, 0);
+                        }
+                        Some(message)
+                    }
                     event => {
                         self.control(receiving, key, event);
                         None
@@ -166,6 +171,12 @@ impl Core {
         }
         receive_link.link.take_asked(link::WATCH);
         let waker = receive_link.waker.clone();
+        if self.options.rate.is_set() && self.rests(receiving, key) {
+            if let Some(receive_link) = self::receive_link(receiving, key) {
+                receive_link.listed = false;
+            }
+            return Some((key, None));
+        }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
             Read::Some => receiving.rotation.push_back(key),
             Read::Pending | Read::Ended => {
@@ -282,8 +293,11 @@ impl Core {
         };
         match polled {
             Poll::Pending => Read::Pending,
-            Poll::Ready(Ok(1..)) => {
+            Poll::Ready(Ok(read @ 1..)) => {
                 receive_link.link.hear();
+                if self.options.rate.octets.is_some() {
+                    self.charge(receiving, key, 0, read as u64);
+                }
                 Read::Some
             }
             Poll::Ready(Ok(0)) => {
@@ -294,6 +308,38 @@ impl Core {
                 self.end_reading(receiving, key, Reason::from_io(&error));
                 Read::Ended
             }
+        }
+    }
+
+    /// Charges a peer for what it sent.
+    fn charge(&self, receiving: &mut Receiving, key: PipeKey, messages: u64, octets: u64) {
+        let now = self.started.elapsed();
+        if let Some(bucket) = receive_link(receiving, key).and_then(|link| link.bucket.as_mut()) {
+            bucket.charge(messages, octets, now);
+        }
+    }
+
+    /// Whether a peer is over its rate limit. Its task then wakes the pipe when the rest is over.
+    fn rests(&self, receiving: &mut Receiving, key: PipeKey) -> bool {
+        let Some(receive_link) = receive_link(receiving, key) else {
+            return false;
+        };
+        let Some(rest) = receive_link
+            .bucket
+            .and_then(|bucket| bucket.rest(self.started.elapsed()))
+        else {
+            return false;
+        };
+        receive_link.link.paused.store(true, Ordering::Relaxed);
+        receive_link.link.rest(rest);
+        true
+    }
+
+    /// The rest of a peer that was over its rate limit is over.
+    pub(crate) fn rested(&self, key: PipeKey) {
+        if let Some(receive_link) = receive_link(&mut self.receiving.lock(), key) {
+            receive_link.link.paused.store(false, Ordering::Relaxed);
+            receive_link.waker.wake_by_ref();
         }
     }
 
@@ -385,6 +431,9 @@ impl Core {
             }
             if !receiving.inc.has_room(key) {
                 return self.pause(receiving, key);
+            }
+            if self.options.rate.is_set() && self.rests(receiving, key) {
+                return Poll::Ready(());
             }
             match receive_link(receiving, key) {
                 Some(receive_link) if !receive_link.ended => {}

@@ -20,7 +20,7 @@ use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
-use super::link::{CLOSE, FLUSH, Link, RESUME, WATCH};
+use super::link::{CLOSE, FLUSH, Link, REST, RESUME, WATCH};
 use crate::event::Reason;
 
 /// How long a readable pipe waits for its application before the task reads it.
@@ -43,6 +43,7 @@ pub(crate) struct Task {
     timer: Option<Pin<Box<Sleep>>>,
     beat_at: Option<Instant>,
     watch_at: Option<Instant>,
+    rest_until: Option<Instant>,
 }
 
 /// When a silent peer is asked, and when it is given up.
@@ -71,6 +72,7 @@ impl Task {
             timer: None,
             beat_at,
             watch_at: None,
+            rest_until: None,
         }
     }
 
@@ -133,9 +135,12 @@ impl Task {
         None
     }
 
-    /// The earlier of the two deadlines.
+    /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
-        [self.beat_at, self.watch_at].into_iter().flatten().min()
+        [self.beat_at, self.watch_at, self.rest_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -146,7 +151,7 @@ impl Future for Task {
         let this = &mut *self;
         this.link.register(cx.waker());
         loop {
-            let asked = this.link.take_asked(FLUSH | RESUME);
+            let asked = this.link.take_asked(FLUSH | RESUME | REST);
             // Only looked at: CLOSE stays for all to see, WATCH until somebody read.
             if this.link.is_asked(CLOSE) {
                 return Poll::Ready(this.link.take_reason().unwrap_or(Reason::Closed));
@@ -175,6 +180,9 @@ impl Future for Task {
             } else if this.link.is_asked(WATCH) && this.watch_at.is_none() {
                 this.watch_at = Some(Instant::now() + PATIENCE);
             }
+            if asked & REST != 0 {
+                this.rest_until = Some(Instant::now() + this.link.rest_asked());
+            }
             if this.beat_at.is_none() {
                 let ttl = this.link.peer_ttl.load(Ordering::Relaxed);
                 if ttl > 0 {
@@ -201,13 +209,17 @@ impl Future for Task {
                     let _ = this.core.pump(this.key, None);
                 }
             }
+            if this.rest_until.is_some_and(|until| until <= now) {
+                this.rest_until = None;
+                this.core.rested(this.key);
+            }
             if this.beat_at.is_some_and(|at| at <= now)
                 && let Some(reason) = this.beat()
             {
                 return Poll::Ready(reason);
             }
         }
-        if this.link.is_asked(FLUSH | CLOSE | RESUME) {
+        if this.link.is_asked(FLUSH | CLOSE | RESUME | REST) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

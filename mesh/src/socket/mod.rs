@@ -40,7 +40,7 @@ pub use req::Req;
 pub use router::Router;
 pub use stream::{Messages, Outlet};
 pub use subscriber::Subscriber;
-pub use xpub::XPub;
+pub use xpub::{OverLimit, PeerKey, XPub};
 pub use xsub::XSub;
 
 /// What all socket types have in common.

@@ -1,6 +1,9 @@
 //! XPUB: publishes, and sees the subscriptions (RFC 29).
 
-use withy_proto::SocketType;
+use withy_proto::pattern::PipeKey;
+use withy_proto::{Message, SocketType};
+
+use crate::error::ReceiveError;
 
 use super::{Owner, receives, sends, socket};
 
@@ -15,6 +18,15 @@ socket!(XPub, SocketType::XPub);
 sends!(XPub);
 receives!(XPub);
 
+/// A peer of an XPUB, as long as it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerKey(PipeKey);
+
+/// A subscription that was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not granted: {0}")]
+pub struct OverLimit(String);
+
 impl XPub {
     pub(crate) fn over(owner: Owner) -> Self {
         Self { owner }
@@ -22,6 +34,36 @@ impl XPub {
 }
 
 impl XPub {
+    /// Receives the next subscription or message together with the peer that sent it, for
+    /// [`grant`](Self::grant) in manual mode.
+    ///
+    /// # Errors
+    /// The socket is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no message.
+    pub async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
+        let (key, message) = self.owner.core().receive().await?;
+        Ok((message, PeerKey(key)))
+    }
+
+    /// Subscribes a peer to `topic`, or takes that back, in manual mode (libzmq: XPUB_MANUAL with
+    /// SUBSCRIBE and UNSUBSCRIBE). The topic may be another than the one that it asked for.
+    ///
+    /// # Errors
+    /// The peer would be over a limit; it stays as it was. A peer that is gone is no error.
+    pub fn grant(
+        &self,
+        peer: PeerKey,
+        topic: impl AsRef<[u8]>,
+        subscribed: bool,
+    ) -> Result<(), OverLimit> {
+        let core = self.owner.core();
+        core.apply_subscription(peer.0, topic.as_ref(), subscribed)
+            .map(|_| ())
+            .map_err(OverLimit)
+    }
+
     /// Waits until the peers have at least `subscriptions` subscriptions together.
     ///
     /// # Cancel safety
