@@ -202,12 +202,12 @@ mod tests {
     use super::*;
     use crate::crypto::Seeded;
 
-    /// The server keys of RFC 26, "Test Vectors".
+    /// The server keys of zmq_curve(7), "Test key values".
     const SECRET: &str = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6";
     const PUBLIC: &str = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
 
     #[test]
-    fn the_test_keys_of_rfc_26_belong_together() {
+    fn the_test_keys_of_zeromq_belong_together() {
         let pair = KeyPair::from_secret(SECRET.parse().unwrap());
         assert_eq!(pair.public().to_string(), PUBLIC);
         assert_eq!(&*pair.secret().expose_z85(), SECRET);

@@ -20,6 +20,9 @@ pub mod null;
 pub mod plain;
 pub mod zap;
 
+#[cfg(test)]
+mod testing;
+
 use zap::{AuthRequest, Decision};
 
 /// What a mechanism needs to know of us to shake hands.
@@ -66,6 +69,9 @@ pub trait Handshake: Send + std::fmt::Debug {
     fn is_complete(&self) -> bool;
 
     /// The result. Called once, after [`Handshake::is_complete`].
+    ///
+    /// # Panics
+    /// A mechanism that encrypts panics before that, rather than give out what would not.
     fn finish(self: Box<Self>) -> Agreed;
 }
 
@@ -209,12 +215,16 @@ pub(crate) fn error_command(status: u16) -> Option<Vec<u8>> {
 /// The error for a command that is not `expected`: an ERROR of the peer, or a breach.
 pub(crate) fn unexpected(body: &[u8], expected: &'static str) -> HandshakeError {
     match split_command(body) {
-        Some((b"ERROR", data)) => {
-            let reason = data.split_first().map_or(&[][..], |(_, reason)| reason);
-            HandshakeError::RefusedByPeer {
+        // Its data is shaped as a command's name is: an octet with a length, then so much text.
+        Some((b"ERROR", data)) => match split_command(data) {
+            Some((reason, _)) => HandshakeError::RefusedByPeer {
                 reason: printable(reason, 255),
-            }
-        }
+            },
+            None => HandshakeError::Malformed {
+                command: "ERROR",
+                reason: "its reason is cut short",
+            },
+        },
         Some((name, _)) => HandshakeError::UnexpectedCommand {
             got: printable(name, 32),
             expected,

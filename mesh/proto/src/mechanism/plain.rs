@@ -11,8 +11,8 @@
 //! Names and passwords are UTF-8; RFC 24 allows any octets, but an authenticator that sees two
 //! wrong passwords as the same replacement characters would be worse than one that sees neither.
 //!
-//! libzmq from 4.3.3 on writes `^RROR` where RFC 24 has `\x05ERROR`, for a slip in a C string; the
-//! client takes both. The server sends what the RFC says, so that such a libzmq reports a refusal
+//! libzmq 4.3 writes `^RROR` where RFC 24 has `\x05ERROR`, for a slip in a C string; the
+//! client takes both. The server sends what the RFC says, so that libzmq 4.3 reports a refusal
 //! as a protocol error; it closes all the same.
 
 use std::fmt;
@@ -33,7 +33,7 @@ pub const NAME: &str = "PLAIN";
 /// The most octets of a user name, and of a password (RFC 24).
 pub const MAX_CREDENTIAL: usize = 255;
 
-/// The start of the ERROR command of libzmq from 4.3.3 on.
+/// The start of the ERROR command of libzmq 4.3.
 const LIBZMQ_ERROR: &[u8] = b"^RROR";
 
 /// The client's side of a PLAIN handshake.

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The long-term keys are C and S, those of this one connection C' and S'. The cookie is
-//! Box[C', s'](t) under a key t that only the server knows; between WELCOME and INITIATE the server
-//! keeps no more than t. The vouch is Box[C', S](C->S').
+//! `Box[C', s'](t)` under a key t that only the server knows; between WELCOME and INITIATE the server
+//! keeps no more than t. The vouch is `Box[C', S](C->S')`.
 //!
 //! Short nonces are counters that start at 1 and go on from command to command; long nonces are
 //! random. What differs from libzmq 4.3.5, which speaks to this all the same: the server checks
