@@ -57,6 +57,23 @@ const TRANSPORTS: [(Transport, &str); 3] = [
     (Transport::Inproc, "inproc"),
 ];
 
+/// Where the two processes of a case may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// Anywhere.
+    Free,
+    /// On a core each: every message wakes the other core.
+    Apart,
+    /// Both on the same one: no core is woken, what is left is the work itself.
+    Together,
+}
+
+const CORES: [(Cores, &str); 3] = [
+    (Cores::Free, "free"),
+    (Cores::Apart, "apart"),
+    (Cores::Together, "together"),
+];
+
 /// One process's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
@@ -68,21 +85,36 @@ pub(crate) struct Job {
     pub(crate) lanes: usize,
     /// Whether the connection is encrypted with CURVE.
     pub(crate) curve: bool,
+    pub(crate) cores: Cores,
     /// Where to bind, or the bound address to connect to.
     pub(crate) endpoint: String,
 }
 
 impl Job {
     /// Returns the job as command-line words.
-    pub(crate) fn to_words(&self) -> [String; 6] {
+    pub(crate) fn to_words(&self) -> [String; 7] {
         [
             self.role.to_string(),
             self.transport.to_string(),
             self.size.to_string(),
             self.lanes.to_string(),
             self.curve.to_string(),
+            self.cores.to_string(),
             self.endpoint.clone(),
         ]
+    }
+
+    /// Returns the core that this process is held on, if it is.
+    pub(crate) fn core(&self) -> Option<usize> {
+        let connects = matches!(
+            self.role,
+            Role::Push | Role::Req | Role::Subscribe | Role::ManyPush | Role::ConnectLoop
+        );
+        match self.cores {
+            Cores::Free => None,
+            Cores::Apart => Some(usize::from(connects)),
+            Cores::Together => Some(0),
+        }
     }
 
     /// Reads a job from command-line words.
@@ -91,8 +123,8 @@ impl Job {
     ///
     /// Says which word is missing or wrong.
     pub(crate) fn from_words(words: &[String]) -> Result<Self, String> {
-        let [role, transport, size, lanes, curve, endpoint] = words else {
-            return Err(format!("a job has 6 words, not {}", words.len()));
+        let [role, transport, size, lanes, curve, cores, endpoint] = words else {
+            return Err(format!("a job has 7 words, not {}", words.len()));
         };
         Ok(Self {
             role: role.parse()?,
@@ -100,6 +132,7 @@ impl Job {
             size: number(size)?,
             lanes: number(lanes)?,
             curve: curve == "true",
+            cores: cores.parse()?,
             endpoint: endpoint.clone(),
         })
     }
@@ -151,6 +184,20 @@ impl FromStr for Transport {
     }
 }
 
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&CORES, self))
+    }
+}
+
+impl FromStr for Cores {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        named(&CORES, word)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +211,7 @@ mod tests {
                 size: 64,
                 lanes: 8,
                 curve: true,
+                cores: Cores::Apart,
                 endpoint: "ipc:///x".to_owned(),
             };
             assert_eq!(Job::from_words(&job.to_words()), Ok(job));
@@ -172,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_wrong_word_is_named() {
-        let words = ["pull", "tcp", "many", "1", "false", "x"].map(str::to_owned);
+        let words = ["pull", "tcp", "many", "1", "false", "free", "x"].map(str::to_owned);
         assert_eq!(
             Job::from_words(&words),
             Err("not a number: many".to_owned())

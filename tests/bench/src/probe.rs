@@ -95,9 +95,10 @@ impl Probe {
         }
     }
 
-    /// Lets the workload go on.
+    /// Lets the workload go on; it never goes back.
     pub(crate) fn reach(&self, stage: Stage) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        let mut now = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = stage.max(*now);
         self.moved.notify_all();
     }
 

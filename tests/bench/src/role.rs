@@ -6,6 +6,11 @@
 
 use std::{io::BufRead, thread};
 
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
 use crate::{
     job::{Job, Role},
     peers::{self, Endless, Peer},
@@ -23,6 +28,14 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
     // One process plays one part: what lives as long as it may be leaked.
     let job: &'static Job = Box::leak(Box::new(Job::from_words(job)?));
     let probe: &'static Probe = Box::leak(Box::new(Probe::new(job.lanes)));
+
+    if let Some(core) = job.core() {
+        let mut cores = CpuSet::new();
+        let held = cores
+            .set(core)
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
+        held.map_err(|error| format!("core {core}: {error}"))?;
+    }
 
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("failed {}", one_line(&panic.to_string())))

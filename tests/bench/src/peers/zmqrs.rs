@@ -1,13 +1,19 @@
 //! zmq.rs (crate `zeromq`) on two tokio workers.
 //!
-//! It has no options to speak of. Two of its limits are worked around so that it takes part:
-//! its senders never wait for their writer task, so a sender of large messages and a publisher
-//! yield now and then, without which the first loses its connection and the second delivers nothing.
+//! It has no options to speak of. Some of its limits are worked around so that it takes part:
+//! - Its senders never wait for their writer task, so a sender of large messages and a publisher
+//!   yield now and then, without which the first loses its connection and the second delivers nothing.
+//! - A REP socket reports the end of a connection as an error of `recv` or `send`; it goes on.
+//! - After some thousand connections one to a REP socket gets no answer, so the connect loop gives
+//!   such a one up. It does not count.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::task::{JoinSet, yield_now};
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::timeout,
+};
 use zeromq::{
     PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket, SocketRecv, SocketSend,
     SubSocket, ZmqMessage,
@@ -23,6 +29,8 @@ use crate::{
 const LARGE: usize = 64 * 1024;
 /// A publisher, and one of many senders, yields after this many messages.
 const TURN: u64 = 64;
+/// How long the connect loop waits for an answer.
+const GIVE_UP: Duration = Duration::from_millis(20);
 
 /// zmq.rs.
 #[derive(Debug)]
@@ -71,8 +79,9 @@ impl Peer for ZmqRs {
         runtime::run(async move {
             let mut socket = bound::<RepSocket>(job, probe).await?;
             loop {
-                let request = socket.recv().await?;
-                socket.send(request).await?;
+                if let Ok(request) = socket.recv().await {
+                    let _ = socket.send(request).await;
+                }
             }
         })
     }
@@ -159,11 +168,15 @@ impl Peer for ZmqRs {
             let body = Body::new(job.size);
             loop {
                 let start = Instant::now();
-                let mut socket = connected::<ReqSocket>(job).await?;
-                socket.send(message(body.bytes())).await?;
-                socket.recv().await?;
-                drop(socket);
-                probe.round_trip(start);
+                let trip = async {
+                    let mut socket = connected::<ReqSocket>(job).await?;
+                    socket.send(message(body.bytes())).await?;
+                    Ok::<_, Failure>(socket.recv().await?)
+                };
+                if let Ok(reply) = timeout(GIVE_UP, trip).await {
+                    reply?;
+                    probe.round_trip(start);
+                }
             }
         })
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    job::{Job, Role, Transport},
+    job::{Cores, Job, Role, Transport},
     metric::Metric,
     trial::{Scratch, Trial},
 };
@@ -71,7 +71,7 @@ pub(crate) fn all() -> Vec<Row> {
     .collect()
 }
 
-/// Returns a job without encryption, of one lane, not yet bound.
+/// Returns a job without encryption, of one lane, on any core, not yet bound.
 fn job(role: Role, transport: Transport, size: usize) -> Job {
     Job {
         role,
@@ -79,6 +79,7 @@ fn job(role: Role, transport: Transport, size: usize) -> Job {
         size,
         lanes: 1,
         curve: false,
+        cores: Cores::Free,
         endpoint: String::new(),
     }
 }
