@@ -16,7 +16,8 @@ pub(crate) enum Role {
     Rep,
     /// Connects a REQ socket and measures each round trip.
     Req,
-    /// Binds a PUB socket and publishes numbered messages without end, losing none if the peer can.
+    /// Binds a PUB socket and, when told, publishes numbered messages without end, losing none if
+    /// the peer can.
     Publish,
     /// Connects many SUB sockets, and counts deliveries and gaps.
     Subscribe,

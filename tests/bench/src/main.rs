@@ -10,10 +10,11 @@
 //! runner reads the counters of both processes before and after the window, so every peer is
 //! measured by the same code. What is not done here: judging. The table says what was measured.
 
-use std::{env, fs, process::ExitCode};
+use std::{env, fs, process::ExitCode, time::Instant};
 
 use crate::{
     cli::{Command, Options},
+    machine::Load,
     table::Table,
     trial::Scratch,
 };
@@ -22,6 +23,7 @@ mod child;
 mod cli;
 mod histogram;
 mod job;
+mod machine;
 mod metric;
 mod peers;
 mod probe;
@@ -65,6 +67,7 @@ fn obey(command: Command) -> Result<(), String> {
 fn run(options: &Options) -> Result<(), String> {
     let scratch = Scratch::new().map_err(|error| format!("no temporary directory: {error}"))?;
     let mut table = Table::new(heading(options), &options.peers);
+    let (started, before) = (Instant::now(), Load::now());
     for row in &options.rows {
         let cells = runner::measure(
             row,
@@ -74,6 +77,7 @@ fn run(options: &Options) -> Result<(), String> {
             &scratch,
         );
         table.add(row, &cells);
+        table.remark(Load::now().since(before, started.elapsed()));
         if let Some(out) = &options.out {
             fs::write(out, table.to_string())
                 .map_err(|error| format!("{}: {error}", out.display()))?;
@@ -84,21 +88,13 @@ fn run(options: &Options) -> Result<(), String> {
 }
 
 fn heading(options: &Options) -> String {
-    let file = |path| fs::read_to_string(path).unwrap_or_default();
-    let processors = file("/proc/cpuinfo");
-    let model = processors
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = file("/proc/sys/kernel/osrelease");
     let mut heading = format!(
-        "# Benchmark\n\n{} rounds, window {:?} after {:?}; {cores} cores ({}), Linux {}.\n\
+        "# Benchmark\n\n{} rounds, window {:?} after {:?}; {}.\n\
          A cell: **median** (lowest–highest) × libzmq. Rates: more is better; all else: less is better.\n",
         options.rounds,
         options.timing.window,
         options.timing.warm_up,
-        model.unwrap_or("model unknown"),
-        kernel.trim(),
+        machine::describe(),
     );
     for peer in &options.peers {
         heading += &format!("\n- {}: {}", peer.name(), peer.version());

@@ -45,6 +45,11 @@ impl Metric {
         }
     }
 
+    /// Returns whether peers are ranked by it; nobody loses anything, as a rule.
+    pub(crate) fn has_rank(self) -> bool {
+        self != Self::Loss
+    }
+
     /// Returns whether a ratio of two values says something.
     pub(crate) fn has_ratio(self) -> bool {
         !matches!(self, Self::Loss | Self::Fairness)

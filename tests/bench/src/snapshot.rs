@@ -101,7 +101,16 @@ fn parse(line: &str) -> Option<Snapshot> {
 
 /// Returns the processor time that this process has used, user and system.
 pub(crate) fn cpu() -> Duration {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+    cpu_of(UsageWho::RUSAGE_SELF)
+}
+
+/// Returns the processor time of the processes that this one started and that have ended.
+pub(crate) fn cpu_of_children() -> Duration {
+    cpu_of(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn cpu_of(who: UsageWho) -> Duration {
+    let Ok(usage) = getrusage(who) else {
         return Duration::ZERO;
     };
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();

@@ -7,6 +7,7 @@ use crate::{
     peers::{Peer, Standing},
     rows::Row,
     runner::Cell,
+    stats::Summary,
 };
 
 /// The longest reason that a cell shows.
@@ -18,6 +19,7 @@ pub(crate) struct Table {
     heading: String,
     columns: Vec<(&'static str, Standing)>,
     lines: Vec<(&'static str, String)>,
+    remark: String,
 }
 
 impl Table {
@@ -31,7 +33,13 @@ impl Table {
             heading,
             columns,
             lines: Vec::new(),
+            remark: String::new(),
         }
+    }
+
+    /// Adds a remark on the whole run, under the results.
+    pub(crate) fn remark(&mut self, remark: String) {
+        self.remark = remark;
     }
 
     /// Adds the results of a row.
@@ -53,7 +61,7 @@ impl Table {
                 .position(|(_, standing)| *standing == wanted)
         };
         let reference = of(Standing::Reference).and_then(|column| medians[column]);
-        let best = self.best(&medians, metric);
+        let best = self.best(&medians, metric).filter(|_| metric.has_rank());
         let best_median = best.and_then(|column| medians[column]);
 
         let name = if at == 0 { row.name.as_str() } else { "" };
@@ -61,7 +69,7 @@ impl Table {
         for (cell, (_, standing)) in cells.iter().zip(&self.columns) {
             let written = match cell {
                 Cell::Absent(reason) => (*reason).to_owned(),
-                Cell::Tried { failures, .. } => match cell.summary(at) {
+                Cell::Tried { rounds, failures } => match cell.summary(at) {
                     Some(summary) => {
                         let ratio = if *standing == Standing::Reference {
                             None
@@ -71,7 +79,7 @@ impl Table {
                         let ratio = ratio
                             .filter(|_| metric.has_ratio())
                             .map(|by| summary.median / by);
-                        value(summary.median, summary.min, summary.max, ratio, failures)
+                        value(summary, ratio, rounds.len(), failures)
                     }
                     None => reason(failures),
                 },
@@ -135,17 +143,26 @@ impl fmt::Display for Table {
             }
             writeln!(f, "{line}")?;
         }
+        if !self.remark.is_empty() {
+            writeln!(f, "\n{}", self.remark)?;
+        }
         Ok(())
     }
 }
 
-fn value(median: f64, min: f64, max: f64, ratio: Option<f64>, failures: &[String]) -> String {
+fn value(summary: Summary, ratio: Option<f64>, rounds: usize, failures: &[String]) -> String {
+    let Summary { median, min, max } = summary;
     let mut written = format!("**{}** ({}–{})", short(median), short(min), short(max));
     if let Some(ratio) = ratio {
         written += &format!(" ×{}", short(ratio));
     }
     if let Some(last) = failures.last() {
-        written += &format!("; {} rounds failed: {}", failures.len(), cut(last));
+        written += &format!(
+            "; {} of {} rounds failed: {}",
+            failures.len(),
+            rounds + failures.len(),
+            cut(last)
+        );
     }
     written
 }

@@ -3,7 +3,8 @@
 //! A peer plays a part until its process is ended, with its own default options except where a
 //! part says that nothing may be lost, and sends a fresh message each time. It counts on the
 //! probe and measures nothing itself. Blocking peers use the thread they are called on,
-//! asynchronous ones the two workers of [`runtime`].
+//! asynchronous ones the two workers of [`runtime`]. What a peer does not cover is a cell with its
+//! reason; what it covers and fails at is a cell with the error.
 
 use std::{convert::Infallible, error::Error, time::Duration};
 
@@ -90,11 +91,16 @@ pub(crate) trait Peer: Sync {
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless;
 
     /// Plays [`Role::Publish`](crate::job::Role::Publish).
+    ///
+    /// It reports where it is bound, and publishes from
+    /// [`Stage::Flood`](crate::probe::Stage::Flood) on. Its messages are numbered.
     fn publish(&self, _: &'static Job, _: &'static Probe) -> Endless {
         Err("no PUB".into())
     }
 
     /// Plays [`Role::Subscribe`](crate::job::Role::Subscribe).
+    ///
+    /// It reports ready when every subscriber has been told to connect.
     fn subscribe(&self, _: &'static Job, _: &'static Probe) -> Endless {
         Err("no SUB".into())
     }

@@ -82,6 +82,7 @@ impl Peer for Omq {
         options.xpub_nodrop = true;
         let socket = context().blocking_socket(SocketType::Pub, options);
         probe.ready(&socket.bind(endpoint(job)?)?.to_string());
+        probe.wait_for(Stage::Flood);
         let mut body = Body::new(job.size);
         for number in 0.. {
             socket.send(Message::from_slice(body.numbered(number)))?;
@@ -96,6 +97,7 @@ impl Peer for Omq {
             socket.subscribe("")?;
             lanes.push((socket, Subscription::new(probe, lane)));
         }
+        probe.ready("");
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         loop {
             if drain(&mut lanes)? {

@@ -93,6 +93,7 @@ impl Peer for Rzmq {
             let socket = secured(context()?, SocketType::Pub, job, true).await?;
             socket.set_option(XPUB_NODROP, true).await?;
             probe.ready(&bind(&socket, job).await?);
+            runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);
             for number in 0.. {
                 socket.send(message(body.numbered(number))).await?;
@@ -115,6 +116,7 @@ impl Peer for Rzmq {
                     }
                 });
             }
+            probe.ready("");
             runtime::first_failure(tasks).await
         })
     }

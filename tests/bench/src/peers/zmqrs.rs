@@ -102,6 +102,7 @@ impl Peer for ZmqRs {
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         runtime::run(async move {
             let mut socket = bound::<PubSocket>(job, probe).await?;
+            runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);
             for number in 0.. {
                 socket.send(message(body.numbered(number))).await?;
@@ -126,6 +127,7 @@ impl Peer for ZmqRs {
                     }
                 });
             }
+            probe.ready("");
             runtime::first_failure(tasks).await
         })
     }

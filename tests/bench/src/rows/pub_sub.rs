@@ -3,7 +3,7 @@
 //! A publisher loses nothing if its peer offers that; what is lost all the same is seen as gaps
 //! in the numbers that the messages carry.
 
-use super::{Row, job};
+use super::{FIRST, Row, job};
 use crate::{
     job::{Job, Role, Transport},
     metric::Metric,
@@ -33,7 +33,11 @@ fn row(subscribers: usize, size: usize) -> Row {
 }
 
 fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
-    row.start(trial, scratch, 1)?;
+    trial.bind(&row.bind, scratch)?;
+    let subscribers = row.connect.as_ref().ok_or("no process to connect")?;
+    trial.connect(subscribers)?.ready()?;
+    trial.tell("flood")?;
+    trial.flows(1, FIRST)?;
     let window = trial.window(1)?;
     let (lost, delivered) = (
         window.counted().lost as f64,

@@ -80,6 +80,7 @@ impl Peer for Libzmq {
         let socket = secured(context()?.socket(ffi::PUB)?, job, true)?;
         socket.set_number(ffi::XPUB_NODROP, 1)?;
         probe.ready(&socket.bind(&job.endpoint)?);
+        probe.wait_for(Stage::Flood);
         let mut body = Body::new(job.size);
         for number in 0.. {
             socket.send(body.numbered(number))?;
@@ -94,6 +95,7 @@ impl Peer for Libzmq {
             socket.set(ffi::SUBSCRIBE, b"")?;
             sockets.push(socket);
         }
+        probe.ready("");
         let mut lanes: Vec<_> = (0..job.lanes)
             .map(|lane| Subscription::new(probe, lane))
             .collect();
