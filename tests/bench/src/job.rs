@@ -1,0 +1,230 @@
+//! What one process of a case is told to do.
+//!
+//! A job travels from the runner to the process on its command line, and names no peer:
+//! every peer gets the same jobs.
+
+use std::{fmt, str::FromStr};
+
+/// The part that a process plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Binds a PULL socket and counts what arrives.
+    Pull,
+    /// Connects a PUSH socket and sends without end.
+    Push,
+    /// Binds a REP socket and answers.
+    Rep,
+    /// Connects a REQ socket and measures each round trip.
+    Req,
+    /// Binds a PUB socket and, when told, publishes numbered messages without end, losing none if
+    /// the peer can.
+    Publish,
+    /// Connects many SUB sockets, and counts deliveries and gaps.
+    Subscribe,
+    /// Connects many PUSH sockets: one message each, and a flood when told.
+    ManyPush,
+    /// Connects, makes one round trip and closes, again and again.
+    ConnectLoop,
+    /// Both ends of a PUSH/PULL pair, in one process.
+    Inproc,
+}
+
+const ROLES: [(Role, &str); 9] = [
+    (Role::Pull, "pull"),
+    (Role::Push, "push"),
+    (Role::Rep, "rep"),
+    (Role::Req, "req"),
+    (Role::Publish, "publish"),
+    (Role::Subscribe, "subscribe"),
+    (Role::ManyPush, "many-push"),
+    (Role::ConnectLoop, "connect-loop"),
+    (Role::Inproc, "inproc"),
+];
+
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP over the loopback interface.
+    Tcp,
+    /// A Unix-domain socket.
+    Ipc,
+    /// The memory of one process.
+    Inproc,
+}
+
+const TRANSPORTS: [(Transport, &str); 3] = [
+    (Transport::Tcp, "tcp"),
+    (Transport::Ipc, "ipc"),
+    (Transport::Inproc, "inproc"),
+];
+
+/// Where the two processes of a case may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// Anywhere.
+    Free,
+    /// On a core each: every message wakes the other core.
+    Apart,
+    /// Both on the same one: no core is woken, what is left is the work itself.
+    Together,
+}
+
+const CORES: [(Cores, &str); 3] = [
+    (Cores::Free, "free"),
+    (Cores::Apart, "apart"),
+    (Cores::Together, "together"),
+];
+
+/// One process's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) role: Role,
+    pub(crate) transport: Transport,
+    /// Bytes in a message.
+    pub(crate) size: usize,
+    /// Counted lanes: connections of a many-to-one case, subscribers of a fan-out; 1 elsewhere.
+    pub(crate) lanes: usize,
+    /// Whether the connection is encrypted with CURVE.
+    pub(crate) curve: bool,
+    pub(crate) cores: Cores,
+    /// Where to bind, or the bound address to connect to.
+    pub(crate) endpoint: String,
+}
+
+impl Job {
+    /// Returns the job as command-line words.
+    pub(crate) fn to_words(&self) -> [String; 7] {
+        [
+            self.role.to_string(),
+            self.transport.to_string(),
+            self.size.to_string(),
+            self.lanes.to_string(),
+            self.curve.to_string(),
+            self.cores.to_string(),
+            self.endpoint.clone(),
+        ]
+    }
+
+    /// Returns the core that this process is held on, if it is.
+    pub(crate) fn core(&self) -> Option<usize> {
+        let connects = matches!(
+            self.role,
+            Role::Push | Role::Req | Role::Subscribe | Role::ManyPush | Role::ConnectLoop
+        );
+        match self.cores {
+            Cores::Free => None,
+            Cores::Apart => Some(usize::from(connects)),
+            Cores::Together => Some(0),
+        }
+    }
+
+    /// Reads a job from command-line words.
+    ///
+    /// # Errors
+    ///
+    /// Says which word is missing or wrong.
+    pub(crate) fn from_words(words: &[String]) -> Result<Self, String> {
+        let [role, transport, size, lanes, curve, cores, endpoint] = words else {
+            return Err(format!("a job has 7 words, not {}", words.len()));
+        };
+        Ok(Self {
+            role: role.parse()?,
+            transport: transport.parse()?,
+            size: number(size)?,
+            lanes: number(lanes)?,
+            curve: curve == "true",
+            cores: cores.parse()?,
+            endpoint: endpoint.clone(),
+        })
+    }
+}
+
+fn number(word: &str) -> Result<usize, String> {
+    word.parse().map_err(|_| format!("not a number: {word}"))
+}
+
+fn name_of<T: PartialEq>(table: &[(T, &'static str)], value: &T) -> &'static str {
+    table
+        .iter()
+        .find(|(entry, _)| entry == value)
+        .map_or("?", |(_, name)| name)
+}
+
+fn named<T: Copy>(table: &[(T, &'static str)], word: &str) -> Result<T, String> {
+    let found = table.iter().find(|(_, name)| *name == word);
+    found
+        .map(|(value, _)| *value)
+        .ok_or_else(|| format!("unknown word: {word}"))
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&ROLES, self))
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        named(&ROLES, word)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&TRANSPORTS, self))
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        named(&TRANSPORTS, word)
+    }
+}
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&CORES, self))
+    }
+}
+
+impl FromStr for Cores {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        named(&CORES, word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_the_command_line() {
+        for (role, _) in ROLES {
+            let job = Job {
+                role,
+                transport: Transport::Ipc,
+                size: 64,
+                lanes: 8,
+                curve: true,
+                cores: Cores::Apart,
+                endpoint: "ipc:///x".to_owned(),
+            };
+            assert_eq!(Job::from_words(&job.to_words()), Ok(job));
+        }
+    }
+
+    #[test]
+    fn a_wrong_word_is_named() {
+        let words = ["pull", "tcp", "many", "1", "false", "free", "x"].map(str::to_owned);
+        assert_eq!(
+            Job::from_words(&words),
+            Err("not a number: many".to_owned())
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! The machine's limit: the same bytes in the same frames, without a messaging library.
+//!
+//! A stream of frames is packed into large writes on a blocking socket and taken apart again,
+//! which is the ceiling of every PUSH/PULL row. A ping-pong between two tokio tasks is the floor
+//! of every REQ/REP row, and one round trip on a fresh connection that of the connect row.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
+    time::Instant,
+};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{Endless, Failure, Peer, Standing, runtime};
+use crate::{
+    job::{Job, Role, Transport},
+    probe::{Body, Probe},
+};
+
+/// Bytes offered to one write and to one read.
+const CHUNK: usize = 256 * 1024;
+/// Bytes in front of a body: its length.
+const HEADER: usize = 8;
+
+/// No library at all.
+#[derive(Debug)]
+pub(super) struct Raw;
+
+impl Peer for Raw {
+    fn name(&self) -> &'static str {
+        "limit"
+    }
+
+    fn version(&self) -> String {
+        concat!(
+            "bare sockets; ping-pong on tokio ",
+            env!("VERSION_TOKIO"),
+            ", 2 workers"
+        )
+        .to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Limit
+    }
+
+    fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        let parts = [
+            Role::Pull,
+            Role::Push,
+            Role::Rep,
+            Role::Req,
+            Role::ConnectLoop,
+        ];
+        let covered = parts.contains(&job.role) && job.lanes == 1 && !job.curve;
+        if covered && job.transport != Transport::Inproc {
+            Ok(())
+        } else {
+            Err("-")
+        }
+    }
+
+    fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        if job.transport == Transport::Ipc {
+            let listener = UnixListener::bind(path(job))?;
+            probe.ready(&job.endpoint);
+            take_apart(listener.accept()?.0, probe)
+        } else {
+            let listener = TcpListener::bind(address(job))?;
+            probe.ready(&format!("tcp://{}", listener.local_addr()?));
+            take_apart(listener.accept()?.0, probe)
+        }
+    }
+
+    fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
+        if job.transport == Transport::Ipc {
+            pack(UnixStream::connect(path(job))?, job)
+        } else {
+            pack(TcpStream::connect(address(job))?, job)
+        }
+    }
+
+    fn rep(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        runtime::run(async move {
+            if job.transport == Transport::Ipc {
+                let listener = tokio::net::UnixListener::bind(path(job))?;
+                probe.ready(&job.endpoint);
+                loop {
+                    tokio::spawn(echo(listener.accept().await?.0, job.size));
+                }
+            }
+            let listener = tokio::net::TcpListener::bind(address(job)).await?;
+            probe.ready(&format!("tcp://{}", listener.local_addr()?));
+            loop {
+                let stream = listener.accept().await?.0;
+                stream.set_nodelay(true)?;
+                tokio::spawn(echo(stream, job.size));
+            }
+        })
+    }
+
+    fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        runtime::run(async move {
+            if job.transport == Transport::Ipc {
+                let mut stream = tokio::net::UnixStream::connect(path(job)).await?;
+                loop {
+                    round_trip(&mut stream, job.size, probe, Instant::now()).await?;
+                }
+            }
+            let mut stream = tokio::net::TcpStream::connect(address(job)).await?;
+            stream.set_nodelay(true)?;
+            loop {
+                round_trip(&mut stream, job.size, probe, Instant::now()).await?;
+            }
+        })
+    }
+
+    fn connect_loop(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        runtime::run(async move {
+            loop {
+                let start = Instant::now();
+                let mut stream = tokio::net::TcpStream::connect(address(job)).await?;
+                stream.set_nodelay(true)?;
+                round_trip(&mut stream, job.size, probe, start).await?;
+            }
+        })
+    }
+}
+
+/// Sends frames without end: packed into chunks, each body a fresh copy; one larger than a chunk
+/// goes out as it is.
+fn pack(mut stream: impl Write, job: &Job) -> Endless {
+    let body = Body::new(job.size);
+    let header = (job.size as u64).to_le_bytes();
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        if HEADER + job.size > CHUNK {
+            stream.write_all(&header)?;
+            stream.write_all(body.bytes())?;
+            continue;
+        }
+        chunk.clear();
+        while chunk.len() + HEADER + job.size <= CHUNK {
+            chunk.extend_from_slice(&header);
+            chunk.extend_from_slice(body.bytes());
+        }
+        stream.write_all(&chunk)?;
+    }
+}
+
+/// Reads chunks and steps from frame to frame in them, without a copy.
+fn take_apart(mut stream: impl Read, probe: &Probe) -> Endless {
+    let mut chunk = vec![0; CHUNK];
+    let mut held = 0;
+    // What is left of a body that reaches beyond the chunk.
+    let mut skip = 0;
+    loop {
+        let read = stream.read(&mut chunk[held..])?;
+        if read == 0 {
+            return Err("stream closed".into());
+        }
+        let filled = held + read;
+        let mut at = skip.min(filled);
+        skip -= at;
+        while skip == 0 {
+            let Some(header) = chunk[at..filled].first_chunk::<HEADER>() else {
+                break;
+            };
+            let size = usize::try_from(u64::from_le_bytes(*header))?;
+            probe.pulled(&[]);
+            let end = at + HEADER + size;
+            skip = end.saturating_sub(filled);
+            at = end.min(filled);
+        }
+        chunk.copy_within(at..filled, 0);
+        held = filled - at;
+    }
+}
+
+async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin, size: usize) -> Result<(), Failure> {
+    let mut body = vec![0; size];
+    loop {
+        stream.read_exact(&mut body).await?;
+        stream.write_all(&body).await?;
+    }
+}
+
+async fn round_trip(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    size: usize,
+    probe: &Probe,
+    start: Instant,
+) -> Result<(), Failure> {
+    let mut body = vec![0; size];
+    stream.write_all(&body).await?;
+    stream.read_exact(&mut body).await?;
+    probe.round_trip(start);
+    Ok(())
+}
+
+fn address(job: &Job) -> &str {
+    job.endpoint.trim_start_matches("tcp://")
+}
+
+fn path(job: &Job) -> &str {
+    job.endpoint.trim_start_matches("ipc://")
+}
