@@ -47,8 +47,10 @@ struct Crate {
     name: &'static str,
     kinds: &'static [SocketType],
     mechanisms: &'static [Mechanism],
-    socket: fn(Cell, &Keys) -> Result<Box<dyn Foreign>, Failure>,
+    socket: Opener,
 }
+
+type Opener = fn(Cell, &Keys) -> Result<Box<dyn Foreign>, Failure>;
 
 const CRATES: [Crate; 2] = [zeromq_rs::CRATE, omq::CRATE];
 

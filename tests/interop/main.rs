@@ -4,5 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod crates;
+mod heartbeats;
+mod identity;
 mod matrix;
-mod support;
+mod peers;
+mod reconnects;
+mod subscriptions;
