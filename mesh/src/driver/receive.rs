@@ -214,6 +214,7 @@ impl Core {
     }
 
     /// Takes an event of a link inside the process.
+    #[inline]
     fn supplied(&self, receiving: &mut Receiving, key: PipeKey, event: Event) -> Option<Message> {
         match event {
             Event::Message(message) => {

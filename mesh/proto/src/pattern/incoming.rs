@@ -169,6 +169,7 @@ impl Incoming {
     }
 
     /// Where the driver puts the items of a link inside the process.
+    #[inline]
     pub fn supply(&mut self, key: PipeKey) -> Option<&mut VecDeque<Item>> {
         match &mut self.pipe(key)?.source {
             Source::Wire(_) => None,
@@ -177,6 +178,7 @@ impl Incoming {
     }
 
     /// Takes the next event from the supplied items.
+    #[inline]
     pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
         loop {
             let item = self.supply(key)?.pop_front()?;

@@ -43,10 +43,10 @@ const FLUSH: usize = 64 * 1024;
 /// Larger messages are written in larger batches.
 const FLUSH_LARGE: usize = 256 * 1024;
 /// Messages of a link inside the process that are handed over at once.
-const HAND_OVER: usize = 256;
+const HAND_OVER: usize = 512;
 
 /// An item queue that grew past this is not kept once it is empty.
-const KEEP_ITEMS: usize = 4 * HAND_OVER;
+const KEEP_ITEMS: usize = 2 * HAND_OVER;
 /// What makes a message larger, in octets on average.
 const LARGE: usize = 4 * 1024;
 
