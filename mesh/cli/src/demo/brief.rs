@@ -54,6 +54,7 @@ pub(super) struct Report {
     pub(super) name: String,
     /// Where its sockets are bound, by what they are for.
     pub(super) bound: BTreeMap<String, String>,
+    pub(super) debug: String,
     pub(super) peers: u64,
     pub(super) sent: u64,
     pub(super) received: u64,

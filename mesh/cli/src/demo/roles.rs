@@ -65,6 +65,7 @@ impl Stage {
             loop {
                 ticks.tick().await;
                 let stats: Vec<_> = sockets.iter().map(AnySocket::stats).collect();
+                report.debug = format!("{stats:?}");
                 report.peers = stats.iter().map(|stats| stats.peers).sum();
                 report.sent = stats.iter().map(|stats| stats.sent).sum();
                 report.received = stats.iter().map(|stats| stats.received).sum();

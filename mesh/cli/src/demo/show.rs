@@ -213,8 +213,15 @@ impl Show {
             }
             self.family.check()?;
             let report = tokio::time::timeout_at(deadline, self.reports.recv()).await;
-            let report =
-                report.map_err(|_| Failure::failed("the pipeline did not drain in time"))?;
+            let report = report.map_err(|_| {
+                for n in ["ventilator","worker 1","worker 2","worker 3","sink","asker"] { eprintln!("{:?}", self.view.report(n)); }
+                if std::env::var_os("HANG").is_some() { std::thread::sleep(Duration::from_secs(300)); }
+                Failure::Failed(format!(
+                    "the pipeline did not drain in time: {:?}, {:?}",
+                    self.view.progress("ventilator"),
+                    self.view.progress("sink")
+                ))
+            })?;
             self.view.take(&report.map_err(Failure::failed)?);
         }
     }
