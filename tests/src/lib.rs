@@ -1,1 +1,9 @@
-//! withy-tests
+//! What Withy's behaviour tests share: foreign peers to talk to, hostile peers to survive, and
+//! the size of a run.
+//!
+//! Nothing here uses Withy's codecs or sockets, so that their faults cannot hide in their tests.
+
+pub mod load;
+pub mod python;
+pub mod raw;
+pub mod scale;

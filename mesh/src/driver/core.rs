@@ -28,6 +28,8 @@ use crate::socket::req::Requests;
 const IDLE: Duration = Duration::from_micros(20);
 /// A caller writes itself when the task was asked this long ago and did not come.
 const OVERDUE: Duration = Duration::from_micros(50);
+/// As [`OVERDUE`], for a message to many: their tasks take longer in turn.
+const OVERDUE_MANY: Duration = Duration::from_millis(2);
 /// Below this many waiting messages the clock is read for each, above it for one in as many.
 const CLOCK_EVERY: usize = 16;
 
@@ -46,6 +48,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Sending {
     pub(crate) out: Outgoing,
+    /// Pipes that the caller is to write, kept for its memory.
+    pub(crate) full: Vec<PipeKey>,
     /// The owner closed the socket: nothing more is accepted.
     pub(crate) closed: bool,
     pub(crate) links: Vec<Option<SendLink>>,
@@ -61,6 +65,16 @@ pub(crate) struct SendLink {
     pub(crate) wrote: Instant,
     /// When the task was asked to flush.
     pub(crate) asked: Instant,
+}
+
+impl SendLink {
+    /// Whether a caller may write: nobody else does, and the link is not known to be full.
+    #[inline]
+    fn may_write(&self) -> bool {
+        self.token
+            .as_ref()
+            .is_some_and(|token| token.load.is_none())
+    }
 }
 
 /// The right to write on a link.
@@ -166,6 +180,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: watch::Sender<usize>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
+    /// Reads that receivers made so far: whether the application is there.
+    pub(crate) reads: AtomicU64,
     /// The moment that rate limits count from.
     pub(crate) started: Instant,
     /// Everything that runs for this socket.
@@ -187,6 +203,7 @@ impl Core {
             runtime: OnceLock::new(),
             sending: Mutex::new(Sending {
                 out,
+                full: Vec::new(),
                 closed: false,
                 links: Vec::new(),
             }),
@@ -210,6 +227,7 @@ impl Core {
             subscriptions: watch::Sender::new(0),
             events: Events::default(),
             counters: Counters::default(),
+            reads: AtomicU64::new(0),
             started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
@@ -309,12 +327,48 @@ impl Core {
     /// Does what the pipes that were touched need: nothing, a wake-up, or a write here and now.
     #[inline]
     pub(crate) fn after_send(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
-        let mut now: Option<PipeKey> = None;
-        while let Some((key, flush)) = sending.out.touched() {
+        let Some((key, flush)) = sending.out.touched() else {
+            if !sending.out.is_settled() {
+                self.after_fan_out(sending, None);
+            }
+            return;
+        };
+        if sending.out.is_settled() {
             let write = self.judge(&mut sending, key, flush);
-            if write && let Some(earlier) = now.replace(key) {
-                // More than one pipe of a fan-out: the tasks share the work.
-                ask_to_flush(&mut sending, earlier);
+            drop(sending);
+            if write {
+                self.flush_by_caller(key);
+            }
+        } else {
+            self.after_fan_out(sending, Some((key, flush)));
+        }
+    }
+
+    /// As [`Core::after_send`], for a message that went to more than one pipe: the tasks write,
+    /// and the caller does it only where a whole batch waits.
+    fn after_fan_out(
+        &self,
+        mut sending: parking_lot::MutexGuard<'_, Sending>,
+        first: Option<(PipeKey, Flush)>,
+    ) {
+        let now = Instant::now();
+        let mut full = std::mem::take(&mut sending.full);
+        let mut next = first;
+        while let Some((key, flush)) = next.take().or_else(|| sending.out.touched()) {
+            let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+                continue;
+            };
+            let late = match flush {
+                Flush::Now => true,
+                Flush::Soon => {
+                    send_link.asked = now;
+                    send_link.link.ask(link::FLUSH);
+                    false
+                }
+                Flush::Later => now.saturating_duration_since(send_link.asked) > OVERDUE_MANY,
+            };
+            if late && send_link.may_write() {
+                full.push(key);
             }
         }
         while let Some(key) = sending.out.kicked() {
@@ -322,10 +376,15 @@ impl Core {
                 send_link.link.close(Reason::Overflow);
             }
         }
+        if full.is_empty() {
+            sending.full = full;
+            return;
+        }
         drop(sending);
-        if let Some(key) = now {
+        for key in full.drain(..) {
             self.flush_by_caller(key);
         }
+        self.sending.lock().full = full;
     }
 
     /// As [`Core::after_send`], but leaves all writing to the connections' tasks: for callers that
@@ -343,17 +402,11 @@ impl Core {
             return false;
         };
         match flush {
-            Flush::Now => send_link.token.is_some(),
+            Flush::Now => send_link.may_write(),
             Flush::Soon => {
                 let now = Instant::now();
-                if send_link
-                    .token
-                    .as_ref()
-                    .is_some_and(|token| token.load.is_none())
-                    && (now - send_link.wrote > IDLE
-                        || self.kind == SocketType::Req
-                        || self.kind == SocketType::Rep)
-                {
+                let at_once = matches!(self.kind, SocketType::Req | SocketType::Rep);
+                if send_link.may_write() && (at_once || now - send_link.wrote > IDLE) {
                     return true;
                 }
                 send_link.asked = now;
@@ -361,18 +414,10 @@ impl Core {
                 false
             }
             Flush::Later => {
+                let (asked, may_write) = (send_link.asked, send_link.may_write());
                 let waiting = sending.out.waiting(key);
-                if waiting > CLOCK_EVERY && !waiting.is_multiple_of(CLOCK_EVERY) {
-                    return false;
-                }
-                let Some(Some(send_link)) = sending.links.get(key.index()) else {
-                    return false;
-                };
-                send_link
-                    .token
-                    .as_ref()
-                    .is_some_and(|token| token.load.is_none())
-                    && send_link.asked.elapsed() > OVERDUE
+                let looks = waiting <= CLOCK_EVERY || waiting.is_multiple_of(CLOCK_EVERY);
+                looks && may_write && asked.elapsed() > OVERDUE
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Writing: one holder of the token at a time, no lock held across a write.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -45,8 +46,8 @@ impl Core {
     pub(crate) fn flush(&self, key: PipeKey, release: bool) -> Flushed {
         let (link, mut token) = {
             let mut sending = self.sending.lock();
-            let sending = &mut *sending;
-            let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+            let halves = &mut *sending;
+            let Some(Some(send_link)) = halves.links.get_mut(key.index()) else {
                 return Flushed::Failed;
             };
             if send_link.link.key() != key {
@@ -55,22 +56,29 @@ impl Core {
             let Some(mut token) = send_link.token.take() else {
                 return Flushed::Busy;
             };
+            let mut room = false;
             if token.load.is_none() {
                 let spare = std::mem::take(&mut token.spare);
-                token.load = sending.out.take(key, spare);
+                (token.load, room) = halves.out.take(key, spare);
             }
             if token.load.is_none() {
                 send_link.token = Some(token);
                 return Flushed::Idle;
             }
-            (std::sync::Arc::clone(&send_link.link), token)
+            let link = Arc::clone(&send_link.link);
+            if room {
+                // What waited in the backlog may have moved to pipes.
+                self.after_send_by_tasks(sending);
+                self.room.notify_waiters();
+            }
+            (link, token)
         };
         let result = write(&link, &mut token);
         let mut sending = self.sending.lock();
-        let (mut flushed, mut room) = (Flushed::Idle, false);
+        let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
         match result {
             Ok(Progress::Done { messages, size }) => {
-                room = sending.out.written(key, messages, size);
+                sending.out.written(key, messages, size);
                 if messages > 64 {
                     self.debt.store(true, Ordering::Relaxed);
                 }
@@ -79,7 +87,7 @@ impl Core {
                 }
             }
             Ok(Progress::Part { messages, size }) => {
-                room = sending.out.written(key, messages, size);
+                sending.out.written(key, messages, size);
                 flushed = Flushed::Blocked;
             }
             Err(error) => {
@@ -99,12 +107,11 @@ impl Core {
             _ => {
                 if let Some(load) = token.load.take() {
                     sending.out.reclaim(load);
-                    room = true;
+                    reclaimed = true;
                 }
             }
         }
-        // A drain of the backlog may have touched pipes.
-        if room {
+        if reclaimed {
             self.after_send_by_tasks(sending);
             self.room.notify_waiters();
         } else {

@@ -24,6 +24,12 @@ use crate::event::Reason;
 /// Receives between two yields, so that a busy receiver does not starve its runtime.
 const BUDGET: u32 = 1_024;
 
+/// Octets that a round of reads over all readable pipes takes, at about; a pipe gets its share of
+/// it in one turn, so that none waits long for the next.
+const ROUND: usize = 1024 * 1024;
+/// The least that a pipe gets in one turn.
+const TURN: usize = 4 * 1024;
+
 /// The most messages that an XPUB's subscriptions and ended connections leave for the application.
 const MAX_NOTICES: usize = 100_000;
 
@@ -170,6 +176,7 @@ impl Core {
             return Some((key, None));
         }
         receive_link.link.take_asked(link::WATCH);
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let waker = receive_link.waker.clone();
         if self.options.rate.is_set() && self.rests(receiving, key) {
             if let Some(receive_link) = self::receive_link(receiving, key) {
@@ -211,8 +218,10 @@ impl Core {
             links,
             buffer,
             current,
+            rotation,
             ..
         } = receiving;
+        let turn = (ROUND / (rotation.len() + 1)).max(TURN);
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
@@ -260,7 +269,8 @@ impl Core {
                         *buffer = buffer::lend();
                     }
                     buffer[..tail.len()].copy_from_slice(&tail);
-                    let mut room = ReadBuf::new(&mut buffer[tail.len()..]);
+                    let end = buffer.len().min(tail.len() + turn);
+                    let mut room = ReadBuf::new(&mut buffer[tail.len()..end]);
                     match reader.poll_read(cx, &mut room) {
                         Poll::Ready(Ok(())) => {
                             let read = room.filled().len();
@@ -273,7 +283,7 @@ impl Core {
                                     start: 0,
                                     end: tail.len() + read,
                                 });
-                                if full && buffer.len() < buffer::LARGE {
+                                if full && end == buffer.len() && buffer.len() < buffer::LARGE {
                                     buffer.resize(buffer::LARGE, 0);
                                 }
                             }

@@ -25,6 +25,8 @@ use crate::event::Reason;
 
 /// How long a readable pipe waits for its application before the task reads it.
 const PATIENCE: Duration = Duration::from_millis(10);
+/// How often it waits that long again while the application reads other pipes.
+const PATIENT: u32 = 100;
 
 /// Loads written in one turn.
 const LOADS: usize = 4;
@@ -43,6 +45,8 @@ pub(crate) struct Task {
     timer: Option<Pin<Box<Sleep>>>,
     beat_at: Option<Instant>,
     watch_at: Option<Instant>,
+    /// The application's reads when the watch began, and how often it was patient since.
+    watched: (u64, u32),
     rest_until: Option<Instant>,
 }
 
@@ -72,6 +76,7 @@ impl Task {
             timer: None,
             beat_at,
             watch_at: None,
+            watched: (0, 0),
             rest_until: None,
         }
     }
@@ -135,6 +140,18 @@ impl Task {
         None
     }
 
+    /// Nobody read this pipe for a while: the application is busy with others, or away.
+    fn watch(&mut self, now: Instant) {
+        let reads = self.core.reads.load(Ordering::Relaxed);
+        let (before, patience) = self.watched;
+        if reads != before && patience < PATIENT && self.link.is_asked(WATCH) {
+            self.watched = (reads, patience + 1);
+            self.watch_at = Some(now + PATIENCE);
+        } else if self.link.take_asked(WATCH) != 0 {
+            let _ = self.core.pump(self.key, None);
+        }
+    }
+
     /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
         [self.beat_at, self.watch_at, self.rest_until]
@@ -179,6 +196,7 @@ impl Future for Task {
                 let _ = this.core.pump(this.key, None);
             } else if this.link.is_asked(WATCH) && this.watch_at.is_none() {
                 this.watch_at = Some(Instant::now() + PATIENCE);
+                this.watched = (this.core.reads.load(Ordering::Relaxed), 0);
             }
             if asked & REST != 0 {
                 this.rest_until = Some(Instant::now() + this.link.rest_asked());
@@ -205,9 +223,7 @@ impl Future for Task {
             let now = Instant::now();
             if this.watch_at.is_some_and(|at| at <= now) {
                 this.watch_at = None;
-                if this.link.take_asked(WATCH) != 0 {
-                    let _ = this.core.pump(this.key, None);
-                }
+                this.watch(now);
             }
             if this.rest_until.is_some_and(|until| until <= now) {
                 this.rest_until = None;

@@ -15,8 +15,8 @@
 mod error;
 mod tcp;
 
+use core::net::SocketAddr;
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 pub use error::{EndpointError, Field};

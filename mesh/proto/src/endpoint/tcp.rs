@@ -2,8 +2,8 @@
 //!
 //! Nothing is resolved here: a name stays a name, be it of a host or of an interface.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{EndpointError, Field, Locality, Text};
 

@@ -1,5 +1,5 @@
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 
@@ -283,7 +283,7 @@ fn every_convenient_type_converts() {
 
 #[test]
 fn an_address_becomes_an_endpoint() {
-    let address = std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, 9, 0, 4);
+    let address = core::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, 9, 0, 4);
     let endpoint = Endpoint::from(SocketAddr::V6(address));
     assert_eq!(endpoint.to_string(), "tcp://[::1%4]:9");
     assert_eq!(parse("tcp://[::1%4]:9"), endpoint);

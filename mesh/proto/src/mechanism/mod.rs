@@ -3,7 +3,7 @@
 //! A [`Handshake`] turns commands of the peer into commands of ours until both sides agree. It
 //! then splits into a [`Sealer`] and an [`Opener`], which the two directions of a connection own
 //! separately. A mechanism never sees framing, sockets or time; randomness comes in through
-//! [`Randomness`](crate::crypto::Randomness).
+//! [`Randomness`].
 //!
 //! ```text
 //!           handle_command          set_decision

@@ -416,6 +416,12 @@ impl Outgoing {
         self.touched.pop()
     }
 
+    /// Whether nothing is left to be taken by [`Outgoing::touched`] and [`Outgoing::kicked`].
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.touched.is_empty() && self.kicked.is_empty()
+    }
+
     /// Takes the pipes that [`Overflow::Disconnect`] wants closed.
     pub fn kicked(&mut self) -> Option<PipeKey> {
         self.kicked.pop()
@@ -426,25 +432,25 @@ impl Outgoing {
         std::mem::take(&mut self.cancelled)
     }
 
-    /// Takes what waits on a pipe, to be written.
-    pub fn take(&mut self, key: PipeKey, spare: Vec<u8>) -> Option<Load> {
-        self.pipe(key)?.take(spare)
-    }
-
-    /// Notes that a load was written. Returns whether senders that wait may try again.
-    pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) -> bool {
-        let mark = self.options.high_water_mark;
+    /// Takes what waits on a pipe, to be written; and whether senders that wait may try again.
+    pub fn take(&mut self, key: PipeKey, spare: Vec<u8>) -> (Option<Load>, bool) {
         let Some(pipe) = self.pipe(key) else {
-            return false;
+            return (None, false);
         };
-        pipe.written(messages, size);
-        if !pipe.active && !pipe.busy && pipe.messages() <= mark.messages / 2 && pipe.has_room(mark)
-        {
+        let load = pipe.take(spare);
+        let room = load.is_some() && !pipe.active && !pipe.busy;
+        if room {
             self.activate(key.index);
             self.drain_backlog();
-            return true;
         }
-        false
+        (load, room)
+    }
+
+    /// Notes that a load, or a part of it, was written.
+    pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.written(messages, size);
+        }
     }
 
     /// Messages of a pipe that nobody has taken to be written.

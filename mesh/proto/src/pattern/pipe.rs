@@ -19,7 +19,8 @@ impl PipeKey {
     }
 }
 
-/// How much may wait on one pipe. Both limits hold; the message that passes one is the last.
+/// How much may wait on one pipe, beside the one batch that is being written. Both limits hold; the
+/// message that passes one is the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HighWaterMark {
     /// Messages. Default 1,000, as in libzmq.
@@ -41,6 +42,8 @@ impl Default for HighWaterMark {
 const FLUSH: usize = 64 * 1024;
 /// Larger messages are written in larger batches.
 const FLUSH_LARGE: usize = 256 * 1024;
+/// Messages of a link inside the process that are handed over at once.
+const HAND_OVER: usize = 256;
 /// What makes a message larger, in octets on average.
 const LARGE: usize = 4 * 1024;
 
@@ -213,7 +216,7 @@ impl OutPipe {
 
     #[inline]
     pub(crate) fn has_room(&self, mark: HighWaterMark) -> bool {
-        self.messages() < mark.messages && self.size() < mark.octets
+        self.waiting() < mark.messages && self.waiting_size() < mark.octets
     }
 
     #[inline]
@@ -298,12 +301,14 @@ impl OutPipe {
     /// What the driver is to do now that something was appended.
     #[inline]
     pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Flush {
-        let size = self.waiting_size();
-        if size >= FLUSH || self.messages() >= mark.messages {
-            let messages = self.waiting();
-            if size >= FLUSH_LARGE || size < messages * LARGE || self.messages() >= mark.messages {
-                return Flush::Now;
-            }
+        let (messages, size) = (self.waiting(), self.waiting_size());
+        let enough = match &self.out {
+            // Nothing is copied any more: only the hand-over counts.
+            Out::Items { .. } => messages >= HAND_OVER || size >= FLUSH_LARGE,
+            Out::Wire(_) => size >= FLUSH && (size >= FLUSH_LARGE || size < messages * LARGE),
+        };
+        if enough || messages >= mark.messages {
+            return Flush::Now;
         }
         if std::mem::replace(&mut self.scheduled, true) {
             Flush::Later

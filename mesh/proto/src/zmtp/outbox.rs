@@ -463,7 +463,7 @@ mod tests {
             let mut batch = outbox.take(Vec::new());
             let octets = written(&mut batch, step);
             assert_eq!(octets.len(), size);
-            assert_eq!(*whole.get_or_insert(octets.clone()), octets);
+            assert_eq!(*whole.get_or_insert_with(|| octets.clone()), octets);
             let mut decoder = Decoder::new(Limits::default(), crate::mechanism::Opener::Clear);
             let items: Vec<Item> = decoder.decode_all(&octets).unwrap();
             assert_eq!(

@@ -18,6 +18,7 @@ mod omq;
 mod raw;
 mod runtime;
 mod rzmq;
+mod withy;
 mod zmqrs;
 
 /// Every peer, in the order of the table's columns.
@@ -28,6 +29,7 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
+    &withy::Withy,
     &raw::Raw,
 ];
 
@@ -52,7 +54,6 @@ pub(crate) enum Standing {
     /// A peer.
     Peer,
     /// What is being judged: compared with the best of the others, and never the best itself.
-    #[allow(dead_code, reason = "held by the row of withy itself")]
     Subject,
     /// The machine's limit, without a messaging library: no peer to win against.
     Limit,

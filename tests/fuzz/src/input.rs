@@ -1,0 +1,29 @@
+//! Input as a source of decisions, for targets that need operations and not a wire format.
+
+/// What is left of the input. Reading past the end gives zeros.
+#[derive(Debug)]
+pub struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    /// All of the input.
+    pub fn new(octets: &'a [u8]) -> Self {
+        Self(octets)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next octet.
+    pub fn octet(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    /// The next octets: so many, or what is left.
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}

@@ -1,0 +1,24 @@
+//! How much a test does: little on every change, much in `tests/run --full`.
+
+use std::fmt::Display;
+
+/// `small` on every change, `large` in a long suite.
+pub fn count(small: u64, large: u64) -> u64 {
+    if std::env::var("WITHY_TESTS").is_ok_and(|size| size == "full") {
+        large
+    } else {
+        small
+    }
+}
+
+/// The seed of this run: `WITHY_SEED`, or 1.
+pub fn seed() -> u64 {
+    let seed = std::env::var("WITHY_SEED").ok();
+    seed.and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// Reports how much was done, for the results of a long suite.
+pub fn report(what: &str, count: impl Display) {
+    // The harness may have left the cursor within a line.
+    println!("\ncount: {what}: {count}");
+}
