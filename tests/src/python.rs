@@ -180,7 +180,8 @@ impl Peer {
 
     /// Starts the context's ZAP handler, or gives it other rules. `rules` maps mechanisms to
     /// `"any"` or a list of credentials ([`latin1`] strings, a list each); what it does not name
-    /// gets `rules["status"]`, by default 400. Whom it allows is `user-of-zap`.
+    /// gets `rules["status"]`, by default 400. Whom it allows is `user-of-zap`, and has no name in
+    /// the domain `nameless`.
     ///
     /// # Errors
     /// The process fails.
