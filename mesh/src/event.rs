@@ -23,6 +23,12 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.endpoint, self.kind)
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -68,6 +74,24 @@ pub enum EventKind {
     },
 }
 
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening => f.write_str("listening"),
+            Self::Unbound => f.write_str("no longer listening"),
+            Self::Accepted { address } => write!(f, "accepted {address}"),
+            Self::Dialing => f.write_str("connecting"),
+            Self::DialFailed { error, delay } => write!(f, "{error}; next attempt in {delay:.1?}"),
+            Self::AcceptFailed { error } => write!(f, "not accepted: {error}"),
+            Self::HandshakeFailed { address, reason } => {
+                write!(f, "handshake with {address} failed: {reason}")
+            }
+            Self::Connected(peer) => write!(f, "connected to {peer}"),
+            Self::Disconnected { peer, reason } => write!(f, "{peer} is gone: {reason}"),
+        }
+    }
+}
+
 /// A peer, as its handshake showed it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -88,6 +112,16 @@ pub struct PeerInfo {
     pub key: Option<[u8; 32]>,
     /// Whether it is Withy, too.
     pub withy: bool,
+}
+
+impl fmt::Display for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} ({}", self.kind, self.address, self.mechanism)?;
+        if !self.user_id.is_empty() {
+            write!(f, ", {}", self.user_id)?;
+        }
+        f.write_str(")")
+    }
 }
 
 /// Why a handshake failed.

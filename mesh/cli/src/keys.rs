@@ -9,15 +9,15 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use withy::auth::{CurveAllowList, PlainFile};
+use withy::auth::{CurveAllowList, PlainFile, read_key_pair, read_public_key};
 use withy::socket::Socket;
-use withy::{Builder, KeyPair, PublicKey, SecretKey, generate_key_pair};
+use withy::{Builder, KeyPair, PublicKey, generate_key_pair};
 
 use crate::args::{Keygen, Keys};
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
 
-/// The largest key or password file that is read, in octets.
+/// The largest password file that is read, in octets.
 const MAX_FILE: u64 = 64 * 1024;
 
 impl Keys {
@@ -28,7 +28,7 @@ impl Keys {
         }
         let own = self.secret_key_file.as_deref().map(read_pair).transpose()?;
         let server = match &self.server_key_file {
-            Some(path) => Some(read_public(path)?),
+            Some(path) => Some(read_public_key(path).map_err(Failure::usage)?),
             None => self.server_key,
         };
         if let Some(server) = server {
@@ -145,7 +145,6 @@ fn read(path: &Path) -> Outcome<String> {
 }
 
 fn read_pair(path: &Path) -> Outcome<KeyPair> {
-    let text = read(path)?;
     let open = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
     if open {
         complain(format_args!(
@@ -153,38 +152,7 @@ fn read_pair(path: &Path) -> Outcome<KeyPair> {
             path.display()
         ));
     }
-    let secret = find(&text, "secret-key")
-        .and_then(|key| key.parse::<SecretKey>().map_err(|error| error.to_string()))
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
-    Ok(KeyPair::from_secret(secret))
-}
-
-fn read_public(path: &Path) -> Outcome<PublicKey> {
-    find(&read(path)?, "public-key")
-        .and_then(|key| {
-            key.parse()
-                .map_err(|error: <PublicKey as std::str::FromStr>::Err| error.to_string())
-        })
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
-}
-
-/// The value of a field of a certificate, or the whole text where it is one bare key.
-fn find<'a>(text: &'a str, field: &str) -> Result<&'a str, String> {
-    let bare = text.trim();
-    if bare.len() == 40 && !bare.contains(char::is_whitespace) {
-        return Ok(bare);
-    }
-    let value = text.lines().find_map(|line| {
-        let value = line
-            .trim()
-            .strip_prefix(field)?
-            .trim_start()
-            .strip_prefix('=')?;
-        value.trim().strip_prefix('"')?.strip_suffix('"')
-    });
-    value.ok_or_else(|| {
-        format!("no line {field} = \"KEY\"; `withy keygen -o FILE` writes such a file")
-    })
+    read_key_pair(path).map_err(Failure::usage)
 }
 
 #[cfg(test)]
@@ -193,30 +161,17 @@ mod tests {
 
     #[test]
     fn a_certificate_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
         let pair = fresh_pair();
         let secret = pair.secret().expose_z85();
-        let text = certificate(&pair.public(), Some(&secret));
-        assert_eq!(find(&text, "secret-key").unwrap(), &**secret);
-        assert_eq!(
-            find(&text, "public-key").unwrap(),
-            pair.public().to_string()
-        );
-        let text = certificate(&pair.public(), None);
-        assert!(find(&text, "secret-key").is_err());
-        assert_eq!(
-            find(&format!("{}\n", pair.public()), "public-key").unwrap(),
-            pair.public().to_string()
-        );
-    }
-
-    #[test]
-    fn pyzmq_certificates_are_read() {
-        let text = "#   ****  Generated on 2026-01-01 by pyzmq  ****\n#   ZeroMQ CURVE **Secret** Certificate\n\n\
-                    metadata\ncurve\n    public-key = \"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"\n    \
-                    secret-key = \"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6\"\n";
-        assert_eq!(
-            find(text, "secret-key").unwrap(),
-            "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
-        );
+        write_new(&path, 0o600, &certificate(&pair.public(), Some(&secret))).unwrap();
+        let read = read_key_pair(&path).unwrap();
+        assert_eq!(*read.secret().expose_z85(), *secret);
+        assert_eq!(read_public_key(&path).unwrap(), pair.public());
+        let public = folder.path().join("key.pub");
+        write_new(&public, 0o644, &certificate(&pair.public(), None)).unwrap();
+        assert!(read_key_pair(&public).is_err());
+        assert_eq!(read_public_key(&public).unwrap(), pair.public());
     }
 }
