@@ -7,8 +7,8 @@ use std::io;
 use std::sync::OnceLock;
 
 use tokio::sync::broadcast;
-use withy_proto::pattern::outgoing::AttachError;
-use withy_proto::zmtp::{ConnectionError, DecodeError};
+pub use withy_proto::pattern::outgoing::AttachError;
+pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.

@@ -24,6 +24,7 @@ pub use curve_allow_list::CurveAllowList;
 pub use file::FileError;
 pub use plain_file::PlainFile;
 pub use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
+pub use withy_proto::zmtp::metadata::Metadata;
 pub use zap::{ZAP_ENDPOINT, Zap};
 
 /// A decision that may take a while.
