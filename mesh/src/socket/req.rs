@@ -155,13 +155,14 @@ impl Req {
             }
             drop(lock_step.take());
         }
+        let kept = message.clone();
         match core.start_request(message, None).await {
             Ok(pending) => {
                 *self.lock_step.lock() = Some(pending);
                 Ok(())
             }
             Err(RequestError::NotSent(message)) => Err(SendError::Full(message)),
-            Err(_) => Err(SendError::Closed(Message::new())),
+            Err(_) => Err(SendError::Closed(kept)),
         }
     }
 
