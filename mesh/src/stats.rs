@@ -11,7 +11,8 @@ pub struct Stats {
     /// Messages that were not sent to a peer because it had no room, was unknown or gone, or that
     /// CONFLATE replaced.
     pub dropped: u64,
-    /// Received messages that the socket's type does not take or no filter wants.
+    /// Received messages that the socket's type does not take, no filter wants, or CONFLATE
+    /// replaced by newer ones.
     pub discarded: u64,
     /// Messages on a lost connection of which nobody knows whether they arrived.
     pub uncertain: u64,
