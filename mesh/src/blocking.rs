@@ -7,7 +7,7 @@
 //! use withy::blocking::{Pull, Push};
 //!
 //! let pull = Pull::bind("tcp://127.0.0.1:0")?;
-//! let push = Push::connect(pull.endpoints()[0].clone())?;
+//! let push = Push::connect(&pull.endpoints()[0])?;
 //! push.send("hello")?;
 //! assert_eq!(pull.recv()?, withy::Message::from("hello"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

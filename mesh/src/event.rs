@@ -1,6 +1,7 @@
 //! What happens to a socket's connections, as events.
 //!
-//! Events are declared here once; the monitor streams them and the log repeats them.
+//! Events are declared here once; the monitor streams them and the log repeats them. What each
+//! means and when it comes is told in the manual: [monitoring](crate::manual::monitoring).
 
 use std::fmt;
 use std::io;
@@ -224,6 +225,26 @@ impl Events {
 }
 
 /// The events of a socket from the moment on that it was asked for.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::EventKind;
+///
+/// let pull = withy::Pull::new();
+/// let mut monitor = pull.monitor();
+/// let endpoint = pull.bind_to("tcp://127.0.0.1:*").await?;
+/// # let push = withy::Push::connect(&endpoint)?;
+/// while let Some(event) = monitor.next().await {
+///     println!("{event}");
+///     if let EventKind::Connected(peer) = event.kind {
+///         assert_eq!(peer.mechanism, "NULL");
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Monitor {
     receiver: broadcast::Receiver<Event>,

@@ -16,8 +16,35 @@ pub const ZAP_ENDPOINT: &str = "inproc://zeromq.zap.01";
 /// How long the handler may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Puts each peer to the handler at [`ZAP_ENDPOINT`]. Refuses it when there is no handler, or when
-/// its answer is late or malformed.
+/// Puts each peer to the handler at [`ZAP_ENDPOINT`] (RFC 27). Refuses it when there is no handler,
+/// or when its answer is malformed or takes longer than 5 s.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::auth::{ZAP_ENDPOINT, Zap};
+/// use withy::{Message, Pull, Push, Rep};
+///
+/// let handler = Rep::bind(ZAP_ENDPOINT).await?;
+/// tokio::spawn(async move {
+///     while let Ok(request) = handler.recv().await {
+///         // version, id, domain, address, routing id, mechanism, credentials
+///         let ada = request.message().part(6).is_some_and(|name| name == "ada");
+///         let status = if ada { "200" } else { "400" };
+///         let reply = ["1.0", "1", status, "", if ada { "ada" } else { "" }, ""];
+///         let _ = request.reply(Message::from_iter(reply)).await;
+///     }
+/// });
+///
+/// let pull = Pull::builder().plain_server().authenticator(Zap::new()?).build()?;
+/// let endpoint = pull.bind_to("tcp://127.0.0.1:*").await?;
+/// let push = Push::builder().plain_client("ada", "secret").build()?;
+/// push.connect_to(endpoint)?;
+/// push.send("hello").await?;
+/// assert_eq!(pull.recv().await?.first(), "hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Zap(Req);
 
