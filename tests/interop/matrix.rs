@@ -20,7 +20,7 @@ use withy_tests::load::Load;
 use withy_tests::python::{Peer, Socket};
 use withy_tests::scale;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const CELL: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(15);
@@ -172,7 +172,7 @@ struct Keys {
 }
 
 #[derive(Debug)]
-struct OnlyAda;
+pub(crate) struct OnlyAda;
 
 impl Authenticator for OnlyAda {
     fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
@@ -504,7 +504,7 @@ async fn echoed(
     expect(sent_back?, load.count)
 }
 
-fn message(prefix: &[&[u8]], load: &Load, index: u64) -> Message {
+pub(crate) fn message(prefix: &[&[u8]], load: &Load, index: u64) -> Message {
     let frames = load.message(index);
     prefix
         .iter()
@@ -513,7 +513,7 @@ fn message(prefix: &[&[u8]], load: &Load, index: u64) -> Message {
         .collect()
 }
 
-fn check(load: &Load, index: u64, frames: &[impl AsRef<[u8]>]) -> Result<(), Failure> {
+pub(crate) fn check(load: &Load, index: u64, frames: &[impl AsRef<[u8]>]) -> Result<(), Failure> {
     let expected = load.message(index);
     let same = frames.len() == expected.len()
         && frames

@@ -101,6 +101,8 @@ pub(crate) struct Receiving {
     pub(crate) notices: VecDeque<(PipeKey, Message)>,
     /// Receives until the next yield.
     pub(crate) budget: u32,
+    /// How often somebody came to take a message.
+    pub(crate) taken: u64,
     /// A REQ's requests.
     pub(crate) requests: Requests,
 }
@@ -180,8 +182,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: watch::Sender<usize>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
-    /// Reads that receivers made so far: whether the application is there.
-    pub(crate) reads: AtomicU64,
+    /// Whether the [watch](super::watch) runs.
+    pub(crate) watching: AtomicBool,
     /// The moment that rate limits count from.
     pub(crate) started: Instant,
     /// Everything that runs for this socket.
@@ -216,6 +218,7 @@ impl Core {
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
                 budget: 0,
+                taken: 0,
                 requests: Requests::default(),
             }),
             ready: Arc::new(Ready::default()),
@@ -228,7 +231,7 @@ impl Core {
             subscriptions: watch::Sender::new(0),
             events: Events::default(),
             counters: Counters::default(),
-            reads: AtomicU64::new(0),
+            watching: AtomicBool::new(false),
             started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
@@ -493,6 +496,9 @@ impl Core {
             place(&mut receiving.links, key, receive_link);
             drop(receiving);
             if !self.task_reads() {
+                if !self.watching.swap(true, Ordering::Relaxed) {
+                    self.spawn(Arc::clone(self).watch());
+                }
                 waker.wake();
             }
         }

@@ -77,6 +77,7 @@ impl Core {
             return Err(Nothing::Yield);
         }
         receiving.budget += 1;
+        receiving.taken += 1;
         if let Some(notice) = receiving.notices.pop_front() {
             return Ok(notice);
         }
@@ -138,19 +139,7 @@ impl Core {
     /// Gives the next pipe its turn: a message that was queued, or a read. `None` when no pipe
     /// has anything.
     fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
-        if self.ready.any() {
-            let mut woken = std::mem::take(&mut receiving.rotation);
-            let listed = woken.len();
-            self.ready.take(&mut woken);
-            for key in woken.drain(listed..).collect::<Vec<_>>() {
-                if let Some(link) = receive_link(receiving, key)
-                    && !std::mem::replace(&mut link.listed, true)
-                {
-                    woken.push_back(key);
-                }
-            }
-            receiving.rotation = woken;
-        }
+        self.list_woken(receiving);
         let key = receiving.rotation.pop_front()?;
         if let Some(message) = receiving.inc.dequeue(key) {
             receiving.rotation.push_back(key);
@@ -175,8 +164,6 @@ impl Core {
             receive_link.listed = false;
             return Some((key, None));
         }
-        receive_link.link.take_asked(link::WATCH);
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let waker = receive_link.waker.clone();
         if self.options.rate.is_set() && self.rests(receiving, key) {
             if let Some(receive_link) = self::receive_link(receiving, key) {
@@ -193,6 +180,23 @@ impl Core {
             }
         }
         Some((key, None))
+    }
+
+    /// Puts the pipes that became readable into the rotation.
+    pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
+        if self.ready.any() {
+            let mut woken = std::mem::take(&mut receiving.rotation);
+            let listed = woken.len();
+            self.ready.take(&mut woken);
+            for key in woken.drain(listed..).collect::<Vec<_>>() {
+                if let Some(link) = receive_link(receiving, key)
+                    && !std::mem::replace(&mut link.listed, true)
+                {
+                    woken.push_back(key);
+                }
+            }
+            receiving.rotation = woken;
+        }
     }
 
     fn message_or_control(
