@@ -6,10 +6,13 @@ import zmq
 
 endpoint = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5561"
 
-push = zmq.Context.instance().socket(zmq.PUSH)
+context = zmq.Context.instance()
+push = context.socket(zmq.PUSH)
 push.connect(endpoint)
 for value in range(1, 101):
     push.send_string(f"temperature {value}")
     push.send_string(f"pressure {1000 + value}")
-# The socket lingers until everything is sent.
+# What was sent is still on its way; ending the context waits for it.
+push.close()
+context.term()
 print("0 left behind", flush=True)

@@ -19,5 +19,8 @@ workers.bind(endpoint)
 print("listening on", workers.last_endpoint.decode(), flush=True)
 for task in range(1, TASKS + 1):
     workers.send_string(str(task))
-# Both sockets linger until everything is sent.
+# What was sent is still on its way; ending the context waits for it.
+workers.close()
+sink.close()
+context.term()
 print(f"{TASKS} tasks sent, 0 left behind", flush=True)

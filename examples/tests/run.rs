@@ -122,7 +122,7 @@ impl Program {
                 self.seen.push(line.clone());
                 line
             }
-            Err(error) => panic!("{}: {error} after {:?}", self.name, self.seen),
+            Err(error) => panic!("{}: {error} after {:?}", self.name, self.last_seen()),
         }
     }
 
@@ -138,9 +138,14 @@ impl Program {
                 Instant::now() < deadline,
                 "{}: no {text:?} in {:?}",
                 self.name,
-                self.seen
+                self.last_seen()
             );
         }
+    }
+
+    /// The lines that tell what went wrong, most likely.
+    fn last_seen(&self) -> &[String] {
+        &self.seen[self.seen.len().saturating_sub(20)..]
     }
 
     /// The endpoint at the end of the next line, which is to start with `text`.

@@ -107,6 +107,14 @@ impl<S: Socket> From<S> for Blocking<S> {
 
 impl<S: Socket> Blocking<S> {
     /// The blocking twin of a socket that a builder made.
+    ///
+    /// ```
+    /// use withy::blocking::Blocking;
+    ///
+    /// let pull = Blocking::over(withy::Pull::builder().max_message_size(1_000_000).build()?);
+    /// pull.bind_to("tcp://127.0.0.1:*")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn over(socket: S) -> Self {
         Self(socket)
     }

@@ -80,6 +80,8 @@ impl AnySocket {
 
     /// Waits until the peers of a publisher have at least `subscriptions` subscriptions together.
     ///
+    /// Waits for ever if they never have; put a timeout around it.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn wait_subscribed(&self, subscriptions: usize) {

@@ -537,7 +537,7 @@ macro_rules! handle {
                 self.owner.endpoints()
             }
 
-            /// Waits until a peer is connected.
+            /// Waits until a peer is connected, for ever if none comes.
             ///
             /// # Cancel safety
             /// Cancel-safe.

@@ -41,6 +41,8 @@ impl Publisher {
     /// Waits until the peers have at least `subscriptions` subscriptions together; a peer with two
     /// topics counts twice.
     ///
+    /// Waits for ever if they never have; put a timeout around it.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn wait_subscribed(&self, subscriptions: usize) {

@@ -83,6 +83,8 @@ impl XPub {
 
     /// Waits until the peers have at least `subscriptions` subscriptions together.
     ///
+    /// Waits for ever if they never have; put a timeout around it.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn wait_subscribed(&self, subscriptions: usize) {
