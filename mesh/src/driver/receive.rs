@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
-use withy_proto::zmtp::Command;
+use withy_proto::zmtp::{Command, DecodeError};
 
 use super::buffer;
 use super::core::{Core, Current, Phase, Receiving};
@@ -127,10 +127,7 @@ impl Core {
             }
             Err(error) => {
                 receiving.current = None;
-                self.counters
-                    .protocol_errors
-                    .fetch_add(1, Ordering::Relaxed);
-                self.end_reading(receiving, key, Reason::Protocol(error));
+                self.break_off(receiving, key, error);
                 None
             }
         }
@@ -229,6 +226,7 @@ impl Core {
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
+        let mut unsound = None;
         let polled = match &mut receive_link.reader {
             Reader::Items { end, first } => match inc.supply(key) {
                 Some(items) if !first.is_empty() => {
@@ -246,6 +244,7 @@ impl Core {
                 };
                 // The runtime's own budget counts messages, ours counts them too; one is enough.
                 let mut read = |cx: &mut Context<'_>| {
+                    let unopened = decoder.unopened().len();
                     if let Some(mut body) = decoder.body() {
                         let polled = reader.poll_read_buf(cx, &mut body);
                         if matches!(polled, Poll::Ready(Ok(1..))) {
@@ -272,9 +271,15 @@ impl Core {
                     if buffer.is_empty() {
                         *buffer = buffer::lend();
                     }
+                    let from = tail.len() + unopened;
+                    if unopened > 0 && buffer.len() < buffer::LARGE {
+                        // A whole record has to fit behind the tail.
+                        buffer.resize(buffer::LARGE, 0);
+                    }
                     buffer[..tail.len()].copy_from_slice(&tail);
-                    let end = buffer.len().min(tail.len() + turn);
-                    let mut room = ReadBuf::new(&mut buffer[tail.len()..end]);
+                    buffer[tail.len()..from].copy_from_slice(decoder.unopened());
+                    let end = buffer.len().min(from + turn);
+                    let mut room = ReadBuf::new(&mut buffer[from..end]);
                     match reader.poll_read(cx, &mut room) {
                         Poll::Ready(Ok(())) => {
                             let read = room.filled().len();
@@ -282,11 +287,16 @@ impl Core {
                             if read == 0 {
                                 decoder.stash(&tail);
                             } else {
-                                *current = Some(Current {
-                                    key,
-                                    start: 0,
-                                    end: tail.len() + read,
-                                });
+                                match decoder.open(&mut buffer[tail.len()..from + read]) {
+                                    Ok(opened) => {
+                                        *current = Some(Current {
+                                            key,
+                                            start: 0,
+                                            end: tail.len() + opened,
+                                        });
+                                    }
+                                    Err(error) => unsound = Some(error),
+                                }
                                 if full && end == buffer.len() && buffer.len() < buffer::LARGE {
                                     buffer.resize(buffer::LARGE, 0);
                                 }
@@ -308,6 +318,10 @@ impl Core {
         match polled {
             Poll::Pending => Read::Pending,
             Poll::Ready(Ok(read @ 1..)) => {
+                if let Some(error) = unsound {
+                    self.break_off(receiving, key, error);
+                    return Read::Ended;
+                }
                 receive_link.link.hear();
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
@@ -355,6 +369,14 @@ impl Core {
             receive_link.link.paused.store(false, Ordering::Relaxed);
             receive_link.waker.wake_by_ref();
         }
+    }
+
+    /// The peer broke the protocol or a limit.
+    fn break_off(&self, receiving: &mut Receiving, key: PipeKey, error: DecodeError) {
+        self.counters
+            .protocol_errors
+            .fetch_add(1, Ordering::Relaxed);
+        self.end_reading(receiving, key, Reason::Protocol(error));
     }
 
     /// Nothing more comes from a pipe; its connection ends.
