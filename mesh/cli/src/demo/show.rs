@@ -214,8 +214,6 @@ impl Show {
             self.family.check()?;
             let report = tokio::time::timeout_at(deadline, self.reports.recv()).await;
             let report = report.map_err(|_| {
-                for n in ["ventilator","worker 1","worker 2","worker 3","sink","asker"] { eprintln!("{:?}", self.view.report(n)); }
-                if std::env::var_os("HANG").is_some() { std::thread::sleep(Duration::from_secs(300)); }
                 Failure::Failed(format!(
                     "the pipeline did not drain in time: {:?}, {:?}",
                     self.view.progress("ventilator"),
@@ -335,11 +333,11 @@ mod tests {
         let text = "a b a\nc\n";
         let sent = Figures { rounds: 2, rest: 1 };
         let mut table = Table::new();
-        words::count("a b a c a b a c a b a", 1, &mut table);
+        words::count("a b a c a b a c a b a c", 1, &mut table);
         assert!(
             verify(text, &table, sent)
                 .unwrap()
-                .contains("11 words, 3 different")
+                .contains("12 words, 3 different")
         );
         *table.get_mut("b").unwrap() -= 1;
         assert!(matches!(
