@@ -95,6 +95,8 @@ pub(crate) struct Receiving {
     pub(crate) rotation: VecDeque<PipeKey>,
     /// The undecoded part of the buffer.
     pub(crate) current: Option<Current>,
+    /// The pipe inside the process whose items are being taken.
+    pub(crate) supplied: Option<PipeKey>,
     pub(crate) buffer: Vec<u8>,
     /// Messages that come before what the pipes have: subscriptions for an XPUB, and what
     /// connections that are gone had left.
@@ -105,6 +107,13 @@ pub(crate) struct Receiving {
     pub(crate) taken: u64,
     /// A REQ's requests.
     pub(crate) requests: Requests,
+}
+
+impl Receiving {
+    /// Whether what a pipe brought is being taken.
+    pub(crate) fn is_on_a_pipe(&self) -> bool {
+        self.current.is_some() || self.supplied.is_some()
+    }
 }
 
 /// What the receiving half knows of a link.
@@ -215,6 +224,7 @@ impl Core {
                 links: Vec::new(),
                 rotation: VecDeque::new(),
                 current: None,
+                supplied: None,
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
                 budget: 0,

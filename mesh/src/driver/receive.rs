@@ -46,7 +46,10 @@ pub(crate) enum Nothing {
 
 /// What a read of a pipe brought.
 enum Read {
+    /// Octets.
     Some,
+    /// Items that were supplied.
+    Items,
     Pending,
     Ended,
 }
@@ -60,7 +63,7 @@ impl Core {
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
-            && (receiving.current.is_some()
+            && (receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
         drop(receiving);
@@ -85,6 +88,19 @@ impl Core {
             while let Some(current) = receiving.current {
                 if let Some(message) = self.decode_current(receiving, current) {
                     return Ok((current.key, message));
+                }
+            }
+            while let Some(key) = receiving.supplied {
+                match receiving.inc.next_supplied(key) {
+                    Some(event) => {
+                        if let Some(message) = self.supplied(receiving, key, event) {
+                            return Ok((key, message));
+                        }
+                    }
+                    None => {
+                        receiving.supplied = None;
+                        receiving.rotation.push_back(key);
+                    }
                 }
             }
             match self.next_pipe(receiving) {
@@ -151,8 +167,8 @@ impl Core {
             return Some((key, Some(message)));
         }
         if let Some(event) = receiving.inc.next_supplied(key) {
-            receiving.rotation.push_back(key);
-            return Some((key, self.message_or_control(receiving, key, event)));
+            receiving.supplied = Some(key);
+            return Some((key, self.supplied(receiving, key, event)));
         }
         let Some(receive_link) = receive_link(receiving, key) else {
             return Some((key, None));
@@ -170,6 +186,7 @@ impl Core {
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
             Read::Some => receiving.rotation.push_back(key),
+            Read::Items => receiving.supplied = Some(key),
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
                     receive_link.listed = false;
@@ -196,14 +213,15 @@ impl Core {
         }
     }
 
-    fn message_or_control(
-        &self,
-        receiving: &mut Receiving,
-        key: PipeKey,
-        event: Event,
-    ) -> Option<Message> {
+    /// Takes an event of a link inside the process.
+    fn supplied(&self, receiving: &mut Receiving, key: PipeKey, event: Event) -> Option<Message> {
         match event {
-            Event::Message(message) => Some(message),
+            Event::Message(message) => {
+                if self.options.rate.is_set() {
+                    self.charge(receiving, key, 1, message.size() as u64);
+                }
+                Some(message)
+            }
             event => {
                 self.control(receiving, key, event);
                 None
@@ -226,6 +244,7 @@ impl Core {
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
+        let by_items = matches!(receive_link.reader, Reader::Items { .. });
         let mut unsound = None;
         let polled = match &mut receive_link.reader {
             Reader::Items { end, first } => match inc.supply(key) {
@@ -323,6 +342,9 @@ impl Core {
                     return Read::Ended;
                 }
                 receive_link.link.hear();
+                if by_items {
+                    return Read::Items;
+                }
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
                 }
@@ -461,7 +483,7 @@ impl Core {
                 }
             }
             while let Some(event) = receiving.inc.next_supplied(key) {
-                if let Some(message) = self.message_or_control(receiving, key, event) {
+                if let Some(message) = self.supplied(receiving, key, event) {
                     receiving.inc.enqueue(key, message);
                 }
             }
@@ -476,7 +498,7 @@ impl Core {
                 _ => return Poll::Ready(()),
             }
             match self.read(receiving, key, cx) {
-                Read::Some => {}
+                Read::Some | Read::Items => {}
                 Read::Pending => return Poll::Pending,
                 Read::Ended => return Poll::Ready(()),
             }
@@ -512,7 +534,7 @@ impl Core {
             left.extend(self.decode_current(receiving, current));
         }
         while let Some(event) = receiving.inc.next_supplied(key) {
-            left.extend(self.message_or_control(receiving, key, event));
+            left.extend(self.supplied(receiving, key, event));
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
             let mut tail = receiving
@@ -523,7 +545,7 @@ impl Core {
             let mut at = 0;
             while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
                 at += used;
-                left.extend(self.message_or_control(receiving, key, event));
+                left.extend(self.supplied(receiving, key, event));
             }
         }
         for message in left {

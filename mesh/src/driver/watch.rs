@@ -84,7 +84,7 @@ impl Core {
         // Before looking: what comes afterwards starts the watch again.
         self.ready.watch.stop();
         let untaken =
-            self.ready.any() || receiving.current.is_some() || !receiving.rotation.is_empty();
+            self.ready.any() || receiving.is_on_a_pipe() || !receiving.rotation.is_empty();
         if untaken {
             self.ready.watch.go_on();
         }
@@ -98,7 +98,8 @@ impl Core {
             self.list_woken(receiving);
             let current = receiving.current.map(|current| current.key);
             let listed = receiving.rotation.iter().copied();
-            current.into_iter().chain(listed).collect::<Vec<_>>()
+            let on = current.into_iter().chain(receiving.supplied);
+            on.chain(listed).collect::<Vec<_>>()
         };
         for key in keys {
             let _ = self.pump(key, None);

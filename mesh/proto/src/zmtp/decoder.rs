@@ -41,8 +41,8 @@ impl Default for Limits {
 pub enum Item {
     /// A whole message.
     Message(Message),
-    /// A command.
-    Command(Command),
+    /// A command; boxed, so that it does not make each message larger.
+    Command(Box<Command>),
 }
 
 /// Decodes what one peer sends after the handshake.
@@ -273,15 +273,13 @@ impl Decoder {
             Opener::Clear | Opener::Records(_) if flags == 0 && self.parts.is_empty() => Ok(Some(
                 Item::Message(Message::from(Frame::copy_from_slice(body))),
             )),
-            Opener::Clear | Opener::Records(_) if flags & COMMAND != 0 => {
-                Ok(Some(Item::Command(Command::decode(body)?)))
-            }
+            Opener::Clear | Opener::Records(_) if flags & COMMAND != 0 => Ok(Some(command(body)?)),
             Opener::Clear | Opener::Records(_) => self.part(flags, Frame::copy_from_slice(body)),
             Opener::Curve(opener) => {
                 let plain = opener.open(body).map_err(|_| DecodeError::NotAuthentic)?;
                 let flags = inner_flags(plain)?;
                 if flags & COMMAND != 0 {
-                    return Ok(Some(Item::Command(Command::decode(&plain[1..])?)));
+                    return Ok(Some(command(&plain[1..])?));
                 }
                 let frame = Frame::copy_from_slice(&plain[1..]);
                 self.part(flags, frame)
@@ -291,7 +289,7 @@ impl Decoder {
 
     fn part(&mut self, flags: u8, frame: Frame) -> Result<Option<Item>, DecodeError> {
         if flags & COMMAND != 0 {
-            return Ok(Some(Item::Command(Command::decode(&frame)?)));
+            return Ok(Some(command(&frame)?));
         }
         if flags & MORE == 0 && self.parts.is_empty() {
             return Ok(Some(Item::Message(Message::from(frame))));
@@ -311,6 +309,10 @@ impl Decoder {
             &mut self.parts,
         )))))
     }
+}
+
+fn command(body: &[u8]) -> Result<Item, DecodeError> {
+    Ok(Item::Command(Box::new(Command::decode(body)?)))
 }
 
 /// The flags octet inside a CURVE box, in the terms of the frame header.
@@ -382,7 +384,7 @@ mod tests {
             octets.extend_from_slice(&now);
             batch.advance(now.len());
         }
-        let items = [Item::Command(command)]
+        let items = [Item::Command(Box::new(command))]
             .into_iter()
             .chain(messages.into_iter().map(Item::Message))
             .collect();
