@@ -147,13 +147,16 @@ impl<S: Socket> Builder<S> {
         self
     }
 
-    /// A CURVE server without an authenticator accepts every client, whatever its key.
+    /// A server without an authenticator accepts every client: with CURVE whatever its key, with
+    /// PLAIN whatever its password.
     pub fn allow_any_client(mut self) -> Self {
         self.options.security.allow_any_client = true;
         self
     }
 
-    /// Asks `authenticator` about each peer that connects.
+    /// Asks `authenticator` about each peer that connects: servers of PLAIN and CURVE about their
+    /// clients, and without keys both sides about the other's address. Peers over inproc are of
+    /// this process, and are not asked about.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
         self.options.security.authenticator = Some(Arc::new(authenticator));
         self

@@ -207,7 +207,8 @@ impl Core {
             kind,
             options.receive_high_water_mark,
             options.send.invert_matching,
-        );
+        )
+        .conflating(options.conflate_received);
         Arc::new(Self {
             kind,
             options,

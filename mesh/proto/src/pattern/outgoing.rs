@@ -61,9 +61,9 @@ pub struct SendOptions {
     /// A ROUTER gives a routing id to whoever claims it last (libzmq: ROUTER_HANDOVER). Default
     /// off: only to the same authenticated key, or when the old connection is silent.
     pub handover: bool,
-    /// Subscriptions of one peer, and octets of its topics in all.
+    /// Subscriptions of one peer. Default 100,000.
     pub max_subscriptions: usize,
-    /// The longest topic of a subscription in octets.
+    /// The longest topic of a subscription in octets. Default 64 KiB.
     pub max_topic: usize,
 }
 
