@@ -7,7 +7,7 @@
 //! use withy::blocking::{Pull, Push};
 //!
 //! let pull = Pull::bind("tcp://127.0.0.1:0")?;
-//! let push = Push::connect(pull.endpoints()[0].clone())?;
+//! let push = Push::connect(&pull.endpoints()[0])?;
 //! push.send("hello")?;
 //! assert_eq!(pull.recv()?, withy::Message::from("hello"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,6 +58,11 @@ pub type Pull = Blocking<crate::Pull>;
 pub type Pair = Blocking<crate::Pair>;
 
 impl<S: Socket + Default> Blocking<S> {
+    /// A socket with default options, not bound or connected yet.
+    pub fn new() -> Self {
+        Self(S::default())
+    }
+
     /// A socket with default options that connects to `endpoint`. Returns at once.
     ///
     /// # Errors
@@ -88,9 +93,29 @@ impl<S: Socket + Default> Blocking<S> {
     }
 }
 
+impl<S: Socket + Default> Default for Blocking<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Socket> From<S> for Blocking<S> {
+    fn from(socket: S) -> Self {
+        Self(socket)
+    }
+}
+
 impl<S: Socket> Blocking<S> {
     /// The blocking twin of a socket that a builder made.
-    pub fn new(socket: S) -> Self {
+    ///
+    /// ```
+    /// use withy::blocking::Blocking;
+    ///
+    /// let pull = Blocking::over(withy::Pull::builder().max_message_size(1_000_000).build()?);
+    /// pull.bind_to("tcp://127.0.0.1:*")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn over(socket: S) -> Self {
         Self(socket)
     }
 
@@ -264,8 +289,16 @@ impl Rep {
     ///
     /// # Errors
     /// The socket is closed.
-    pub fn recv_request(&self) -> Result<Request, ReceiveError> {
+    pub fn recv(&self) -> Result<Request, ReceiveError> {
         block_on(self.0.recv()).map(Request)
+    }
+
+    /// Receives a request if one comes within `timeout`.
+    ///
+    /// # Errors
+    /// None came, or the socket is closed.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Request, ReceiveError> {
+        block_on(self.0.recv_timeout(timeout)).map(Request)
     }
 }
 

@@ -147,13 +147,16 @@ impl<S: Socket> Builder<S> {
         self
     }
 
-    /// A CURVE server without an authenticator accepts every client, whatever its key.
+    /// A server without an authenticator accepts every client: with CURVE whatever its key, with
+    /// PLAIN whatever its password.
     pub fn allow_any_client(mut self) -> Self {
         self.options.security.allow_any_client = true;
         self
     }
 
-    /// Asks `authenticator` about each peer that connects.
+    /// Asks `authenticator` about each peer that connects: servers of PLAIN and CURVE about their
+    /// clients, and without keys both sides about the other's address. Peers over inproc are of
+    /// this process, and are not asked about.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
         self.options.security.authenticator = Some(Arc::new(authenticator));
         self
@@ -162,6 +165,14 @@ impl<S: Socket> Builder<S> {
     /// The ZAP domain that the authenticator is asked with (RFC 27). Default empty.
     pub fn zap_domain(mut self, domain: impl Into<String>) -> Self {
         self.options.security.domain = domain.into();
+        self
+    }
+
+    /// Sends frames in records that nothing encrypts: for measuring what records cost, between
+    /// sockets that both say so. As open to all as NULL.
+    #[doc(hidden)]
+    pub fn null_in_records(mut self) -> Self {
+        self.options.security.mechanism = Mechanism::NullInRecords;
         self
     }
 

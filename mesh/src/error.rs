@@ -3,6 +3,7 @@
 use withy_proto::endpoint::EndpointError;
 use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::{Endpoint, Message};
+pub use withy_transports::ListenError;
 
 use crate::driver::core::Rejected;
 
@@ -28,7 +29,7 @@ pub enum BindError {
         /// The endpoint.
         endpoint: Endpoint,
         /// Why.
-        source: withy_transports::ListenError,
+        source: ListenError,
     },
     /// There is no tokio runtime here. Local misuse.
     #[error("a socket needs a tokio runtime: call this inside one, or use withy::blocking")]

@@ -1,14 +1,15 @@
 //! What happens to a socket's connections, as events.
 //!
-//! Events are declared here once; the monitor streams them and the log repeats them.
+//! Events are declared here once; the monitor streams them and the log repeats them. What each
+//! means and when it comes is told in the manual: [monitoring](crate::manual::monitoring).
 
 use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 
 use tokio::sync::broadcast;
-use withy_proto::pattern::outgoing::AttachError;
-use withy_proto::zmtp::{ConnectionError, DecodeError};
+pub use withy_proto::pattern::outgoing::AttachError;
+pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.
@@ -21,6 +22,12 @@ pub struct Event {
     pub endpoint: Endpoint,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.endpoint, self.kind)
+    }
 }
 
 /// What happened.
@@ -68,6 +75,24 @@ pub enum EventKind {
     },
 }
 
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening => f.write_str("listening"),
+            Self::Unbound => f.write_str("no longer listening"),
+            Self::Accepted { address } => write!(f, "accepted {address}"),
+            Self::Dialing => f.write_str("connecting"),
+            Self::DialFailed { error, delay } => write!(f, "{error}; next attempt in {delay:.1?}"),
+            Self::AcceptFailed { error } => write!(f, "not accepted: {error}"),
+            Self::HandshakeFailed { address, reason } => {
+                write!(f, "handshake with {address} failed: {reason}")
+            }
+            Self::Connected(peer) => write!(f, "connected to {peer}"),
+            Self::Disconnected { peer, reason } => write!(f, "{peer} is gone: {reason}"),
+        }
+    }
+}
+
 /// A peer, as its handshake showed it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -88,6 +113,16 @@ pub struct PeerInfo {
     pub key: Option<[u8; 32]>,
     /// Whether it is Withy, too.
     pub withy: bool,
+}
+
+impl fmt::Display for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} ({}", self.kind, self.address, self.mechanism)?;
+        if !self.user_id.is_empty() {
+            write!(f, ", {}", self.user_id)?;
+        }
+        f.write_str(")")
+    }
 }
 
 /// Why a handshake failed.
@@ -190,6 +225,26 @@ impl Events {
 }
 
 /// The events of a socket from the moment on that it was asked for.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::EventKind;
+///
+/// let pull = withy::Pull::new();
+/// let mut monitor = pull.monitor();
+/// let endpoint = pull.bind_to("tcp://127.0.0.1:*").await?;
+/// # let push = withy::Push::connect(&endpoint)?;
+/// while let Some(event) = monitor.next().await {
+///     println!("{event}");
+///     if let EventKind::Connected(peer) = event.kind {
+///         assert_eq!(peer.mechanism, "NULL");
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Monitor {
     receiver: broadcast::Receiver<Event>,

@@ -1,19 +1,74 @@
-//! A brokerless peer-to-peer messaging mesh: ZeroMQ-style sockets in native Rust.
+//! Sockets that speak ZeroMQ's patterns over ZMTP 3.1, in Rust, without a broker and without a C
+//! library.
 //!
-//! Services link directly, over ZMTP 3.1 as libzmq speaks it. One type per pattern: a [`Push`] has
-//! no `recv`. Handles are `Clone + Send + Sync`, every async method is cancel-safe, and nothing is
-//! dropped without being counted.
+//! Services link directly: one binds, the other connects, and either may come first. A peer is
+//! another program with this crate, or any program with libzmq.
 //!
 //! ```
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pull = withy::Pull::bind("tcp://127.0.0.1:0").await?;
-//! let push = withy::Push::connect(pull.endpoints()[0].clone())?;
-//! push.send("hello").await?;
-//! assert_eq!(pull.recv().await?, withy::Message::from("hello"));
+//! use withy::{Rep, Req};
+//!
+//! let rep = Rep::bind("tcp://127.0.0.1:*").await?;
+//! let endpoint = rep.endpoints()[0].clone(); // with the port that was chosen
+//! tokio::spawn(async move {
+//!     while let Ok(request) = rep.recv().await {
+//!         let name = request.message().first().as_str().unwrap_or("stranger");
+//!         let reply = format!("hello, {name}");
+//!         let _ = request.reply(reply).await; // the client may have left
+//!     }
+//! });
+//!
+//! let req = Req::connect(endpoint)?;
+//! assert_eq!(req.request("ada").await?.first(), "hello, ada");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # The types
+//!
+//! | ask and answer | publish and subscribe | hand out work | exactly two |
+//! |---|---|---|---|
+//! | [`Req`], [`Rep`] | [`Publisher`], [`Subscriber`] | [`Push`], [`Pull`] | [`Pair`] |
+//! | [`Dealer`], [`Router`] | [`XPub`], [`XSub`] | | |
+//!
+//! There is one type for each pattern, and it has the methods that make sense for it: a [`Push`]
+//! has no `recv`. All of them
+//!
+//! - are made by `connect(endpoint)`, `bind(endpoint)`, or `builder()` for [options](Builder), and
+//!   may bind and connect to more endpoints later;
+//! - take `&self`, and are `Clone + Send + Sync`: a clone is another handle of the same socket,
+//!   which closes when the last handle is dropped;
+//! - connect in the background, and again after a connection is lost;
+//! - have async methods that can be cancelled: no message is lost or sent twice by that;
+//! - give a message back that they could not send, with the [reason](SendError);
+//! - count what they drop, in [`stats()`](Stats), and tell what happens to their connections, in a
+//!   [`Monitor`].
+//!
+//! For programs without an async runtime there is [`blocking`], for messages that are Rust values
+//! [`Typed`], for several sockets at a time [`Select`], for forwarding [`Proxy`].
+//!
+//! # Endpoints
+//!
+//! `tcp://HOST:PORT`, `ipc://PATH` and `inproc://NAME`; also wildcards, interface names, source
+//! addresses, abstract names and sockets inherited from systemd: see [`Endpoint`].
+//!
+//! # Security
+//!
+//! Without keys, a socket talks to its own host only: loopback, ipc and inproc. For another host
+//! it is given CURVE keys, or told `insecure()`; else `bind` and `connect` fail at once. See the
+//! manual: [security](manual::security).
+//!
+//! # The manual
+//!
+//! [Choosing a pattern](manual::patterns) · [security](manual::security) ·
+//! [limits and back-pressure](manual::limits) · [monitoring](manual::monitoring) ·
+//! [libzmq: interoperability and deviations](manual::libzmq) ·
+//! [coming from libzmq](manual::migrating)
+//!
+//! # Features
+//!
+//! `json`: JSON as a codec of [`Typed`] messages. Off by default.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +78,7 @@ pub mod builder;
 mod driver;
 pub mod error;
 pub mod event;
+pub mod manual;
 pub mod options;
 pub mod proxy;
 mod security;
@@ -49,3 +105,8 @@ pub use typed::Typed;
 pub use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use withy_proto::endpoint::EndpointError;
 pub use withy_proto::{Endpoint, Frame, Message, SocketType};
+
+/// The README's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -7,7 +7,9 @@ pub use withy_proto::pattern::pipe::HighWaterMark;
 pub use withy_proto::pattern::publish::Verbose;
 pub use withy_proto::rate::RateLimit;
 pub use withy_proto::zmtp::Limits;
-use withy_transports::{DialOptions, ListenOptions};
+pub use withy_transports::{
+    DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, Socks5, TcpOptions,
+};
 
 use crate::security::Security;
 

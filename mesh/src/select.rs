@@ -84,7 +84,7 @@ impl Select {
             match self.owners[index].core().try_receive() {
                 Ok((_, message)) => {
                     self.next = index + 1;
-                    return Ok(Some((index, message)));
+                    return Ok(Some((index, self.owners[index].core().newest(message))));
                 }
                 Err(Nothing::Closed) => return Err(ReceiveError::Closed),
                 Err(Nothing::Empty) => at += 1,

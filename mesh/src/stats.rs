@@ -1,6 +1,20 @@
 //! Live counters of a socket.
 
-/// The counters of a socket, at the moment of the call.
+/// The counters of a socket, at the moment of the call. They count from when it was made.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pull = withy::Pull::bind("tcp://127.0.0.1:*").await?;
+/// let push = withy::Push::connect(&pull.endpoints()[0])?;
+/// push.send("hello").await?;
+/// pull.recv().await?;
+/// assert_eq!(push.stats().sent, 1);
+/// assert_eq!(pull.stats().received, 1);
+/// assert_eq!(pull.stats().peers, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -11,7 +25,8 @@ pub struct Stats {
     /// Messages that were not sent to a peer because it had no room, was unknown or gone, or that
     /// CONFLATE replaced.
     pub dropped: u64,
-    /// Received messages that the socket's type does not take or no filter wants.
+    /// Received messages that the socket's type does not take, no filter wants, or CONFLATE
+    /// replaced by newer ones.
     pub discarded: u64,
     /// Messages on a lost connection of which nobody knows whether they arrived.
     pub uncertain: u64,

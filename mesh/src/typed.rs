@@ -76,7 +76,7 @@ impl Codec for Json {
 /// use withy::{Pull, Push, Typed};
 ///
 /// let pull = Pull::bind("tcp://127.0.0.1:0").await?;
-/// let push = Push::connect(pull.endpoints()[0].clone())?;
+/// let push = Push::connect(&pull.endpoints()[0])?;
 /// let orders: Typed<Push, (u32, String)> = Typed::new(push);
 /// let work: Typed<Pull, (u32, String)> = Typed::new(pull);
 /// orders.send(&(7, "screws".to_owned())).await?;

@@ -241,3 +241,38 @@ async fn in_manual_mode_the_application_decides() {
         Message::from("only this")
     );
 }
+
+#[tokio::test]
+async fn a_subscriber_that_conflates_is_never_in_the_way_and_never_behind() {
+    for any in any_of_each("conflate") {
+        conflated(&any).await;
+    }
+}
+
+async fn conflated(any: &str) {
+    // This publisher would wait for ever for a subscriber whose queue is full.
+    let publisher = Publisher::builder()
+        .overflow(Overflow::Block)
+        .build()
+        .unwrap();
+    let endpoint = publisher.bind_to(any).await.unwrap();
+    let subscriber = Subscriber::builder().conflate().build().unwrap();
+    subscriber.subscribe("");
+    subscriber.connect_to(endpoint).unwrap();
+    soon(publisher.wait_subscribed(1)).await;
+    let count = 100_000;
+    soon(async {
+        for n in 0..count {
+            publisher.send(number(n)).await.unwrap();
+        }
+        publisher.flush().await;
+        while subscriber.stats().received < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let last = soon(subscriber.recv()).await.unwrap();
+    assert_eq!(number_of(&last), count - 1, "over {any}");
+    let stats = subscriber.stats();
+    assert_eq!(stats.received, stats.discarded + 1);
+}

@@ -13,6 +13,29 @@ use super::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
 ///
 /// A file has one key a line, in Z85, and optionally a name after it. It is read again when it
 /// changes; a malformed one keeps the last good content in force.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use withy::auth::CurveAllowList;
+/// use withy::{Pull, Push, generate_key_pair};
+///
+/// let (server, ada) = (generate_key_pair(), generate_key_pair());
+/// let public = server.public();
+/// let list = Arc::new(CurveAllowList::new([]));
+/// let pull = Pull::builder().curve_server(server).authenticator(list.clone()).build()?;
+/// let endpoint = pull.bind_to("tcp://127.0.0.1:*").await?;
+/// // The list can change while the socket is in use.
+/// list.allow(ada.public(), "ada");
+///
+/// let push = Push::builder().curve_client(ada, public).build()?;
+/// push.connect_to(endpoint)?;
+/// push.send("hello").await?;
+/// assert_eq!(pull.recv().await?.first(), "hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct CurveAllowList {
     keys: RwLock<BTreeMap<PublicKey, String>>,

@@ -12,6 +12,19 @@ use super::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
 /// Empty lines and lines that start with `#` are passed over. The file is read again when it
 /// changes; a malformed one keeps the last good content in force. Passwords stand there in clear:
 /// keep its mode at 0600, and remember that PLAIN sends them in clear, too.
+///
+/// ```no_run
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::Rep;
+/// use withy::auth::PlainFile;
+///
+/// let users = PlainFile::open("users")?;
+/// let rep = Rep::builder().plain_server().authenticator(users).build()?;
+/// rep.bind_to("ipc:///run/hello").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PlainFile(Watched<User>);
 

@@ -1,5 +1,6 @@
 //! A ZAP handler inside the process decides (RFC 27).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use withy_proto::zmtp::metadata::Metadata;
@@ -15,8 +16,35 @@ pub const ZAP_ENDPOINT: &str = "inproc://zeromq.zap.01";
 /// How long the handler may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Puts each peer to the handler at [`ZAP_ENDPOINT`]. Refuses it when there is no handler, or when
-/// its answer is late or malformed.
+/// Puts each peer to the handler at [`ZAP_ENDPOINT`] (RFC 27). Refuses it when there is no handler,
+/// or when its answer is malformed or takes longer than 5 s.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::auth::{ZAP_ENDPOINT, Zap};
+/// use withy::{Message, Pull, Push, Rep};
+///
+/// let handler = Rep::bind(ZAP_ENDPOINT).await?;
+/// tokio::spawn(async move {
+///     while let Ok(request) = handler.recv().await {
+///         // version, id, domain, address, routing id, mechanism, credentials
+///         let ada = request.message().part(6).is_some_and(|name| name == "ada");
+///         let status = if ada { "200" } else { "400" };
+///         let reply = ["1.0", "1", status, "", if ada { "ada" } else { "" }, ""];
+///         let _ = request.reply(Message::from_iter(reply)).await;
+///     }
+/// });
+///
+/// let pull = Pull::builder().plain_server().authenticator(Zap::new()?).build()?;
+/// let endpoint = pull.bind_to("tcp://127.0.0.1:*").await?;
+/// let push = Push::builder().plain_client("ada", "secret").build()?;
+/// push.connect_to(endpoint)?;
+/// push.send("hello").await?;
+/// assert_eq!(pull.recv().await?.first(), "hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Zap(Req);
 
@@ -48,7 +76,7 @@ fn question(request: &AuthRequest) -> Message {
     let mut message = Message::from("1.0");
     message.push("1");
     message.push(&request.domain[..]);
-    message.push(&request.address[..]);
+    message.push(ip_address(&request.address));
     message.push(&request.identity[..]);
     message.push(request.credentials.mechanism());
     match &request.credentials {
@@ -60,6 +88,14 @@ fn question(request: &AuthRequest) -> Message {
         _ => {}
     }
     message
+}
+
+/// The address as RFC 27 wants it: of a TCP peer the IP address without the port.
+fn ip_address(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => address.to_owned(),
+    }
 }
 
 fn answer(reply: &Message) -> Result<Decision, &'static str> {
@@ -88,5 +124,29 @@ fn answer(reply: &Message) -> Result<Decision, &'static str> {
         b"400" => deny(400),
         b"500" => deny(500),
         _ => Err("has a status that is not 200, 300, 400 or 500"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_sees_the_address_without_the_port() {
+        for (address, seen) in [
+            ("127.0.0.1:5555", "127.0.0.1"),
+            ("[::1]:5555", "::1"),
+            ("ipc:/run/withy", "ipc:/run/withy"),
+            ("ipc:@name", "ipc:@name"),
+        ] {
+            let request = AuthRequest {
+                domain: "d".to_owned(),
+                address: address.to_owned(),
+                identity: b"i".to_vec(),
+                credentials: Credentials::Null,
+            };
+            let expected: Message = ["1.0", "1", "d", seen, "i", "NULL"].into_iter().collect();
+            assert_eq!(question(&request), expected);
+        }
     }
 }

@@ -16,14 +16,12 @@ use crate::event::Reason;
 
 /// The task is asked to flush.
 pub(crate) const FLUSH: u8 = 1;
-/// The task is asked to read soon, since nobody else does.
-pub(crate) const WATCH: u8 = 2;
 /// The task is asked to end.
-pub(crate) const CLOSE: u8 = 4;
-/// The peer is over its rate limit: wake its pipe later.
-pub(crate) const REST: u8 = 16;
+pub(crate) const CLOSE: u8 = 2;
 /// There may be room again for what was read while the application was away.
-pub(crate) const RESUME: u8 = 8;
+pub(crate) const RESUME: u8 = 4;
+/// The peer is over its rate limit: wake its pipe later.
+pub(crate) const REST: u8 = 8;
 
 /// The writing end of a link.
 #[derive(Debug)]
@@ -107,11 +105,6 @@ impl Link {
                 task.wake();
             }
         }
-    }
-
-    /// Asks the task to read the link, if nobody else does it first.
-    pub(crate) fn ask_to_watch(&self) {
-        self.ask(WATCH);
     }
 
     /// Asks the task to wake the pipe after a rest.

@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
-use withy_proto::zmtp::Command;
+use withy_proto::zmtp::{Command, DecodeError};
 
 use super::buffer;
 use super::core::{Core, Current, Phase, Receiving};
@@ -46,7 +46,10 @@ pub(crate) enum Nothing {
 
 /// What a read of a pipe brought.
 enum Read {
+    /// Octets.
     Some,
+    /// Items that were supplied.
+    Items,
     Pending,
     Ended,
 }
@@ -60,7 +63,7 @@ impl Core {
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
-            && (receiving.current.is_some()
+            && (receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
         drop(receiving);
@@ -77,6 +80,7 @@ impl Core {
             return Err(Nothing::Yield);
         }
         receiving.budget += 1;
+        receiving.taken += 1;
         if let Some(notice) = receiving.notices.pop_front() {
             return Ok(notice);
         }
@@ -84,6 +88,19 @@ impl Core {
             while let Some(current) = receiving.current {
                 if let Some(message) = self.decode_current(receiving, current) {
                     return Ok((current.key, message));
+                }
+            }
+            while let Some(key) = receiving.supplied {
+                match receiving.inc.next_supplied(key) {
+                    Some(event) => {
+                        if let Some(message) = self.supplied(receiving, key, event) {
+                            return Ok((key, message));
+                        }
+                    }
+                    None => {
+                        receiving.supplied = None;
+                        receiving.rotation.push_back(key);
+                    }
                 }
             }
             match self.next_pipe(receiving) {
@@ -126,10 +143,7 @@ impl Core {
             }
             Err(error) => {
                 receiving.current = None;
-                self.counters
-                    .protocol_errors
-                    .fetch_add(1, Ordering::Relaxed);
-                self.end_reading(receiving, key, Reason::Protocol(error));
+                self.break_off(receiving, key, error);
                 None
             }
         }
@@ -138,19 +152,7 @@ impl Core {
     /// Gives the next pipe its turn: a message that was queued, or a read. `None` when no pipe
     /// has anything.
     fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
-        if self.ready.any() {
-            let mut woken = std::mem::take(&mut receiving.rotation);
-            let listed = woken.len();
-            self.ready.take(&mut woken);
-            for key in woken.drain(listed..).collect::<Vec<_>>() {
-                if let Some(link) = receive_link(receiving, key)
-                    && !std::mem::replace(&mut link.listed, true)
-                {
-                    woken.push_back(key);
-                }
-            }
-            receiving.rotation = woken;
-        }
+        self.list_woken(receiving);
         let key = receiving.rotation.pop_front()?;
         if let Some(message) = receiving.inc.dequeue(key) {
             receiving.rotation.push_back(key);
@@ -165,8 +167,8 @@ impl Core {
             return Some((key, Some(message)));
         }
         if let Some(event) = receiving.inc.next_supplied(key) {
-            receiving.rotation.push_back(key);
-            return Some((key, self.message_or_control(receiving, key, event)));
+            receiving.supplied = Some(key);
+            return Some((key, self.supplied(receiving, key, event)));
         }
         let Some(receive_link) = receive_link(receiving, key) else {
             return Some((key, None));
@@ -175,8 +177,6 @@ impl Core {
             receive_link.listed = false;
             return Some((key, None));
         }
-        receive_link.link.take_asked(link::WATCH);
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let waker = receive_link.waker.clone();
         if self.options.rate.is_set() && self.rests(receiving, key) {
             if let Some(receive_link) = self::receive_link(receiving, key) {
@@ -186,6 +186,7 @@ impl Core {
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
             Read::Some => receiving.rotation.push_back(key),
+            Read::Items => receiving.supplied = Some(key),
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
                     receive_link.listed = false;
@@ -195,14 +196,33 @@ impl Core {
         Some((key, None))
     }
 
-    fn message_or_control(
-        &self,
-        receiving: &mut Receiving,
-        key: PipeKey,
-        event: Event,
-    ) -> Option<Message> {
+    /// Puts the pipes that became readable into the rotation.
+    pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
+        if self.ready.any() {
+            let mut woken = std::mem::take(&mut receiving.rotation);
+            let listed = woken.len();
+            self.ready.take(&mut woken);
+            for key in woken.drain(listed..).collect::<Vec<_>>() {
+                if let Some(link) = receive_link(receiving, key)
+                    && !std::mem::replace(&mut link.listed, true)
+                {
+                    woken.push_back(key);
+                }
+            }
+            receiving.rotation = woken;
+        }
+    }
+
+    /// Takes an event of a link inside the process.
+    #[inline]
+    fn supplied(&self, receiving: &mut Receiving, key: PipeKey, event: Event) -> Option<Message> {
         match event {
-            Event::Message(message) => Some(message),
+            Event::Message(message) => {
+                if self.options.rate.is_set() {
+                    self.charge(receiving, key, 1, message.size() as u64);
+                }
+                Some(message)
+            }
             event => {
                 self.control(receiving, key, event);
                 None
@@ -225,6 +245,8 @@ impl Core {
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
+        let by_items = matches!(receive_link.reader, Reader::Items { .. });
+        let mut unsound = None;
         let polled = match &mut receive_link.reader {
             Reader::Items { end, first } => match inc.supply(key) {
                 Some(items) if !first.is_empty() => {
@@ -242,6 +264,7 @@ impl Core {
                 };
                 // The runtime's own budget counts messages, ours counts them too; one is enough.
                 let mut read = |cx: &mut Context<'_>| {
+                    let unopened = decoder.unopened().len();
                     if let Some(mut body) = decoder.body() {
                         let polled = reader.poll_read_buf(cx, &mut body);
                         if matches!(polled, Poll::Ready(Ok(1..))) {
@@ -268,9 +291,15 @@ impl Core {
                     if buffer.is_empty() {
                         *buffer = buffer::lend();
                     }
+                    let from = tail.len() + unopened;
+                    if unopened > 0 && buffer.len() < buffer::LARGE {
+                        // A whole record has to fit behind the tail.
+                        buffer.resize(buffer::LARGE, 0);
+                    }
                     buffer[..tail.len()].copy_from_slice(&tail);
-                    let end = buffer.len().min(tail.len() + turn);
-                    let mut room = ReadBuf::new(&mut buffer[tail.len()..end]);
+                    buffer[tail.len()..from].copy_from_slice(decoder.unopened());
+                    let end = buffer.len().min(from + turn);
+                    let mut room = ReadBuf::new(&mut buffer[from..end]);
                     match reader.poll_read(cx, &mut room) {
                         Poll::Ready(Ok(())) => {
                             let read = room.filled().len();
@@ -278,11 +307,16 @@ impl Core {
                             if read == 0 {
                                 decoder.stash(&tail);
                             } else {
-                                *current = Some(Current {
-                                    key,
-                                    start: 0,
-                                    end: tail.len() + read,
-                                });
+                                match decoder.open(&mut buffer[tail.len()..from + read]) {
+                                    Ok(opened) => {
+                                        *current = Some(Current {
+                                            key,
+                                            start: 0,
+                                            end: tail.len() + opened,
+                                        });
+                                    }
+                                    Err(error) => unsound = Some(error),
+                                }
                                 if full && end == buffer.len() && buffer.len() < buffer::LARGE {
                                     buffer.resize(buffer::LARGE, 0);
                                 }
@@ -304,7 +338,14 @@ impl Core {
         match polled {
             Poll::Pending => Read::Pending,
             Poll::Ready(Ok(read @ 1..)) => {
+                if let Some(error) = unsound {
+                    self.break_off(receiving, key, error);
+                    return Read::Ended;
+                }
                 receive_link.link.hear();
+                if by_items {
+                    return Read::Items;
+                }
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
                 }
@@ -351,6 +392,14 @@ impl Core {
             receive_link.link.paused.store(false, Ordering::Relaxed);
             receive_link.waker.wake_by_ref();
         }
+    }
+
+    /// The peer broke the protocol or a limit.
+    fn break_off(&self, receiving: &mut Receiving, key: PipeKey, error: DecodeError) {
+        self.counters
+            .protocol_errors
+            .fetch_add(1, Ordering::Relaxed);
+        self.end_reading(receiving, key, Reason::Protocol(error));
     }
 
     /// Nothing more comes from a pipe; its connection ends.
@@ -435,7 +484,7 @@ impl Core {
                 }
             }
             while let Some(event) = receiving.inc.next_supplied(key) {
-                if let Some(message) = self.message_or_control(receiving, key, event) {
+                if let Some(message) = self.supplied(receiving, key, event) {
                     receiving.inc.enqueue(key, message);
                 }
             }
@@ -450,7 +499,7 @@ impl Core {
                 _ => return Poll::Ready(()),
             }
             match self.read(receiving, key, cx) {
-                Read::Some => {}
+                Read::Some | Read::Items => {}
                 Read::Pending => return Poll::Pending,
                 Read::Ended => return Poll::Ready(()),
             }
@@ -486,7 +535,7 @@ impl Core {
             left.extend(self.decode_current(receiving, current));
         }
         while let Some(event) = receiving.inc.next_supplied(key) {
-            left.extend(self.message_or_control(receiving, key, event));
+            left.extend(self.supplied(receiving, key, event));
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
             let mut tail = receiving
@@ -497,7 +546,7 @@ impl Core {
             let mut at = 0;
             while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
                 at += used;
-                left.extend(self.message_or_control(receiving, key, event));
+                left.extend(self.supplied(receiving, key, event));
             }
         }
         for message in left {

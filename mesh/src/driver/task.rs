@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!  asked FLUSH ----> write; blocked? wait until the link is writable
-//!  asked WATCH ----> wait a moment; nobody read? read into the queue
 //!  heartbeat ------> silent? PING; still silent? close
 //!  asked CLOSE ----> end, with the reason
 //! ```
@@ -20,13 +19,8 @@ use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
-use super::link::{CLOSE, FLUSH, Link, REST, RESUME, WATCH};
+use super::link::{CLOSE, FLUSH, Link, REST, RESUME};
 use crate::event::Reason;
-
-/// How long a readable pipe waits for its application before the task reads it.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// How often it waits that long again while the application reads other pipes.
-const PATIENT: u32 = 100;
 
 /// Loads written in one turn.
 const LOADS: usize = 4;
@@ -44,9 +38,6 @@ pub(crate) struct Task {
     missed: u32,
     timer: Option<Pin<Box<Sleep>>>,
     beat_at: Option<Instant>,
-    watch_at: Option<Instant>,
-    /// The application's reads when the watch began, and how often it was patient since.
-    watched: (u64, u32),
     rest_until: Option<Instant>,
 }
 
@@ -75,8 +66,6 @@ impl Task {
             missed: 0,
             timer: None,
             beat_at,
-            watch_at: None,
-            watched: (0, 0),
             rest_until: None,
         }
     }
@@ -140,24 +129,9 @@ impl Task {
         None
     }
 
-    /// Nobody read this pipe for a while: the application is busy with others, or away.
-    fn watch(&mut self, now: Instant) {
-        let reads = self.core.reads.load(Ordering::Relaxed);
-        let (before, patience) = self.watched;
-        if reads != before && patience < PATIENT && self.link.is_asked(WATCH) {
-            self.watched = (reads, patience + 1);
-            self.watch_at = Some(now + PATIENCE);
-        } else if self.link.take_asked(WATCH) != 0 {
-            let _ = self.core.pump(self.key, None);
-        }
-    }
-
     /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
-        [self.beat_at, self.watch_at, self.rest_until]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.beat_at, self.rest_until].into_iter().flatten().min()
     }
 }
 
@@ -169,7 +143,7 @@ impl Future for Task {
         this.link.register(cx.waker());
         loop {
             let asked = this.link.take_asked(FLUSH | RESUME | REST);
-            // Only looked at: CLOSE stays for all to see, WATCH until somebody read.
+            // Only looked at: CLOSE stays for all to see.
             if this.link.is_asked(CLOSE) {
                 return Poll::Ready(this.link.take_reason().unwrap_or(Reason::Closed));
             }
@@ -194,9 +168,6 @@ impl Future for Task {
                 let _ = this.core.pump(this.key, Some(cx));
             } else if asked & RESUME != 0 {
                 let _ = this.core.pump(this.key, None);
-            } else if this.link.is_asked(WATCH) && this.watch_at.is_none() {
-                this.watch_at = Some(Instant::now() + PATIENCE);
-                this.watched = (this.core.reads.load(Ordering::Relaxed), 0);
             }
             if asked & REST != 0 {
                 this.rest_until = Some(Instant::now() + this.link.rest_asked());
@@ -221,10 +192,6 @@ impl Future for Task {
                 break;
             }
             let now = Instant::now();
-            if this.watch_at.is_some_and(|at| at <= now) {
-                this.watch_at = None;
-                this.watch(now);
-            }
             if this.rest_until.is_some_and(|until| until <= now) {
                 this.rest_until = None;
                 this.core.rested(this.key);

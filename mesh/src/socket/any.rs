@@ -6,7 +6,23 @@ use super::{Owner, handle, receives, sends};
 use crate::builder::Builder;
 
 /// A socket of any type. Programs that know the type are better served by it: there, what a type
-/// cannot do does not compile.
+/// cannot do does not compile. Here it fails: what cannot send reports
+/// [`Unroutable`](crate::SendError::Unroutable), what cannot receive waits until it is closed. A
+/// REQ leaves the envelope to the caller here, and a REP shows it but cannot reply.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::{AnySocket, SocketType};
+///
+/// let kind: SocketType = SocketType::from_name(b"PULL").ok_or("no such type")?;
+/// let socket = AnySocket::builder(kind).build()?;
+/// let endpoint = socket.bind_to("tcp://127.0.0.1:*").await?;
+/// withy::Push::connect(endpoint)?.send("hello").await?;
+/// assert_eq!(socket.recv().await?.first(), "hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct AnySocket {
     owner: Owner,
@@ -63,6 +79,8 @@ impl AnySocket {
     }
 
     /// Waits until the peers of a publisher have at least `subscriptions` subscriptions together.
+    ///
+    /// Waits for ever if they never have; put a timeout around it.
     ///
     /// # Cancel safety
     /// Cancel-safe.

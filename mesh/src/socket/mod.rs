@@ -257,29 +257,14 @@ impl Owner {
     pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
         let core = self.core();
         let (_, message) = core.receive().await.map_err(ReceiveError::from)?;
-        Ok(if core.options.conflate_received {
-            self.newest(message)
-        } else {
-            message
-        })
-    }
-
-    /// The newest of what is there, for CONFLATE.
-    fn newest(&self, mut message: Message) -> Message {
-        while let Ok((_, newer)) = self.core().try_receive() {
-            message = newer;
-        }
-        message
+        Ok(core.newest(message))
     }
 
     #[inline]
     pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
         loop {
             match self.core().try_receive() {
-                Ok((_, message)) if self.core().options.conflate_received => {
-                    return Ok(self.newest(message));
-                }
-                Ok((_, message)) => return Ok(message),
+                Ok((_, message)) => return Ok(self.core().newest(message)),
                 Err(Nothing::Yield) => {}
                 Err(nothing) => return Err(nothing.into()),
             }
@@ -323,6 +308,34 @@ impl From<Nothing> for ReceiveError {
 }
 
 impl Core {
+    /// The message itself, or with CONFLATE the newest of what is there.
+    #[inline]
+    pub(crate) fn newest(&self, message: Message) -> Message {
+        if self.options.conflate_received {
+            self.overtake(message)
+        } else {
+            message
+        }
+    }
+
+    fn overtake(&self, mut message: Message) -> Message {
+        // A peer that sends faster than this reads may not keep the caller for ever.
+        let mut patience = 64;
+        let mut overtaken = 0;
+        while patience > 0 {
+            match self.try_receive() {
+                Ok((_, newer)) => {
+                    message = newer;
+                    overtaken += 1;
+                }
+                Err(Nothing::Yield) => patience -= 1,
+                Err(_) => break,
+            }
+        }
+        self.receiving.lock().inc.overtaken(overtaken);
+        message
+    }
+
     /// Waits until all that was sent so far was handed to the links.
     async fn flushed(&self) {
         loop {
@@ -524,7 +537,7 @@ macro_rules! handle {
                 self.owner.endpoints()
             }
 
-            /// Waits until a peer is connected.
+            /// Waits until a peer is connected, for ever if none comes.
             ///
             /// # Cancel safety
             /// Cancel-safe.

@@ -14,15 +14,23 @@ use crate::driver::core::{Core, Rejected};
 use crate::driver::receive::Nothing;
 use crate::error::{ReceiveError, SendError};
 
-/// Receives requests and replies to them, in any order and from any task.
+/// Receives requests and replies to them, in any order and from any task (RFC 28).
+///
+/// There is no lock-step: many requests may be open at a time. One without the empty frame that
+/// ends its envelope, within 32 frames, is dropped and counted as `malformed`.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let rep = withy::Rep::bind("tcp://127.0.0.1:5555").await?;
 /// loop {
 ///     let request = rep.recv().await?;
-///     let reply = request.message().clone();
-///     request.reply(reply).await?;
+///     tokio::spawn(async move {
+///         let reply = request.message().clone();
+///         // A client that left before its reply came is no reason to stop.
+///         if let Err(error) = request.reply(reply).await {
+///             eprintln!("{error}");
+///         }
+///     });
 /// }
 /// # }
 /// ```

@@ -22,12 +22,37 @@ use crate::driver::core::{Core, Phase};
 use crate::driver::receive::Nothing;
 use crate::error::{ReceiveError, RequestError, SendError};
 
-/// Asks its peers in turn.
+/// Asks its peers in turn (RFC 28).
 ///
-/// ```no_run
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let req = withy::Req::connect("tcp://127.0.0.1:5555")?;
-/// let reply = req.request("hello").await?;
+/// [`request`](Self::request) never locks the socket up: a request that times out or is cancelled
+/// is forgotten, and its late reply is dropped and counted. Towards a Withy REP many requests are
+/// in flight on one connection; towards any other peer one on each, and further requests wait.
+/// [`send`](Self::send) and [`recv`](Self::recv) are the lock-step of RFC 28, for programs that
+/// were written for it.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let rep = withy::Rep::bind("tcp://127.0.0.1:*").await?;
+/// # let endpoint = rep.endpoints()[0].clone();
+/// # tokio::spawn(async move {
+/// #     while let Ok(request) = rep.recv().await {
+/// #         let reply = request.message().clone();
+/// #         let _ = request.reply(reply).await;
+/// #     }
+/// # });
+/// use std::time::Duration;
+///
+/// let req = withy::Req::connect(endpoint)?;
+/// assert_eq!(req.request("hello").await?.first(), "hello");
+/// // Two at once, over one connection.
+/// let second = Duration::from_secs(1);
+/// let (one, two) = tokio::try_join!(
+///     req.request_timeout("one", second),
+///     req.request_timeout("two", second),
+/// )?;
+/// assert_eq!(one.first(), "one");
+/// assert_eq!(two.first(), "two");
 /// # Ok(())
 /// # }
 /// ```
@@ -155,13 +180,14 @@ impl Req {
             }
             drop(lock_step.take());
         }
+        let kept = message.clone();
         match core.start_request(message, None).await {
             Ok(pending) => {
                 *self.lock_step.lock() = Some(pending);
                 Ok(())
             }
             Err(RequestError::NotSent(message)) => Err(SendError::Full(message)),
-            Err(_) => Err(SendError::Closed(Message::new())),
+            Err(_) => Err(SendError::Closed(kept)),
         }
     }
 

@@ -59,7 +59,7 @@ impl<S: Unpin> Stream for Messages<S> {
                 this.wait = None;
             }
             match this.core.try_receive() {
-                Ok((_, message)) => return Poll::Ready(Some(message)),
+                Ok((_, message)) => return Poll::Ready(Some(this.core.newest(message))),
                 Err(Nothing::Closed) => return Poll::Ready(None),
                 Err(Nothing::Yield) => {
                     cx.waker().wake_by_ref();

@@ -4,7 +4,25 @@ use withy_proto::SocketType;
 
 use super::{Owner, receives, socket};
 
-/// Receives the messages that start with a prefix it subscribed to.
+/// Receives the messages whose first frame starts with a prefix that it subscribed to (RFC 29).
+/// Without a subscription it receives nothing.
+///
+/// Subscriptions are sent again on every new connection, before its
+/// [`Connected`](crate::EventKind::Connected) event.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let subscriber = withy::Subscriber::connect("tcp://127.0.0.1:5556")?;
+/// subscriber.subscribe("oslo ");
+/// subscriber.subscribe("paris ");
+/// subscriber.unsubscribe("oslo ");
+/// // Nobody publishes there, yet nothing fails: the connection is made once somebody does.
+/// let none = subscriber.recv_timeout(std::time::Duration::from_millis(10)).await;
+/// assert_eq!(none, Err(withy::ReceiveError::Timeout));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Subscriber {
     owner: Owner,

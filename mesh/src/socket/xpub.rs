@@ -8,7 +8,24 @@ use crate::error::ReceiveError;
 use super::{Owner, receives, sends, socket};
 
 /// A publisher whose application receives the subscriptions of its peers: one octet, 1 or 0, and
-/// the topic.
+/// the topic (RFC 29).
+///
+/// By default it hears of the first subscription to a topic and of the end of the last one; see
+/// [`verbose`](crate::Builder::verbose) and [`manual`](crate::Builder::manual). At most 100,000
+/// reports wait for it; more are dropped and counted.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let xpub = withy::XPub::bind("tcp://127.0.0.1:*").await?;
+/// let subscriber = withy::Subscriber::connect(&xpub.endpoints()[0])?;
+/// subscriber.subscribe("news");
+/// assert_eq!(xpub.recv().await?.first(), b"\x01news");
+/// xpub.send("news: it works").await?;
+/// assert_eq!(subscriber.recv().await?.first(), "news: it works");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct XPub {
     owner: Owner,
@@ -65,6 +82,8 @@ impl XPub {
     }
 
     /// Waits until the peers have at least `subscriptions` subscriptions together.
+    ///
+    /// Waits for ever if they never have; put a timeout around it.
     ///
     /// # Cancel safety
     /// Cancel-safe.

@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use withy_proto::mechanism::Sealer;
+use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::decoder::Limits;
+use withy_proto::zmtp::record;
 use withy_proto::zmtp::{Command, Framing, Item, Outbox};
 use withy_proto::{Frame, Message};
 
@@ -32,19 +33,23 @@ fn stream(input: &mut Input<'_>) {
     let octets = unfolded(input);
     let (items, fault) = model::decode(&octets, limits, 0, &mut model::clear);
     for (how, direct) in [(0, false), (how, false), (how, true)] {
-        let receiver = wire::receive(limits, &octets, how, direct);
+        let receiver = wire::receive(limits, Opener::Clear, &octets, how, direct);
         assert_eq!(receiver.items, items);
         assert_eq!(receiver.failure.as_ref().map(model::fault), fault);
     }
+    // Records below the frames change nothing, wherever they end.
+    let records = wire::in_records(how.reverse_bits(), &octets);
+    let receiver = wire::receive(limits, wire::records(), &records, how, true);
+    assert_eq!(receiver.items, items);
+    assert_eq!(receiver.failure.as_ref().map(model::fault), fault);
 
     // What can be said again is understood as before.
     let mut again = Outbox::new(Framing::Clear);
     let sayable = |item: &Item| {
-        let command = matches!(
-            item,
-            Item::Command(Command::Error { .. } | Command::Unknown { .. })
-        );
-        !command
+        let Item::Command(command) = item else {
+            return true;
+        };
+        !matches!(**command, Command::Error { .. } | Command::Unknown { .. })
     };
     let said: Vec<Item> = items.into_iter().filter(sayable).collect();
     for item in &said {
@@ -54,7 +59,7 @@ fn stream(input: &mut Input<'_>) {
         }
     }
     let octets = wire::write(&mut again.take(Vec::new()), 0);
-    let receiver = wire::receive(Limits::default(), &octets, 0, false);
+    let receiver = wire::receive(Limits::default(), Opener::Clear, &octets, 0, false);
     assert_eq!((receiver.items, receiver.failure), (said, None));
 }
 
@@ -83,7 +88,7 @@ fn outbox(input: &mut Input<'_>) {
                     context: input.take(3).into(),
                 };
                 outbox.push_command(&command);
-                list.push_back(Item::Command(command));
+                list.push_back(Item::Command(Box::new(command)));
             }
             1 => {
                 // Commands leave with the message that they stand before.
@@ -122,8 +127,17 @@ fn outbox(input: &mut Input<'_>) {
 
     let mut batch = outbox.take(vec![7; 7]);
     assert!(outbox.is_empty() && outbox.size() == 0 && outbox.messages() == 0);
-    assert!(batch.seal(&mut Sealer::Clear).is_ok());
+    let (mut sealer, opener) = match how & 0x20 {
+        0 => (Sealer::Clear, Opener::Clear),
+        _ => {
+            let sealer = record::Sealer::new(record::Cipher::Null);
+            (Sealer::Records(Box::new(sealer)), wire::records())
+        }
+    };
+    let clear = matches!(sealer, Sealer::Clear);
+    assert!(batch.seal(&mut sealer).is_ok());
     assert_eq!(batch.size(), size);
+    assert_eq!(batch.recover().is_some(), clear);
     // Up to a cut, and what did not leave whole is a list of messages again.
     let mut part = outbox_of(&list).take(Vec::new());
     let cut = (cut * 3).min(size);
@@ -144,8 +158,8 @@ fn outbox(input: &mut Input<'_>) {
         most => most.max(size / 64),
     };
     let octets = wire::write(&mut batch, most);
-    assert_eq!(octets.len(), size);
-    let receiver = wire::receive(Limits::default(), &octets, how, how & 0x40 != 0);
+    assert!(octets.len() == size || !clear);
+    let receiver = wire::receive(Limits::default(), opener, &octets, how, how & 0x40 != 0);
     assert_eq!(receiver.failure, None);
     assert_eq!(VecDeque::from(receiver.items), list);
 }

@@ -72,7 +72,7 @@ fn decode_into(
         let (flags, body) = open(flags, body)?;
         if flags & 4 != 0 {
             let command = Command::decode(&body).map_err(|_| Fault::Command)?;
-            items.push(Item::Command(command));
+            items.push(Item::Command(Box::new(command)));
             continue;
         }
         parts.push(Frame::from(body));

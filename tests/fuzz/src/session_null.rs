@@ -1,4 +1,4 @@
-//! A whole connection in the clear, NULL or PLAIN: any octets into each side of each socket type,
+//! A whole connection in the clear, NULL, PLAIN or NULL with records: any octets into each side of each socket type,
 //! and two sides of ours over a link that cuts into pieces and now and then changes something.
 
 use withy_proto::mechanism::{Handshake, null, plain};
@@ -8,46 +8,67 @@ use super::input::Input;
 use super::session::{Disturbance, Face, Failure, Reception, Side, converse};
 use super::wire;
 
+/// The mechanism.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Null,
+    Plain,
+    Records,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Null => null::NAME,
+            Self::Plain => plain::NAME,
+            Self::Records => null::RECORDS,
+        }
+    }
+}
+
 /// Any octets, or a talk.
 pub fn run(input: &[u8]) {
     let mut input = Input::new(input);
     let choice = input.octet();
-    let is_plain = choice & 1 != 0;
+    let way = match choice & 0x11 {
+        0 | 0x10 => Way::Null,
+        1 => Way::Plain,
+        _ => Way::Records,
+    };
     let reception = Reception::any(&mut input);
     if choice & 2 != 0 {
-        any_octets(choice, is_plain, reception, &mut input);
+        any_octets(choice, way, reception, &mut input);
     } else {
-        talk(choice, is_plain, reception, &mut input);
+        talk(choice, way, reception, &mut input);
     }
 }
 
-fn side(face: &Face, is_plain: bool, accepting: bool, reception: Reception) -> Side {
+fn side(face: &Face, way: Way, accepting: bool, reception: Reception) -> Side {
     let local = face.local(reception.authenticate && accepting, accepting);
-    let handshake: Box<dyn Handshake> = match (is_plain, accepting) {
-        (false, _) => Box::new(null::Null::new(local)),
-        (true, true) => Box::new(plain::Server::new(local)),
-        (true, false) => match plain::Client::new(local, "ada", "pass word") {
+    let handshake: Box<dyn Handshake> = match (way, accepting) {
+        (Way::Null, _) => Box::new(null::Null::new(local)),
+        (Way::Records, _) => Box::new(null::Null::in_records(local)),
+        (Way::Plain, true) => Box::new(plain::Server::new(local)),
+        (Way::Plain, false) => match plain::Client::new(local, "ada", "pass word") {
             Ok(client) => Box::new(client),
             Err(error) => panic!("{error}"),
         },
     };
-    let name = if is_plain { plain::NAME } else { null::NAME };
-    Side::new(face.kind, name, accepting, handshake, reception)
+    Side::new(face.kind, way.name(), accepting, handshake, reception)
 }
 
-fn any_octets(choice: u8, is_plain: bool, reception: Reception, input: &mut Input<'_>) {
+fn any_octets(choice: u8, way: Way, reception: Reception, input: &mut Input<'_>) {
     let (accepting, how) = (choice & 4 != 0, input.octet());
     let face = Face::any(input);
     let mut octets = Vec::new();
     if choice & 0x80 == 0 {
-        let name = if is_plain { plain::NAME } else { null::NAME };
-        octets.extend_from_slice(&greeting::encode(name, !accepting));
+        octets.extend_from_slice(&greeting::encode(way.name(), !accepting));
         // A 3.0 peer, or one of a time to come.
         octets[11] = choice >> 3 & 3;
     }
     octets.extend_from_slice(input.rest());
     let outcome = |how: u8| {
-        let mut side = side(&face, is_plain, accepting, reception);
+        let mut side = side(&face, way, accepting, reception);
         for piece in wire::pieces(how, &octets) {
             side.arrive(piece, how & 1 != 0);
         }
@@ -74,7 +95,7 @@ fn any_octets(choice: u8, is_plain: bool, reception: Reception, input: &mut Inpu
     }
 }
 
-fn talk(choice: u8, is_plain: bool, reception: Reception, input: &mut Input<'_>) {
+fn talk(choice: u8, way: Way, reception: Reception, input: &mut Input<'_>) {
     let mut faces = [Face::any(input), Face::any(input)];
     if choice & 0xe0 != 0 {
         // Mostly types that fit.
@@ -82,8 +103,8 @@ fn talk(choice: u8, is_plain: bool, reception: Reception, input: &mut Input<'_>)
     }
     let disturbance = Disturbance::any(input);
     let sides = [
-        side(&faces[0], is_plain, false, reception),
-        side(&faces[1], is_plain, true, reception),
+        side(&faces[0], way, false, reception),
+        side(&faces[1], way, true, reception),
     ];
     converse(sides, &faces, reception, disturbance.as_ref(), input);
 }

@@ -3,7 +3,9 @@
 use std::io::IoSlice;
 
 use withy_proto::crypto::{Randomness, Seeded};
+use withy_proto::mechanism::Opener;
 use withy_proto::zmtp::decoder::Limits;
+use withy_proto::zmtp::record;
 use withy_proto::zmtp::{Batch, DecodeError, Decoder, Item};
 
 /// The most pieces of a long stream; a decoder copies what is not yet whole once for each of them.
@@ -90,7 +92,16 @@ impl Receiver {
             piece = rest;
         }
         let mut input = self.decoder.unstash();
+        let tail = input.len();
+        input.extend_from_slice(self.decoder.unopened());
         input.extend_from_slice(piece);
+        match self.decoder.open(&mut input[tail..]) {
+            Ok(opened) => input.truncate(tail + opened),
+            Err(error) => {
+                self.failure = Some(error);
+                return;
+            }
+        }
         let mut at = 0;
         loop {
             match self.decoder.decode(&mut input[at..]) {
@@ -127,12 +138,29 @@ impl Receiver {
     }
 }
 
-/// Decodes a whole stream that is in the clear.
-pub fn receive(limits: Limits, octets: &[u8], how: u8, direct: bool) -> Receiver {
-    let opener = withy_proto::mechanism::Opener::Clear;
+/// Decodes a whole stream.
+pub fn receive(limits: Limits, opener: Opener, octets: &[u8], how: u8, direct: bool) -> Receiver {
     let mut receiver = Receiver::new(Decoder::new(limits, opener));
     for piece in pieces(how, octets) {
         receiver.arrive(piece, direct);
     }
     receiver
+}
+
+/// What opens records that nothing encrypts.
+pub fn records() -> Opener {
+    Opener::Records(Box::new(record::Opener::new(record::Cipher::Null)))
+}
+
+/// A stream in records that carry as many octets each as `how` says.
+pub fn in_records(how: u8, octets: &[u8]) -> Vec<u8> {
+    const TAG: [u8; 16] = [0; 16];
+    let mut records = Vec::new();
+    for piece in pieces(how, octets).flat_map(|piece| piece.chunks(record::MAX_PLAINTEXT)) {
+        let length = (piece.len() + TAG.len()) as u16;
+        records.extend_from_slice(&length.to_be_bytes());
+        records.extend_from_slice(piece);
+        records.extend_from_slice(&TAG);
+    }
+    records
 }

@@ -48,7 +48,8 @@ pub enum Event {
 pub struct ReceiveCounts {
     /// Messages for the application.
     pub received: u64,
-    /// Messages that the socket's type does not take, or that no filter wants.
+    /// Messages that the socket's type does not take, that no filter wants, or that CONFLATE
+    /// replaced.
     pub discarded: u64,
     /// Commands that are unknown.
     pub unknown_commands: u64,
@@ -71,12 +72,19 @@ enum Source {
     Items(VecDeque<Item>),
 }
 
+impl InPipe {
+    fn has_room(&self, mark: HighWaterMark) -> bool {
+        self.queue.len() < mark.messages && self.queue_size < mark.octets
+    }
+}
+
 /// The receiving half.
 #[derive(Debug)]
 pub struct Incoming {
     kind: SocketType,
     high_water_mark: HighWaterMark,
     invert_matching: bool,
+    conflate: bool,
     pipes: Vec<Option<InPipe>>,
     filters: Filters,
     counts: ReceiveCounts,
@@ -89,10 +97,19 @@ impl Incoming {
             kind,
             high_water_mark,
             invert_matching,
+            conflate: false,
             pipes: Vec::new(),
             filters: Filters::new(),
             counts: ReceiveCounts::default(),
         }
+    }
+
+    /// Keeps only the newest of a pipe's messages while the application is away (libzmq:
+    /// CONFLATE), so that the peer is never held up and what it sends last is never too late.
+    #[must_use]
+    pub fn conflating(mut self, conflate: bool) -> Self {
+        self.conflate = conflate;
+        self
     }
 
     /// Takes in the pipe that [`Outgoing::attach`](super::Outgoing::attach) named. Without a
@@ -169,6 +186,7 @@ impl Incoming {
     }
 
     /// Where the driver puts the items of a link inside the process.
+    #[inline]
     pub fn supply(&mut self, key: PipeKey) -> Option<&mut VecDeque<Item>> {
         match &mut self.pipe(key)?.source {
             Source::Wire(_) => None,
@@ -177,6 +195,7 @@ impl Incoming {
     }
 
     /// Takes the next event from the supplied items.
+    #[inline]
     pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
         loop {
             let item = self.supply(key)?.pop_front()?;
@@ -189,20 +208,33 @@ impl Incoming {
     /// Queues a message that was read while the application was away. Returns whether there is
     /// room for another.
     pub fn enqueue(&mut self, key: PipeKey, message: Message) -> bool {
-        let mark = self.high_water_mark;
+        let (mark, conflate) = (self.high_water_mark, self.conflate);
         let Some(pipe) = self.pipe(key) else {
             return false;
         };
+        let mut replaced = 0;
+        if conflate {
+            replaced = pipe.queue.len() as u64;
+            pipe.queue.clear();
+            pipe.queue_size = 0;
+        }
         pipe.queue_size += message.size();
         pipe.queue.push_back(message);
-        pipe.queue.len() < mark.messages && pipe.queue_size < mark.octets
+        let room = pipe.has_room(mark) || conflate;
+        self.counts.discarded += replaced;
+        room
     }
 
     /// Whether a pipe's queue has room.
     pub fn has_room(&mut self, key: PipeKey) -> bool {
-        let mark = self.high_water_mark;
+        let (mark, conflate) = (self.high_water_mark, self.conflate);
         self.pipe(key)
-            .is_some_and(|pipe| pipe.queue.len() < mark.messages && pipe.queue_size < mark.octets)
+            .is_some_and(|pipe| pipe.has_room(mark) || conflate)
+    }
+
+    /// Notes messages that a receiver left out for newer ones.
+    pub fn overtaken(&mut self, messages: u64) {
+        self.counts.discarded += messages;
     }
 
     /// Takes a message that was queued.
@@ -241,7 +273,7 @@ impl Incoming {
     fn accept(&mut self, key: PipeKey, item: Item) -> Option<Event> {
         match item {
             Item::Message(message) => self.accept_message(key, message),
-            Item::Command(command) => self.accept_command(command),
+            Item::Command(command) => self.accept_command(*command),
         }
     }
 

@@ -13,7 +13,7 @@ use super::publish::{Publishing, Subscribed};
 use super::{Sends, SocketType};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, Framing, Outbox, Peer};
+use crate::zmtp::{Command, Framing, Item, Outbox, Peer};
 
 /// What a publisher does with a message for a subscriber that has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,9 +61,9 @@ pub struct SendOptions {
     /// A ROUTER gives a routing id to whoever claims it last (libzmq: ROUTER_HANDOVER). Default
     /// off: only to the same authenticated key, or when the old connection is silent.
     pub handover: bool,
-    /// Subscriptions of one peer, and octets of its topics in all.
+    /// Subscriptions of one peer. Default 100,000.
     pub max_subscriptions: usize,
-    /// The longest topic of a subscription in octets.
+    /// The longest topic of a subscription in octets. Default 64 KiB.
     pub max_topic: usize,
 }
 
@@ -450,6 +450,13 @@ impl Outgoing {
     pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) {
         if let Some(pipe) = self.pipe(key) {
             pipe.written(messages, size);
+        }
+    }
+
+    /// Takes the memory of a load of items back, for the next.
+    pub fn keep(&mut self, key: PipeKey, items: VecDeque<Item>) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.keep(items);
         }
     }
 

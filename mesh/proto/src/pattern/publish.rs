@@ -1,6 +1,7 @@
 //! PUB and XPUB: who wants what (RFC 29).
 //!
-//! Subscriptions are counted per peer. CANCEL without SUBSCRIBE is ignored and counted. What an
+//! What a peer SUBSCRIBEs to repeatedly it wants once, and one CANCEL ends it, as libzmq's
+//! subscribers expect. CANCEL without SUBSCRIBE is ignored and counted. What an
 //! XPUB's application hears of them is decided here too; manual mode hears everything and decides.
 
 use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};

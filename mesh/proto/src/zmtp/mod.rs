@@ -10,7 +10,9 @@
 //! ignored; a PING context over 16 octets is cut to 16 in the PONG; subscriptions are accepted as
 //! commands and as messages from every peer; CURVE MESSAGE frames carry no COMMAND flag and are
 //! accepted with and without it. Stricter than libzmq, which never sends these: reserved flag bits,
-//! MORE on a command and a version octet below 3 close the connection.
+//! MORE on a command and a version octet below 3 close the connection. These and those of the
+//! mechanisms and patterns are listed with their reasons in the manual of the crate `withy`, page
+//! `libzmq`.
 
 pub mod command;
 pub mod connection;
@@ -19,6 +21,7 @@ pub mod frame;
 pub mod greeting;
 pub mod metadata;
 pub mod outbox;
+pub mod record;
 
 pub use command::Command;
 pub use connection::{Connection, ConnectionError, Established, Peer};

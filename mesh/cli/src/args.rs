@@ -1,0 +1,394 @@
+//! The grammar: `withy VERB [NAME|ENDPOINT] [MESSAGE...]`.
+//!
+//! Only what the shell can say is decided here; which of the words are messages is decided in
+//! [`place`](crate::place), and what the keys mean in [`keys`](crate::keys).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use withy::PublicKey;
+
+use crate::duration;
+use crate::format::Format;
+
+/// A brokerless messaging mesh: ZeroMQ sockets on the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "withy",
+    version,
+    about,
+    after_long_help = EXAMPLES,
+    after_help = "Try `withy demo`, or `withy --help` for examples.",
+    disable_help_subcommand = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  withy demo                                            see it work: nine processes, encrypted
+  withy rep --bind tcp://127.0.0.1:5555 --echo          answer requests with themselves
+  withy req --connect tcp://127.0.0.1:5555 hello        ask, and print the reply
+  withy pull --bind tcp://127.0.0.1:5556 --count 10     take ten messages
+  seq 10 | withy push --connect tcp://127.0.0.1:5556    send each line of stdin
+  withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.
+  withy pub --bind tcp://127.0.0.1:5557 'weather.oslo\t-3'
+
+To another host, with keys:
+  withy keygen -o server.key                            writes server.key and server.key.pub
+  withy pull --bind 'tcp://*:5558' --secret-key-file server.key --allow-any-client
+  withy push --connect tcp://HOST:5558 --server-key-file server.key.pub hello
+
+Messages:
+  One a line; frames are separated by TAB, and \\\\ \\t \\n \\r \\xHH stand for octets that cannot
+  be printed. --json has one object a line with frames in base64, --raw the octets as they are.
+  Put -- before messages that start with a hyphen.
+
+Exit codes:
+  0 done   1 failed   2 usage or configuration   3 timed out, or fewer than --count";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Send messages, each to one of the peers in turn
+    ///
+    /// Returns once peers took all messages. Until the first peer is there it waits; nothing is
+    /// read from stdin meanwhile.
+    #[command(after_help = "Example: withy push --connect tcp://127.0.0.1:5556 a b c")]
+    Push(Traffic),
+    /// Receive messages, of all peers in turn
+    #[command(
+        after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s"
+    )]
+    Pull(Traffic),
+    /// Send messages to all peers that subscribed to their beginning
+    ///
+    /// Waits up to --wait for the first subscriber, then publishes in any case. A subscriber
+    /// without room makes it wait, unless --drop is given.
+    #[command(after_help = "Example: withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'")]
+    Pub(Publish),
+    /// Receive the messages that start with a prefix
+    #[command(
+        after_help = "Example: withy sub --connect tcp://127.0.0.1:5557 --subscribe weather."
+    )]
+    Sub(Subscribe),
+    /// Ask: send each message as a request, and print its reply
+    #[command(after_help = "Example: withy req --connect tcp://127.0.0.1:5555 hello")]
+    Req(Routed),
+    /// Answer: print each request, and reply to it
+    ///
+    /// Replies with the request itself (--echo), with the MESSAGEs in turn, from the first again
+    /// after the last, or with lines of stdin.
+    #[command(after_help = "Example: withy rep --bind tcp://127.0.0.1:5555 --echo")]
+    Rep(Reply),
+    /// Send to and receive from exactly one peer
+    #[command(
+        after_help = "Example: withy pair --connect tcp://127.0.0.1:5560 ping --count 1",
+        long_about = DUPLEX
+    )]
+    Pair(Traffic),
+    /// Send to the peers in turn, and receive what they send, without envelopes
+    ///
+    /// To ask a REP, start the message with an empty frame: a leading TAB.
+    #[command(
+        after_help = "Example: withy dealer --connect tcp://127.0.0.1:5555 '\\thello' --count 1",
+        long_about = DUPLEX
+    )]
+    Dealer(Routed),
+    /// Receive with the peer's routing id in front, and send to the peer that the first frame names
+    #[command(
+        after_help = "Example: withy router --bind tcp://127.0.0.1:5561 --count 1",
+        long_about = DUPLEX
+    )]
+    Router(Routed),
+    /// Connect two sockets: what one receives, the other sends
+    ///
+    /// A side is TYPE:ENDPOINT, which binds, or TYPE:connect:ENDPOINT. A ROUTER and a DEALER make a
+    /// shared queue, an XSUB and an XPUB a forwarder, a PULL and a PUSH a streamer. Runs until it
+    /// is interrupted or --timeout, then says on stderr what passed.
+    #[command(
+        after_help = "Example: withy proxy router:tcp://127.0.0.1:5559 dealer:tcp://127.0.0.1:5560"
+    )]
+    Proxy(Relay),
+    /// Make a key pair for CURVE
+    #[command(after_help = "Example: withy keygen -o server.key")]
+    Keygen(Keygen),
+    /// Measure this machine: throughput and latency between two processes
+    #[command(after_help = "Example: withy bench --size 16 --size 1024 --curve")]
+    Bench(Bench),
+    /// See it work: separate processes count the words of a text, encrypted
+    ///
+    /// A ventilator sends the pieces of a text to workers (PUSH/PULL), a sink adds up what they
+    /// counted, answers questions about it (REQ/REP) and publishes the progress (PUB/SUB). Ends by
+    /// itself, and checks the sum against a direct count.
+    #[command(after_help = "Example: withy demo --file README.md")]
+    Demo(Demo),
+    /// Print a shell's completions
+    #[command(
+        after_help = "Example: withy completions bash > ~/.local/share/bash-completion/completions/withy"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page
+    #[command(after_help = "Example: withy man push | man -l -")]
+    Man {
+        /// The verb; without it, the page of withy itself
+        verb: Option<String>,
+    },
+    /// Runs one process of the demo or the bench
+    #[command(hide = true, name = crate::child::VERB)]
+    Child,
+}
+
+const DUPLEX: &str = "\
+Sends and prints what it receives at the same time. It ends after --count received messages; without \
+--count, once peers took all that it sent; and if it had nothing to send, not by itself.";
+
+/// What all verbs that move messages have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Traffic {
+    /// An endpoint to connect to, unless --bind or --connect is given; then messages to send.
+    /// Without messages, lines of stdin are sent
+    #[arg(value_name = "NAME|ENDPOINT] [MESSAGE")]
+    pub(crate) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    /// Ends after this many messages; given messages are sent again until then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Ends after this much time, with exit code 3. Senders and req without it: 5s, for stdin 5s
+    /// of waiting for peers
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Prints and reads one JSON object a message: {"frames":[BASE64,...],"text":[...]}
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// Prints and reads octets as they are; a line is one frame
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+impl Traffic {
+    pub(crate) fn format(&self) -> Format {
+        match (self.json, self.raw) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Raw,
+            _ => Format::Lines,
+        }
+    }
+}
+
+/// How much to say on stderr.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Talk {
+    /// Says nothing on stderr but errors
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Says on stderr what happens to the connections
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// Where a socket binds and connects.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Binds to ENDPOINT, and prints the real one on stderr; repeatable
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) bind: Vec<String>,
+    /// Connects to ENDPOINT; repeatable
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) connect: Vec<String>,
+}
+
+/// What a socket proves who it is with. The mechanism follows from it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct Keys {
+    /// This side's CURVE keys, a file from `withy keygen -o FILE`. Without --server-key this side
+    /// is the server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_key_file: Option<PathBuf>,
+    /// The server's CURVE public key in Z85; this side is its client, with keys of its own for this
+    /// run unless --secret-key-file is given
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true, conflicts_with_all = ["authorized_keys", "allow_any_client"])]
+    pub(crate) server_key: Option<PublicKey>,
+    /// As --server-key, from a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["server_key", "authorized_keys", "allow_any_client"])]
+    pub(crate) server_key_file: Option<PathBuf>,
+    /// CURVE clients to let in: a file of `KEY [NAME]` lines, read again when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "secret_key_file",
+        conflicts_with = "allow_any_client"
+    )]
+    pub(crate) authorized_keys: Option<PathBuf>,
+    /// Lets every CURVE client in, whatever its key
+    #[arg(long, requires = "secret_key_file")]
+    pub(crate) allow_any_client: bool,
+    /// A PLAIN user name to show
+    #[arg(long, value_name = "NAME", requires = "plain_password_file", conflicts_with_all = ["secret_key_file", "server_key", "server_key_file", "plain_users"])]
+    pub(crate) plain_user: Option<String>,
+    /// The password of --plain-user: the first line of a file
+    #[arg(long, value_name = "FILE", requires = "plain_user")]
+    pub(crate) plain_password_file: Option<PathBuf>,
+    /// PLAIN users to let in: a file of `NAME=PASSWORD` lines, read again when it changes
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_key_file", "server_key", "server_key_file"])]
+    pub(crate) plain_users: Option<PathBuf>,
+    /// Lets what can be read on the way (no keys, or PLAIN) leave this host
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// `pub`.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    /// How long to wait for a subscriber before publishing
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) wait: Duration,
+    /// Drops what a slow subscriber has no room for, and says how many, instead of waiting
+    #[arg(long)]
+    pub(crate) drop: bool,
+}
+
+/// `sub`.
+#[derive(Debug, Args)]
+pub(crate) struct Subscribe {
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    /// Takes messages that start with PREFIX (escapes as in messages); repeatable. Default: all
+    #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
+    pub(crate) subscribe: Vec<OsString>,
+}
+
+/// `req`, `dealer`, `router`.
+#[derive(Debug, Args)]
+pub(crate) struct Routed {
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    /// The name by which a ROUTER knows this socket, 1 to 255 octets
+    #[arg(long, value_name = "ID")]
+    pub(crate) routing_id: Option<OsString>,
+}
+
+/// `rep`.
+#[derive(Debug, Args)]
+pub(crate) struct Reply {
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    /// Replies with the request itself
+    #[arg(long)]
+    pub(crate) echo: bool,
+}
+
+/// `proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// One side: TYPE:ENDPOINT or TYPE:connect:ENDPOINT
+    pub(crate) frontend: String,
+    /// The other side
+    pub(crate) backend: String,
+    /// A third socket (PUB, PUSH, DEALER or PAIR) that gets a copy of everything
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) capture: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    /// Ends after this much time, with exit code 0
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+/// `keygen`.
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// Writes the pair to FILE, for its owner only, and the public key to FILE.pub
+    #[arg(long, short, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) output: Option<PathBuf>,
+    /// Prints {"public":KEY,"secret":KEY}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Octets of a message; repeatable. Default: 16, 1024 and 65536
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(0..=16 << 20))]
+    pub(crate) size: Vec<u32>,
+    /// How long each figure is measured
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) duration: Duration,
+    /// Over a Unix domain socket instead of TCP
+    #[arg(long)]
+    pub(crate) ipc: bool,
+    /// Encrypted with CURVE
+    #[arg(long)]
+    pub(crate) curve: bool,
+    /// Prints one JSON object a figure
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The text to count, of at most 16 MiB; without it, one that comes with the program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How long the text is sent, over and over; 12s at most, unless --stay is given
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "6s", conflicts_with = "stay")]
+    pub(crate) duration: Duration,
+    /// Runs until it is interrupted
+    #[arg(long)]
+    pub(crate) stay: bool,
+    /// How many workers count, 1 to 16
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) workers: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_what_it_does_and_shows_an_example() {
+        for verb in Cli::command()
+            .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
+        {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            let example = verb.get_after_help().map(ToString::to_string);
+            let start = format!("Example: withy {}", verb.get_name());
+            assert!(
+                example.is_some_and(|text| text.starts_with(&start)),
+                "{}",
+                verb.get_name()
+            );
+        }
+    }
+}

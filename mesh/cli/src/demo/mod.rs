@@ -1,0 +1,23 @@
+//! `demo`: Withy at work, in one command.
+//!
+//! ```text
+//!               pieces              counts
+//!  ventilator --PUSH/PULL--> worker --PUSH/PULL--> sink <--REQ/REP-- asker
+//!                            worker                  |
+//!                            worker                  +---PUB/SUB---> listener, listener
+//! ```
+//!
+//! Each box is a process, each arrow a TCP connection on loopback, encrypted with CURVE. Every
+//! process has a key pair that was made on the spot, and those that are bound let in only the keys
+//! of this run. All report to the process that shows the screen, over one more PUSH/PULL. At the
+//! end it asks the sink for its table of words and compares it with a count of its own.
+
+mod brief;
+mod roles;
+mod screen;
+mod show;
+mod words;
+
+pub(crate) use brief::Brief;
+pub(crate) use roles::play;
+pub(crate) use show::run;
