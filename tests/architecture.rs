@@ -221,6 +221,19 @@ fn the_core_takes_time_addresses_and_order_as_arguments() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The null cipher is for fuzzers and simulators.
+#[test]
+fn nothing_that_ships_turns_encryption_off() {
+    let needles = ["danger_null", "DangerNull"].map(str::to_owned);
+    let is_source = |path: &String| path.ends_with(".rs") && !path.starts_with("tests/");
+    let places = occurrences(files().into_iter().filter(is_source), &needles);
+    let homes = ["mesh/proto/src/crypto/", "mesh/proto/src/mechanism/curve/"];
+    let (inside, outside): (Vec<_>, Vec<_>) = places
+        .into_iter()
+        .partition(|place| homes.iter().any(|home| place.starts_with(home)));
+    assert!(!inside.is_empty() && outside.is_empty(), "{outside:#?}");
+}
+
 #[test]
 fn the_root_shows_only_what_the_design_lists() {
     let top: BTreeSet<_> = files()

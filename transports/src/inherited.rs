@@ -169,6 +169,9 @@ impl Passed {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -214,6 +217,32 @@ mod tests {
                 .names,
             ["a"]
         );
+    }
+
+    /// Nothing differs from the copy that the standard library makes for an owner.
+    #[test]
+    fn a_duplicate_is_like_the_owners_own_and_leaves_the_original_open() {
+        let original = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = original.local_addr().unwrap();
+        let safe = original.try_clone().unwrap();
+        let ours = TcpListener::from(duplicate(original.as_raw_fd() as u32).unwrap());
+        assert_ne!(ours.as_raw_fd(), original.as_raw_fd());
+        assert_eq!(ours.local_addr().unwrap(), address);
+        #[cfg(target_os = "linux")]
+        {
+            // Its flags, close-on-exec among them, and the socket that it stands for.
+            let kept = |listener: &TcpListener| {
+                let number = listener.as_raw_fd();
+                let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+                let socket = std::fs::read_link(format!("/proc/self/fd/{number}"));
+                (flags.unwrap(), socket.unwrap())
+            };
+            assert_eq!(kept(&ours), kept(&safe));
+        }
+        drop((ours, safe));
+        let client = TcpStream::connect(address).unwrap();
+        let (_, peer) = original.accept().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
     }
 
     #[test]

@@ -20,10 +20,28 @@ impl<'a> Input<'a> {
         self.take(1).first().copied().unwrap_or(0)
     }
 
+    /// A number of the next two octets.
+    pub fn number(&mut self) -> usize {
+        usize::from(u16::from_be_bytes([self.octet(), self.octet()]))
+    }
+
+    /// One of several, by the next octet.
+    ///
+    /// # Panics
+    /// There is none to choose from.
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::from(self.octet()) % choices.len()]
+    }
+
     /// The next octets: so many, or what is left.
     pub fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         taken
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        self.take(usize::MAX)
     }
 }

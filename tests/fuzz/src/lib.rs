@@ -5,12 +5,35 @@
 //! corpora and of seeded random input (`tests/fuzz_replay.rs`). A new target is a module here, a
 //! row in [`TARGETS`], a file in `targets/` with its `[[bin]]`, and a corpus.
 
+// What targets share.
 pub mod input;
+pub mod model;
+pub mod session;
+pub mod wire;
+
+// The targets.
+pub mod command;
+pub mod curve_handshake;
+pub mod endpoint;
+pub mod frames;
+pub mod greeting;
 pub mod metadata;
+pub mod session_null;
 pub mod trie;
+pub mod z85;
 
 /// The name of a target's binary and of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: &[Target] = &[("metadata", metadata::run), ("trie", trie::run)];
+pub const TARGETS: &[Target] = &[
+    ("command", command::run),
+    ("curve_handshake", curve_handshake::run),
+    ("endpoint", endpoint::run),
+    ("frames", frames::run),
+    ("greeting", greeting::run),
+    ("metadata", metadata::run),
+    ("session_null", session_null::run),
+    ("trie", trie::run),
+    ("z85", z85::run),
+];

@@ -154,3 +154,44 @@ impl Handshake for Null {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Seeded;
+    use crate::mechanism::testing::local;
+
+    fn accepting(authenticate: bool) -> Null {
+        let mut local = local("PULL", authenticate);
+        local.accepting = true;
+        Null::new(local)
+    }
+
+    fn ready() -> Vec<u8> {
+        command("READY", &local("PUSH", false).metadata.encode())
+    }
+
+    #[test]
+    fn ready_is_taken_once_and_nothing_else_is() {
+        let mut null = accepting(true);
+        assert_eq!(null.handle_command(&ready()), Ok(()));
+        for body in [&ready()[..], b"\x05HELLO", b"", b"\x05READ"] {
+            assert!(null.handle_command(body).is_err(), "{body:?}");
+        }
+        assert!(!null.is_complete(), "nobody was asked");
+    }
+
+    #[test]
+    fn the_accepting_side_waits_for_ready_and_for_the_authenticator() {
+        let mut randomness = Seeded::new(1);
+        let mut null = accepting(true);
+        assert!(null.auth_request().is_some() && null.auth_request().is_none());
+        null.set_decision(Decision::accept("ada"));
+        assert!(null.next_command(&mut randomness).is_none());
+        assert_eq!(null.handle_command(&ready()), Ok(()));
+        let ours = null.next_command(&mut randomness);
+        assert!(ours.is_some_and(|body| body.starts_with(b"\x05READY")));
+        assert!(null.is_complete());
+        assert_eq!(Box::new(null).finish().user_id, "ada");
+    }
+}

@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn hello_is_held_to_its_shape() {
+    fn hello_and_welcome_are_held_to_their_shape() {
         for data in [
             &b""[..],
             b"\x03ab",
@@ -449,6 +449,15 @@ mod tests {
             let hello = command("HELLO", data);
             assert!(server().handle_command(&hello).is_err(), "{data:?}");
         }
+        let mut client = client();
+        client.next_command(&mut crate::crypto::Seeded::new(1));
+        assert_eq!(
+            client.handle_command(b"\x07WELCOME!"),
+            Err(HandshakeError::Malformed {
+                command: "WELCOME",
+                reason: "it is not empty"
+            })
+        );
         let long = "x".repeat(256);
         assert!(Client::new(local("REQ", false), &long[1..], &long[1..]).is_ok());
         assert!(Client::new(local("REQ", false), long, "").is_err());

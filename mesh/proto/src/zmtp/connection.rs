@@ -595,6 +595,16 @@ mod tests {
     }
 
     #[test]
+    fn a_routing_id_is_held_to_its_limit() {
+        for (length, fits) in [(MAX_IDENTITY, true), (MAX_IDENTITY + 1, false)] {
+            let metadata =
+                local_metadata(SocketType::Dealer, &vec![7; length], Extensions::default());
+            let peer = Connection::peer_of(SocketType::Router, metadata);
+            assert_eq!(peer.is_ok(), fits, "{length}");
+        }
+    }
+
+    #[test]
     fn incompatible_types_and_refusals_fail() {
         let (mut a, mut b) = (
             side(SocketType::Push, b"", false),

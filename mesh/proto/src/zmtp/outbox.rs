@@ -136,6 +136,9 @@ impl Outbox {
             bodies_size,
             messages,
         } = &mut self.content;
+        if *messages == 0 {
+            return false;
+        }
         while let Ok(Some(header)) = Header::decode(&arena[*head..]) {
             let body_at = *head + header.length;
             let more = match self.framing {
@@ -518,6 +521,17 @@ mod tests {
             assert_eq!(outbox.take(Vec::new()).recover().unwrap(), expected);
             assert!(!outbox.drop_oldest());
         }
+    }
+
+    #[test]
+    fn commands_stay_where_no_message_can_be_dropped() {
+        let mut outbox = Outbox::new(Framing::Clear);
+        outbox.push_command(&Command::Pong {
+            context: Frame::from("x"),
+        });
+        let size = outbox.size();
+        assert!(!outbox.drop_oldest());
+        assert_eq!(outbox.size(), size);
     }
 
     #[test]
