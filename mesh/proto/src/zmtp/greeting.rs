@@ -80,7 +80,7 @@ pub fn decode(octets: &[u8], mechanism: &str) -> Result<Option<Greeting>, Greeti
 fn foreign(octets: &[u8]) -> GreetingError {
     let guess = match octets {
         // The identity frame of an unversioned ZMTP 1 peer: length octet, then the flags 0.
-        [1..=0xfe, 0] => return GreetingError::Version { major: 1 },
+        [1..=0xfe, 0, ..] => return GreetingError::Version { major: 1 },
         [0x16, ..] => "a TLS ClientHello",
         [b'G' | b'P' | b'H' | b'D' | b'O', b'A'..=b'Z', ..] => "an HTTP request",
         [b'S', ..] => "an SSH banner",
@@ -141,6 +141,10 @@ mod tests {
         ));
         assert!(matches!(
             decode(b"\x01\x00", "NULL"),
+            Err(GreetingError::Version { major: 1 })
+        ));
+        assert!(matches!(
+            decode(b"\x06\x00alice", "NULL"),
             Err(GreetingError::Version { major: 1 })
         ));
         let mut old = encode("NULL", false);
