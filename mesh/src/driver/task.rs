@@ -108,6 +108,12 @@ impl Task {
         let ttl = Duration::from_millis(u64::from(self.link.peer_ttl.load(Ordering::Relaxed)));
         let interval = match self.heartbeat {
             Some(heartbeat) => heartbeat.interval,
+            None if ttl.is_zero() => {
+                // Its last PING took the deadline back.
+                self.beat_at = None;
+                self.missed = 0;
+                return None;
+            }
             None => ttl,
         };
         self.beat_at = Some(Instant::now() + interval);
