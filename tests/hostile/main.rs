@@ -6,5 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod first_octets;
+mod frames;
 mod handshake;
+mod memory;
 mod victim;

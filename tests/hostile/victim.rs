@@ -17,6 +17,8 @@ use withy::{
 };
 use withy_tests::raw::{self, Peer};
 
+use crate::memory;
+
 /// How soon an offender must be gone, and reported.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// The handshake deadline of a socket under attack.
@@ -136,6 +138,12 @@ struct Inbox(Mutex<HashMap<u64, mpsc::UnboundedSender<u64>>>);
 
 /// Attacks a socket while good peers use it: the attack is repeated for as long as they take.
 pub(crate) async fn siege(config: Config, attack: impl AsyncFn(&Victim)) {
+    let _shared = memory::shared().await;
+    siege_alone(config, attack).await;
+}
+
+/// As [`siege`], for a test that has [`memory::Growth`] to itself.
+pub(crate) async fn siege_alone(config: Config, attack: impl AsyncFn(&Victim)) {
     let victim = Victim::new(config).await;
     let before = victim.good();
     victim.exchange(&before, 1).await;
@@ -259,7 +267,12 @@ impl Victim {
 
     /// The socket must close this connection and report why.
     pub(crate) async fn closes(&self, peer: Peer) -> Reason {
-        match self.judges(peer).await {
+        self.loss(&self.gone(peer).await).await
+    }
+
+    /// Why the connection of the peer at an address ended.
+    pub(crate) async fn loss(&self, address: &str) -> Reason {
+        match self.verdict(address).await {
             Verdict::Lost(reason) => reason,
             Verdict::Failed(failure) => panic!("it never was a peer: {failure}"),
         }
