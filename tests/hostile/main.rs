@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod first_octets;
+mod flood;
 mod frames;
 mod handshake;
 mod memory;
+mod subscriptions;
 mod victim;

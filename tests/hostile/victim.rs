@@ -47,6 +47,7 @@ pub(crate) struct Config {
     /// The keys of a CURVE server.
     pub(crate) keys: Option<KeyPair>,
     pub(crate) max_handshakes: usize,
+    pub(crate) handshake_timeout: Duration,
     pub(crate) max_message_size: usize,
     pub(crate) max_parts: usize,
     pub(crate) max_subscriptions: usize,
@@ -59,6 +60,7 @@ impl Config {
             kind,
             keys: None,
             max_handshakes: 1_024,
+            handshake_timeout: HANDSHAKE,
             max_message_size: 64 << 20,
             max_parts: 1_024,
             max_subscriptions: 100_000,
@@ -81,7 +83,7 @@ impl Config {
         builder
             .connection_limits(ConnectionLimits {
                 max_handshakes: self.max_handshakes,
-                handshake_timeout: HANDSHAKE,
+                handshake_timeout: self.handshake_timeout,
                 ..ConnectionLimits::default()
             })
             .max_message_size(self.max_message_size)
@@ -373,7 +375,7 @@ impl Victim {
             GoodSocket::Any(socket) => socket,
         };
         match self.kind() {
-            SocketType::Pub => self.probe(good, socket).await,
+            SocketType::Pub | SocketType::XPub => self.probe(good, socket).await,
             SocketType::Sub => socket.wait_subscribed(1).await,
             _ => {}
         }
@@ -383,7 +385,7 @@ impl Victim {
             let window = next..(next + WINDOW).min(count);
             next = window.end;
             for n in window.clone() {
-                let from = if self.kind() == SocketType::Pub {
+                let from = if publishes(self.kind()) {
                     &self.socket
                 } else {
                     socket
@@ -392,7 +394,9 @@ impl Victim {
             }
             for n in window {
                 let came = match self.kind() {
-                    SocketType::Pub | SocketType::Router => after_probes(socket, tag).await,
+                    SocketType::Pub | SocketType::XPub | SocketType::Router => {
+                        after_probes(socket, tag).await
+                    }
                     _ => numbers.recv().await.unwrap(),
                 };
                 assert_eq!(came, n, "{} and peer {tag}", self.kind());
@@ -524,6 +528,10 @@ pub(crate) fn counterpart(kind: SocketType) -> SocketType {
         SocketType::Sub => SocketType::Pub,
         other => other,
     }
+}
+
+fn publishes(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Pub | SocketType::XPub)
 }
 
 fn receives(kind: SocketType) -> bool {
