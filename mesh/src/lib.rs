@@ -31,7 +31,7 @@ pub mod socket;
 pub mod stats;
 pub mod typed;
 
-pub use auth::Authenticator;
+pub use auth::{Authenticator, Credentials};
 pub use builder::Builder;
 pub use error::{
     BindError, BuildError, ConnectError, ReceiveError, RequestError, SendError, UnknownEndpoint,

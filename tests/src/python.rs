@@ -36,6 +36,14 @@ pub struct PeerError {
     pub text: String,
 }
 
+impl std::fmt::Display for PeerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for PeerError {}
+
 /// The outcome of a call.
 pub type Result<T> = std::result::Result<T, PeerError>;
 

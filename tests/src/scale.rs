@@ -21,5 +21,4 @@ pub fn seed() -> u64 {
 pub fn report(what: &str, count: impl Display) {
     // The harness may have left the cursor within a line.
     println!("\ncount: {what}: {count}");
-    println!("seed: {}", seed());
 }
