@@ -1,6 +1,6 @@
 //! Peers that do what is allowed, without end, and faster than the socket can follow.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::victim::{Config, HANDSHAKE, SHARED, Victim, counterpart, siege, siege
 struct Flood {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
-    thread: JoinHandle<String>,
+    thread: Option<JoinHandle<String>>,
 }
 
 impl Flood {
@@ -41,17 +41,26 @@ impl Flood {
                     .write_all(&raw::greeting(1, "NULL", false))
                     .and_then(|()| stream.write_all(&ready))
                     .unwrap();
+                let address = stream.local_addr().unwrap().to_string();
                 let mut at = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    if let Ok(written) = stream.write(&octets[at..]) {
-                        at = (at + written) % octets.len();
-                        sent.fetch_add(written as u64, Ordering::Relaxed);
+                    match stream.write(&octets[at..]) {
+                        Ok(written) => {
+                            at = (at + written) % octets.len();
+                            sent.fetch_add(written as u64, Ordering::Relaxed);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(_) => break,
                     }
                 }
-                stream.local_addr().unwrap().to_string()
+                address
             }
         });
-        Self { stop, sent, thread }
+        Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        }
     }
 
     fn sent(&self) -> u64 {
@@ -59,9 +68,15 @@ impl Flood {
     }
 
     /// Stops; returns the address it had.
-    fn end(self) -> String {
+    fn end(mut self) -> String {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

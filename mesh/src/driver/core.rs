@@ -1,7 +1,7 @@
 //! The shared state of one socket.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -152,7 +152,7 @@ pub(crate) struct Counters {
     pub(crate) late_replies: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) notices_dropped: AtomicU64,
-    pub(crate) half_open: AtomicUsize,
+    pub(crate) unanswered_pings: AtomicU64,
 }
 
 /// One socket.
@@ -187,6 +187,7 @@ pub(crate) struct Core {
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
+    pub(crate) half_open: Mutex<crate::driver::listen::HalfOpens>,
 }
 
 impl Core {
@@ -231,6 +232,7 @@ impl Core {
             started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
+            half_open: Mutex::default(),
         })
     }
 

@@ -238,6 +238,11 @@ impl Core {
         self.detach(link.key());
         link.shutdown();
         self.peers.send_modify(|peers| *peers -= 1);
+        if reason.is_offence() {
+            self.counters
+                .protocol_errors
+                .fetch_add(1, Ordering::Relaxed);
+        }
         self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
 }

@@ -14,15 +14,19 @@ use tokio::io::ReadBuf;
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
-use withy_proto::zmtp::Command;
 
 use super::buffer;
 use super::core::{Core, Current, Phase, Receiving};
 use super::link::{self, Reader};
 use crate::event::Reason;
 
-/// Receives between two yields, so that a busy receiver does not starve its runtime.
+/// Receives between two yields, so that a busy receiver does not starve its runtime. Commands and
+/// reads count, too: a peer may send what is not for the application without end.
 const BUDGET: u32 = 1_024;
+/// Octets read that count as one receive.
+const COUNTED: usize = 1024;
+/// Octets that a connection's task reads in one turn, at about.
+const TASK_TURN: usize = 256 * 1024;
 
 /// Octets that a round of reads over all readable pipes takes, at about; a pipe gets its share of
 /// it in one turn, so that none waits long for the next.
@@ -46,7 +50,7 @@ pub(crate) enum Nothing {
 
 /// What a read of a pipe brought.
 enum Read {
-    Some,
+    Some(usize),
     Pending,
     Ended,
 }
@@ -72,11 +76,7 @@ impl Core {
 
     #[inline]
     fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
-        if receiving.budget == BUDGET {
-            receiving.budget = 0;
-            return Err(Nothing::Yield);
-        }
-        receiving.budget += 1;
+        Self::spend(receiving)?;
         if let Some(notice) = receiving.notices.pop_front() {
             return Ok(notice);
         }
@@ -85,7 +85,9 @@ impl Core {
                 if let Some(message) = self.decode_current(receiving, current) {
                     return Ok((current.key, message));
                 }
+                Self::spend(receiving)?;
             }
+            Self::spend(receiving)?;
             match self.next_pipe(receiving) {
                 Some((key, Some(message))) => return Ok((key, message)),
                 Some((_, None)) => {}
@@ -100,6 +102,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Spends one of what may be done before the next yield.
+    #[inline]
+    fn spend(receiving: &mut Receiving) -> Result<(), Nothing> {
+        if receiving.budget >= BUDGET {
+            receiving.budget = 0;
+            return Err(Nothing::Yield);
+        }
+        receiving.budget += 1;
+        Ok(())
     }
 
     /// Decodes from the buffer until there is a message or nothing more.
@@ -126,9 +139,6 @@ impl Core {
             }
             Err(error) => {
                 receiving.current = None;
-                self.counters
-                    .protocol_errors
-                    .fetch_add(1, Ordering::Relaxed);
                 self.end_reading(receiving, key, Reason::Protocol(error));
                 None
             }
@@ -185,7 +195,7 @@ impl Core {
             return Some((key, None));
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
-            Read::Some => receiving.rotation.push_back(key),
+            Read::Some(_) => receiving.rotation.push_back(key),
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
                     receive_link.listed = false;
@@ -305,10 +315,11 @@ impl Core {
             Poll::Pending => Read::Pending,
             Poll::Ready(Ok(read @ 1..)) => {
                 receive_link.link.hear();
+                receiving.budget += (read / COUNTED) as u32;
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
                 }
-                Read::Some
+                Read::Some(read)
             }
             Poll::Ready(Ok(0)) => {
                 self.end_reading(receiving, key, Reason::PeerClosed);
@@ -371,7 +382,11 @@ impl Core {
                     receive_link.link.peer_ttl.store(millis, Ordering::Relaxed);
                 }
                 let mut sending = self.sending.lock();
-                sending.out.send_command(key, Command::Pong { context });
+                if !sending.out.send_pong(key, context) {
+                    self.counters
+                        .unanswered_pings
+                        .fetch_add(1, Ordering::Relaxed);
+                }
                 self.after_send_by_tasks(sending);
             }
             Event::Error { reason } => self.end_reading(receiving, key, Reason::PeerError(reason)),
@@ -425,6 +440,7 @@ impl Core {
         key: PipeKey,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        let mut read = 0;
         loop {
             while let Some(current) = receiving.current {
                 if !receiving.inc.has_room(key) {
@@ -446,11 +462,17 @@ impl Core {
                 return Poll::Ready(());
             }
             match receive_link(receiving, key) {
-                Some(receive_link) if !receive_link.ended => {}
+                Some(receive_link) if !receive_link.ended => {
+                    if read >= TASK_TURN {
+                        // Others have their turn first.
+                        receive_link.link.ask(link::RESUME);
+                        return Poll::Pending;
+                    }
+                }
                 _ => return Poll::Ready(()),
             }
             match self.read(receiving, key, cx) {
-                Read::Some => {}
+                Read::Some(octets) => read += octets,
                 Read::Pending => return Poll::Pending,
                 Read::Ended => return Poll::Ready(()),
             }

@@ -274,13 +274,15 @@ impl Owner {
 
     #[inline]
     pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        let mut yielded = false;
         loop {
             match self.core().try_receive() {
                 Ok((_, message)) if self.core().options.conflate_received => {
                     return Ok(self.newest(message));
                 }
                 Ok((_, message)) => return Ok(message),
-                Err(Nothing::Yield) => {}
+                // Twice means that peers send only what is not for the application.
+                Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
             }
         }
@@ -369,6 +371,7 @@ impl Core {
         stats.protocol_errors = counters.protocol_errors.load(Relaxed);
         stats.late_replies = counters.late_replies.load(Relaxed);
         stats.malformed = counters.malformed.load(Relaxed);
+        stats.ignored_commands += counters.unanswered_pings.load(Relaxed);
         stats.dropped += counters.notices_dropped.load(Relaxed);
         stats
     }

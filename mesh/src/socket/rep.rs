@@ -71,6 +71,7 @@ impl Rep {
     /// # Errors
     /// None is there, or the socket is closed.
     pub fn try_recv(&self) -> Result<Request, ReceiveError> {
+        let mut yielded = false;
         loop {
             match self.owner.core().try_receive() {
                 Ok((from, message)) => {
@@ -78,7 +79,8 @@ impl Rep {
                         return Ok(request);
                     }
                 }
-                Err(Nothing::Yield) => {}
+                // Twice means that peers send only what is no request.
+                Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
             }
         }

@@ -225,8 +225,15 @@ impl Core {
                 () = room => {}
                 // A connection may be free once its late reply is read, and nobody else reads.
                 () = self.ready.wait() => {
-                    while let Ok((from, late)) = self.try_receive() {
-                        self.hand_out(from, late);
+                    loop {
+                        match self.try_receive() {
+                            Ok((from, late)) => self.hand_out(from, late),
+                            Err(Nothing::Yield) => tokio::task::yield_now().await,
+                            Err(Nothing::Empty | Nothing::Closed) => break,
+                        }
+                        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                            return Err(RequestError::NotSent(message));
+                        }
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or(far)) => {

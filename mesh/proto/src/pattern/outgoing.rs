@@ -366,6 +366,16 @@ impl Outgoing {
         }
     }
 
+    /// Answers a PING; returns `false` when so many answers wait that this one is left out.
+    pub fn send_pong(&mut self, key: PipeKey, context: Frame) -> bool {
+        let Some(pipe) = self.pipe(key) else {
+            return true;
+        };
+        let answered = pipe.push_pong(context);
+        self.touch(key);
+        answered
+    }
+
     /// Adds (or takes back) a subscription of a SUB or XSUB, counted; only the first and the last
     /// of a topic go upstream. Returns whether that changed what the socket receives.
     pub fn subscribe(&mut self, topic: &[u8], add: bool) -> bool {
