@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use withy::event::HandshakeFailure;
 use withy::options::ConnectionLimits;
 use withy::socket::Socket;
@@ -366,9 +367,17 @@ impl Victim {
         let tag = good.tag;
         let socket = match &good.socket {
             GoodSocket::Req(req) => {
-                for n in 0..count {
-                    let reply = req.request(numbered(tag, n)).await.unwrap();
-                    assert_eq!(parse(&reply), Some((tag, n)));
+                // Many at a time, as for the other types.
+                for first in (0..count).step_by(WINDOW as usize) {
+                    let mut window = JoinSet::new();
+                    for n in first..(first + WINDOW).min(count) {
+                        let req = req.clone();
+                        window.spawn(async move {
+                            let reply = req.request(numbered(tag, n)).await.unwrap();
+                            assert_eq!(parse(&reply), Some((tag, n)));
+                        });
+                    }
+                    window.join_all().await;
                 }
                 return;
             }

@@ -99,6 +99,7 @@ pub(crate) struct Receiving {
     /// Messages that come before what the pipes have: subscriptions for an XPUB, and what
     /// connections that are gone had left.
     pub(crate) notices: VecDeque<(PipeKey, Message)>,
+    pub(crate) notices_size: usize,
     /// Receives until the next yield.
     pub(crate) budget: u32,
     /// A REQ's requests.
@@ -215,6 +216,7 @@ impl Core {
                 current: None,
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
+                notices_size: 0,
                 budget: 0,
                 requests: Requests::default(),
             }),

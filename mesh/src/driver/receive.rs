@@ -36,6 +36,8 @@ const TURN: usize = 4 * 1024;
 
 /// The most messages that an XPUB's subscriptions and ended connections leave for the application.
 const MAX_NOTICES: usize = 100_000;
+/// Their octets.
+const MAX_NOTICE_OCTETS: usize = 256 * 1024 * 1024;
 
 /// Why nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl Core {
     fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
         Self::spend(receiving)?;
         if let Some(notice) = receiving.notices.pop_front() {
+            receiving.notices_size -= notice.1.size();
             return Ok(notice);
         }
         loop {
@@ -540,7 +543,9 @@ impl Core {
 
     /// Leaves a message for the application that no pipe holds.
     pub(crate) fn notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
-        if receiving.notices.len() < MAX_NOTICES {
+        let size = receiving.notices_size + message.size();
+        if receiving.notices.len() < MAX_NOTICES && size <= MAX_NOTICE_OCTETS {
+            receiving.notices_size = size;
             receiving.notices.push_back((key, message));
         } else {
             self.counters
