@@ -9,7 +9,7 @@ use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::greeting::GreetingError;
 use withy_tests::{raw, scale};
 
-use crate::victim::{Config, HANDSHAKE, SHARED, Victim, siege};
+use crate::victim::{Config, HANDSHAKE, SHARED, Victim, siege, sieges};
 
 /// All types that can be attacked before the handshake is over, and a CURVE server.
 fn configs() -> Vec<Config> {
@@ -20,44 +20,40 @@ fn configs() -> Vec<Config> {
 
 #[tokio::test]
 async fn silence_ends_at_the_handshake_deadline() {
-    for config in configs() {
-        siege(config, async |victim| {
-            let start = Instant::now();
-            let silent = victim.link().await;
-            let mut half = victim.link().await;
-            half.send(&[0xff]).await.unwrap();
-            for peer in [silent, half] {
-                let failure = victim.refuses(peer).await;
-                assert!(matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)));
-            }
-            assert!(start.elapsed() >= HANDSHAKE);
-        })
-        .await;
-    }
+    sieges(configs(), async |victim| {
+        let start = Instant::now();
+        let silent = victim.link().await;
+        let mut half = victim.link().await;
+        half.send(&[0xff]).await.unwrap();
+        for peer in [silent, half] {
+            let failure = victim.refuses(peer).await;
+            assert!(matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)));
+        }
+        assert!(start.elapsed() >= HANDSHAKE);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_octet_at_a_time_does_not_move_the_deadline() {
-    for config in configs() {
-        siege(config, async |victim| {
-            let start = Instant::now();
-            let mut peer = victim.link().await;
-            let address = peer.address().unwrap();
-            let mut pace = tokio::time::interval(HANDSHAKE / 10);
-            // Every octet is right: only the time is not.
-            let mechanism = if victim.is_curve() { "CURVE" } else { "NULL" };
-            for octet in raw::greeting(1, mechanism, false) {
-                pace.tick().await;
-                if peer.send(&[octet]).await.is_err() {
-                    break;
-                }
+    sieges(configs(), async |victim| {
+        let start = Instant::now();
+        let mut peer = victim.link().await;
+        let address = peer.address().unwrap();
+        let mut pace = tokio::time::interval(HANDSHAKE / 10);
+        // Every octet is right: only the time is not.
+        let mechanism = if victim.is_curve() { "CURVE" } else { "NULL" };
+        for octet in raw::greeting(1, mechanism, false) {
+            pace.tick().await;
+            if peer.send(&[octet]).await.is_err() {
+                break;
             }
-            let failure = victim.failure(&address).await;
-            assert!(matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)));
-            assert!(start.elapsed() < HANDSHAKE * 10, "{:?}", start.elapsed());
-        })
-        .await;
-    }
+        }
+        let failure = victim.failure(&address).await;
+        assert!(matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)));
+        assert!(start.elapsed() < HANDSHAKE * 10, "{:?}", start.elapsed());
+    })
+    .await;
 }
 
 #[tokio::test]

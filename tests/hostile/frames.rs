@@ -7,7 +7,7 @@ use withy_proto::zmtp::frame::HeaderError;
 use withy_tests::raw::{self, COMMAND, LONG, MORE};
 
 use crate::memory::Growth;
-use crate::victim::{Config, SHARED, siege, siege_alone};
+use crate::victim::{Config, SHARED, siege, siege_alone, sieges};
 
 /// What a connection is closed for.
 fn error(reason: Reason) -> DecodeError {
@@ -136,37 +136,35 @@ async fn messages_over_a_limit_close_the_connection() {
 #[tokio::test]
 async fn pings_are_answered_whatever_they_say() {
     let context: Vec<u8> = (0..200).collect();
-    for kind in SHARED {
-        siege(Config::new(kind), async |victim| {
-            let mut peer = victim.peer().await;
-            for ttl in [0, 1, 655, 656, 65_534, 65_535_u16] {
-                for len in [0, 1, 15, 16, 17, 200] {
-                    let data = [&ttl.to_be_bytes()[..], &context[..len]].concat();
-                    peer.send(&raw::command("PING", &data)).await.unwrap();
-                    loop {
-                        let frame = peer.frame().await.unwrap();
-                        if let Some((b"PONG", echo)) = frame.command() {
-                            assert_eq!(echo, &context[..len.min(16)]);
-                            break;
-                        }
+    sieges(SHARED.map(Config::new), async |victim| {
+        let mut peer = victim.peer().await;
+        for ttl in [0, 1, 655, 656, 65_534, 65_535_u16] {
+            for len in [0, 1, 15, 16, 17, 200] {
+                let data = [&ttl.to_be_bytes()[..], &context[..len]].concat();
+                peer.send(&raw::command("PING", &data)).await.unwrap();
+                loop {
+                    let frame = peer.frame().await.unwrap();
+                    if let Some((b"PONG", echo)) = frame.command() {
+                        assert_eq!(echo, &context[..len.min(16)]);
+                        break;
                     }
                 }
             }
-            // The last TTL is the one that counts; none at all is no deadline.
-            for ttl in [1, 0_u16] {
-                peer.send(&raw::command("PING", &ttl.to_be_bytes()))
-                    .await
-                    .unwrap();
-                peer.frame().await.unwrap();
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            victim.keeps(&mut peer).await;
-            // A TTL is kept to: a peer that lives 100 ms without traffic is dead after them.
-            peer.send(&raw::command("PING", &[0, 1])).await.unwrap();
-            assert_eq!(victim.closes(peer).await, Reason::Silent);
-        })
-        .await;
-    }
+        }
+        // The last TTL is the one that counts; none at all is no deadline.
+        for ttl in [1, 0_u16] {
+            peer.send(&raw::command("PING", &ttl.to_be_bytes()))
+                .await
+                .unwrap();
+            peer.frame().await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        victim.keeps(&mut peer).await;
+        // A TTL is kept to: a peer that lives 100 ms without traffic is dead after them.
+        peer.send(&raw::command("PING", &[0, 1])).await.unwrap();
+        assert_eq!(victim.closes(peer).await, Reason::Silent);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::connection::MAX_HANDSHAKE_COMMAND;
 use withy_tests::raw::{self, COMMAND, LONG};
 
-use crate::victim::{Config, HANDSHAKE, SHARED, Verdict, Victim, counterpart, siege};
+use crate::victim::{Config, HANDSHAKE, SHARED, Verdict, Victim, counterpart, siege, sieges};
 
 /// Offenders at a time: fewer than `max_handshakes`.
 const CROWD: usize = 200;
@@ -25,34 +25,32 @@ fn handshake(victim: &Victim) -> Vec<u8> {
 
 #[tokio::test]
 async fn every_cut_ends_the_handshake() {
-    for kind in SHARED {
-        siege(Config::new(kind), async |victim| {
-            let octets = handshake(victim);
-            let mut cut = Vec::new();
-            for at in 0..octets.len() {
-                // One hangs up there, one falls silent.
-                let mut gone = victim.link().await;
-                gone.send(&octets[..at]).await.unwrap();
-                gone.finish().await.unwrap();
-                let mut silent = victim.link().await;
-                silent.send(&octets[..at]).await.unwrap();
-                cut.push((at, gone, silent));
-            }
-            for (at, gone, silent) in cut {
-                let failure = victim.refuses(gone).await;
-                assert!(
-                    matches!(failure, HandshakeFailure::Link(_)),
-                    "{failure} at {at}"
-                );
-                let failure = victim.refuses(silent).await;
-                assert!(
-                    matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)),
-                    "{failure} at {at}"
-                );
-            }
-        })
-        .await;
-    }
+    sieges(SHARED.map(Config::new), async |victim| {
+        let octets = handshake(victim);
+        let mut cut = Vec::new();
+        for at in 0..octets.len() {
+            // One hangs up there, one falls silent.
+            let mut gone = victim.link().await;
+            gone.send(&octets[..at]).await.unwrap();
+            gone.finish().await.unwrap();
+            let mut silent = victim.link().await;
+            silent.send(&octets[..at]).await.unwrap();
+            cut.push((at, gone, silent));
+        }
+        for (at, gone, silent) in cut {
+            let failure = victim.refuses(gone).await;
+            assert!(
+                matches!(failure, HandshakeFailure::Link(_)),
+                "{failure} at {at}"
+            );
+            let failure = victim.refuses(silent).await;
+            assert!(
+                matches!(failure, HandshakeFailure::Timeout(HANDSHAKE)),
+                "{failure} at {at}"
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod first_octets;
 mod flood;
 mod frames;
 mod handshake;
+mod log;
 mod memory;
 mod subscriptions;
 mod victim;

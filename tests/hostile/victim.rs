@@ -2,9 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::panic;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -14,11 +17,11 @@ use withy::options::ConnectionLimits;
 use withy::socket::Socket;
 use withy::{
     AnySocket, Builder, Endpoint, EventKind, KeyPair, Message, Monitor, Reason, Rep, Req,
-    SocketType, Stats, generate_key_pair,
+    SendError, SocketType, Stats, generate_key_pair,
 };
 use withy_tests::raw::{self, Peer};
 
-use crate::memory;
+use crate::{log, memory};
 
 /// How soon an offender must be gone, and reported.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
@@ -137,7 +140,11 @@ struct Record {
 
 /// Who waits for the messages of which good peer.
 #[derive(Default)]
-struct Inbox(Mutex<HashMap<u64, mpsc::UnboundedSender<u64>>>);
+struct Inbox(
+    Mutex<HashMap<u64, mpsc::UnboundedSender<u64>>>,
+    /// Messages that a peer of a ROUTER had no room for.
+    AtomicU64,
+);
 
 /// Attacks a socket while good peers use it: the attack is repeated for as long as they take.
 pub(crate) async fn siege(config: Config, attack: impl AsyncFn(&Victim)) {
@@ -182,6 +189,26 @@ pub(crate) async fn siege_alone(config: Config, attack: impl AsyncFn(&Victim)) {
     victim.acquit().await;
 }
 
+/// Attacks several sockets at the same time, for attacks that mostly wait.
+pub(crate) async fn sieges(
+    configs: impl IntoIterator<Item = Config>,
+    attack: impl AsyncFn(&Victim),
+) {
+    let mut all: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+    for config in configs {
+        all.push(Box::pin(siege(config, &attack)));
+    }
+    poll_fn(|cx| {
+        all.retain_mut(|siege| siege.as_mut().poll(cx).is_pending());
+        if all.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
 /// Runs a future that must be over within so many seconds.
 pub(crate) async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(seconds), what).await {
@@ -209,6 +236,7 @@ impl Victim {
         let record = Arc::new(Record::default());
         tokio::spawn(Arc::clone(&record).keep(socket.monitor()));
         let endpoint = socket.bind_to("tcp://127.0.0.1:0").await.unwrap();
+        log::listen(&endpoint.to_string());
         match rep {
             Some(rep) => drop(tokio::spawn(answer(rep))),
             None if receives(config.kind) => {
@@ -429,6 +457,7 @@ impl Victim {
     /// No good peer was lost, every counter agrees with the events, nothing panicked, and the
     /// socket closes.
     pub(crate) async fn acquit(self) {
+        let endpoint = self.endpoint.to_string();
         let Self { socket, record, .. } = self;
         let stats = socket.stats();
         let seen = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -436,6 +465,12 @@ impl Victim {
         assert_eq!(seen(&record.good_lost), 0, "a good peer was lost");
         assert_eq!(stats.handshakes_failed, seen(&record.failed));
         assert_eq!(stats.protocol_errors, seen(&record.broke_rules));
+        let warnings = log::warnings(&endpoint);
+        assert_eq!(
+            warnings.values().sum::<u64>(),
+            seen(&record.failed) + seen(&record.broke_rules),
+            "one line for each offence"
+        );
         within(10, socket.close()).await;
         let panics = panics().clone();
         assert!(panics.is_empty(), "{panics:?}");
@@ -484,8 +519,10 @@ impl Inbox {
     async fn serve(&self, socket: &AnySocket) {
         while let Ok(message) = socket.recv().await {
             if socket.kind() == SocketType::Router {
-                // An offender may be gone.
-                let _ = socket.send(message).await;
+                // An offender may be gone, or not read: a server does not wait for one peer.
+                if let Err(SendError::Full(_)) = socket.try_send(message) {
+                    self.1.fetch_add(1, Ordering::Relaxed);
+                }
             } else if let Some((tag, n)) = parse(&message)
                 && let Some(numbers) = self.0.lock().unwrap().get(&tag)
             {

@@ -328,6 +328,22 @@ impl Core {
         Ok(())
     }
 
+    /// Sends a REP's reply. It never waits: a peer that leaves its replies unread is not read
+    /// until it has room again.
+    pub(crate) fn reply_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        if !sending.out.reply_to(key, message)?
+            && let Some(Some(send_link)) = sending.links.get(key.index())
+        {
+            send_link.link.backed_up.store(true, Ordering::Relaxed);
+        }
+        self.after_send(sending);
+        Ok(())
+    }
+
     /// Does what the pipes that were touched need: nothing, a wake-up, or a write here and now.
     #[inline]
     pub(crate) fn after_send(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {

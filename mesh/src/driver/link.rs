@@ -55,6 +55,8 @@ pub(crate) struct Link {
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
+    /// The peer asks faster than it reads the replies: its requests wait until it does.
+    pub(crate) backed_up: AtomicBool,
     /// Microseconds that reading rests, from when the task is asked.
     rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
@@ -72,6 +74,7 @@ impl Link {
             heard: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            backed_up: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
             reason: Mutex::new(None),

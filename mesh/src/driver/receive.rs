@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
-use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
+use withy_proto::{Message, SocketType};
 
 use super::buffer;
 use super::core::{Core, Current, Phase, Receiving};
@@ -85,6 +85,10 @@ impl Core {
         }
         loop {
             while let Some(current) = receiving.current {
+                if self.is_backed_up(receiving, current.key) {
+                    let _ = self.pause(receiving, current.key);
+                    continue;
+                }
                 if let Some(message) = self.decode_current(receiving, current) {
                     return Ok((current.key, message));
                 }
@@ -165,6 +169,13 @@ impl Core {
             receiving.rotation = woken;
         }
         let key = receiving.rotation.pop_front()?;
+        if self.is_backed_up(receiving, key)
+            && let Some(receive_link) = receive_link(receiving, key)
+        {
+            receive_link.link.paused.store(true, Ordering::Relaxed);
+            receive_link.listed = false;
+            return Some((key, None));
+        }
         if let Some(message) = receiving.inc.dequeue(key) {
             receiving.rotation.push_back(key);
             if let Some(receive_link) = receive_link(receiving, key)
@@ -335,6 +346,15 @@ impl Core {
         }
     }
 
+    /// Whether a REP's peer has to read replies before it may ask more. The task resumes the
+    /// pipe when it did.
+    #[inline]
+    fn is_backed_up(&self, receiving: &mut Receiving, key: PipeKey) -> bool {
+        self.kind == SocketType::Rep
+            && receive_link(receiving, key)
+                .is_some_and(|receive_link| receive_link.link.backed_up.load(Ordering::Relaxed))
+    }
+
     /// Charges a peer for what it sent.
     fn charge(&self, receiving: &mut Receiving, key: PipeKey, messages: u64, octets: u64) {
         let now = self.started.elapsed();
@@ -411,7 +431,10 @@ impl Core {
             Some(cx) => self.pump_pipe(receiving, key, cx),
             None => self.pump_pipe(receiving, key, &mut Context::from_waker(&waker)),
         };
-        if receiving.inc.queued() > before || !receiving.notices.is_empty() {
+        if receiving.inc.queued() > before
+            || receiving.inc.has_queued(key)
+            || !receiving.notices.is_empty()
+        {
             if let Some(receive_link) = receive_link(receiving, key)
                 && !std::mem::replace(&mut receive_link.listed, true)
             {
@@ -446,7 +469,7 @@ impl Core {
         let mut read = 0;
         loop {
             while let Some(current) = receiving.current {
-                if !receiving.inc.has_room(key) {
+                if !receiving.inc.has_room(key) || self.is_backed_up(receiving, key) {
                     return self.pause(receiving, key);
                 }
                 if let Some(message) = self.decode_current(receiving, current) {
@@ -458,7 +481,7 @@ impl Core {
                     receiving.inc.enqueue(key, message);
                 }
             }
-            if !receiving.inc.has_room(key) {
+            if !receiving.inc.has_room(key) || self.is_backed_up(receiving, key) {
                 return self.pause(receiving, key);
             }
             if self.options.rate.is_set() && self.rests(receiving, key) {

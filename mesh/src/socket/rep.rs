@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::pattern::reply::{Envelope, join, split};
 use withy_proto::{Message, SocketType};
 
 use super::{Owner, Receives, Sends, socket};
-use crate::driver::core::{Core, Rejected};
+use crate::driver::core::Core;
 use crate::driver::receive::Nothing;
 use crate::error::{ReceiveError, SendError};
 
@@ -126,7 +125,8 @@ impl Request {
         std::mem::take(&mut self.message)
     }
 
-    /// Sends the reply.
+    /// Sends the reply. It waits for no peer: whoever asks without reading its replies is not
+    /// read beyond the high-water mark, and keeps nobody else waiting.
     ///
     /// # Errors
     /// The peer is gone, or the socket is closed; the reply comes back, in its envelope.
@@ -140,13 +140,8 @@ impl Request {
             envelope,
             ..
         } = self;
-        let reply = join(envelope, message.into());
-        match core.try_send_to(from, reply) {
-            Err(Rejected::NotSent(NotSent::Full(reply))) => core
-                .send_when_room(reply, |core, reply| core.try_send_to(from, reply))
-                .await
-                .map_err(SendError::from),
-            result => result.map_err(SendError::from),
-        }
+        core.pay_debt().await;
+        core.reply_to(from, join(envelope, message.into()))
+            .map_err(SendError::from)
     }
 }

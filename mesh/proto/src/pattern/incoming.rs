@@ -205,6 +205,11 @@ impl Incoming {
             .is_some_and(|pipe| pipe.queue.len() < mark.messages && pipe.queue_size < mark.octets)
     }
 
+    /// Whether a pipe's queue has a message.
+    pub fn has_queued(&mut self, key: PipeKey) -> bool {
+        self.pipe(key).is_some_and(|pipe| !pipe.queue.is_empty())
+    }
+
     /// Takes a message that was queued.
     #[inline]
     pub fn dequeue(&mut self, key: PipeKey) -> Option<Message> {
