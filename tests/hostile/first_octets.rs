@@ -169,10 +169,7 @@ async fn a_client_survives_hostile_servers_and_uses_the_good_one() {
     ] {
         let hostile = raw::Listener::bind().await.unwrap();
         let victim = Victim::new(Config::new(SocketType::Pull)).await;
-        victim
-            .socket
-            .connect_to(hostile.endpoint().unwrap())
-            .unwrap();
+        victim.connect(&hostile.endpoint().unwrap());
         let good = victim.good();
         for _ in 0..3 {
             let mut server = hostile.accept().await.unwrap();

@@ -7,25 +7,48 @@ use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::connection::MAX_HANDSHAKE_COMMAND;
 use withy_tests::raw::{self, COMMAND, LONG};
 
-use crate::victim::{Config, HANDSHAKE, SHARED, Verdict, Victim, counterpart, siege, sieges};
+use crate::victim::{Config, HANDSHAKE, SHARED, USER, Verdict, Victim, counterpart, siege, sieges};
 
 /// Offenders at a time: fewer than `max_handshakes`.
 const CROWD: usize = 200;
 
-/// All that a peer says in a NULL handshake.
+/// Every type without security, and PLAIN.
+fn configs() -> impl Iterator<Item = Config> {
+    let clear = SHARED.into_iter().map(Config::new);
+    clear.chain([
+        Config::plain(SocketType::Pull),
+        Config::plain(SocketType::Rep),
+    ])
+}
+
+/// All that a peer says in a NULL or PLAIN handshake.
 fn handshake(victim: &Victim) -> Vec<u8> {
     let kind = counterpart(victim.kind());
-    let ready = raw::ready(&[
+    let metadata = raw::metadata(&[
         ("Socket-Type", kind.name().as_bytes()),
         ("Identity", b""),
         ("X-note", b"any"),
     ]);
+    if victim.is_plain() {
+        let mut hello = Vec::new();
+        for text in [USER.0, USER.1] {
+            hello.push(text.len() as u8);
+            hello.extend_from_slice(text.as_bytes());
+        }
+        return [
+            &raw::greeting(1, "PLAIN", false)[..],
+            &raw::command("HELLO", &hello),
+            &raw::command("INITIATE", &metadata),
+        ]
+        .concat();
+    }
+    let ready = raw::command("READY", &metadata);
     [&raw::greeting(1, "NULL", false)[..], &ready].concat()
 }
 
 #[tokio::test]
 async fn every_cut_ends_the_handshake() {
-    sieges(SHARED.map(Config::new), async |victim| {
+    sieges(configs(), async |victim| {
         let octets = handshake(victim);
         let mut cut = Vec::new();
         for at in 0..octets.len() {
@@ -56,9 +79,14 @@ async fn every_cut_ends_the_handshake() {
 #[tokio::test]
 async fn every_flipped_bit_is_refused_or_leaves_a_legal_session() {
     let (mut refused, mut legal) = (0, 0);
-    for kind in [SocketType::Pull, SocketType::Router, SocketType::Rep] {
+    for config in [
+        Config::new(SocketType::Pull),
+        Config::new(SocketType::Router),
+        Config::new(SocketType::Rep),
+        Config::plain(SocketType::Pull),
+    ] {
         let counts = std::cell::Cell::new((0, 0));
-        siege(Config::new(kind), async |victim| {
+        siege(config, async |victim| {
             counts.set((0, 0));
             let octets = handshake(victim);
             let bits: Vec<usize> = (0..octets.len() * 8).collect();

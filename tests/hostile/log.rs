@@ -8,10 +8,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Warnings by endpoint and address of the peer.
-static WARNINGS: Mutex<Option<Warnings>> = Mutex::new(None);
-
-type Warnings = HashMap<String, HashMap<String, u64>>;
+/// Warnings by endpoint.
+static WARNINGS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
 
 /// Listens from now on to what is logged about an endpoint.
 pub(crate) fn listen(endpoint: &str) {
@@ -21,14 +19,14 @@ pub(crate) fn listen(endpoint: &str) {
     });
     let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let warnings = warnings.get_or_insert_default();
-    warnings.insert(endpoint.to_owned(), HashMap::new());
+    warnings.insert(endpoint.to_owned(), 0);
 }
 
-/// The warnings about an endpoint so far, by address of the peer.
-pub(crate) fn warnings(endpoint: &str) -> HashMap<String, u64> {
+/// The warnings about an endpoint so far.
+pub(crate) fn warnings(endpoint: &str) -> u64 {
     let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let warnings = warnings.get_or_insert_default();
-    warnings.get(endpoint).cloned().unwrap_or_default()
+    warnings.get(endpoint).copied().unwrap_or_default()
 }
 
 struct Log;
@@ -47,14 +45,14 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
+        let mut endpoint = Endpoint::default();
+        event.record(&mut endpoint);
         let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = warnings
             .as_mut()
-            .and_then(|warnings| warnings.get_mut(&fields.endpoint))
+            .and_then(|warnings| warnings.get_mut(&endpoint.0))
         {
-            *seen.entry(fields.address).or_default() += 1;
+            *seen += 1;
         }
     }
 
@@ -63,19 +61,14 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
+/// The field of an event that says what it is about.
 #[derive(Default)]
-struct Fields {
-    endpoint: String,
-    address: String,
-}
+struct Endpoint(String);
 
-impl Visit for Fields {
+impl Visit for Endpoint {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let place = match field.name() {
-            "endpoint" => &mut self.endpoint,
-            "address" => &mut self.address,
-            _ => return,
-        };
-        *place = format!("{value:?}").trim_matches('"').to_owned();
+        if field.name() == "endpoint" {
+            self.0 = format!("{value:?}");
+        }
     }
 }

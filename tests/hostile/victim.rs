@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use withy::auth::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
 use withy::event::HandshakeFailure;
 use withy::options::ConnectionLimits;
 use withy::socket::Socket;
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) kind: SocketType,
     /// The keys of a CURVE server.
     pub(crate) keys: Option<KeyPair>,
+    /// A PLAIN server, which knows one user.
+    pub(crate) plain: bool,
     pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_message_size: usize,
@@ -63,6 +66,7 @@ impl Config {
         Self {
             kind,
             keys: None,
+            plain: false,
             max_handshakes: 1_024,
             handshake_timeout: HANDSHAKE,
             max_message_size: 64 << 20,
@@ -80,9 +84,19 @@ impl Config {
         }
     }
 
+    /// A PLAIN server that takes [`USER`].
+    pub(crate) fn plain(kind: SocketType) -> Self {
+        Self {
+            plain: true,
+            ..Self::new(kind)
+        }
+    }
+
     fn apply<S: Socket>(&self, mut builder: Builder<S>) -> Builder<S> {
         if let Some(keys) = &self.keys {
             builder = builder.curve_server(keys.clone()).allow_any_client();
+        } else if self.plain {
+            builder = builder.plain_server().authenticator(OneUser);
         }
         builder
             .connection_limits(ConnectionLimits {
@@ -92,6 +106,27 @@ impl Config {
             })
             .max_message_size(self.max_message_size)
             .max_parts(self.max_parts)
+    }
+}
+
+/// The user whom a PLAIN server knows, and the password.
+pub(crate) const USER: (&str, &str) = ("ada", "secret");
+
+#[derive(Debug)]
+struct OneUser;
+
+impl Authenticator for OneUser {
+    fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
+        Box::pin(async move {
+            match &request.credentials {
+                Credentials::Plain { username, password }
+                    if (&username[..], &password[..]) == USER =>
+                {
+                    Decision::accept(username)
+                }
+                _ => Decision::deny("another user"),
+            }
+        })
     }
 }
 
@@ -112,6 +147,8 @@ pub(crate) struct Victim {
     record: Arc<Record>,
     inbox: Arc<Inbox>,
     tags: AtomicU64,
+    /// Endpoints whose log lines are about offenders.
+    logged: Mutex<Vec<String>>,
 }
 
 /// A peer that keeps the rules.
@@ -237,6 +274,7 @@ impl Victim {
         tokio::spawn(Arc::clone(&record).keep(socket.monitor()));
         let endpoint = socket.bind_to("tcp://127.0.0.1:0").await.unwrap();
         log::listen(&endpoint.to_string());
+        let logged = Mutex::new(vec![endpoint.to_string()]);
         match rep {
             Some(rep) => drop(tokio::spawn(answer(rep))),
             None if receives(config.kind) => {
@@ -252,6 +290,7 @@ impl Victim {
             record,
             inbox,
             tags: AtomicU64::new(0),
+            logged,
         }
     }
 
@@ -259,12 +298,33 @@ impl Victim {
         self.config.kind
     }
 
+    pub(crate) fn is_plain(&self) -> bool {
+        self.config.plain
+    }
+
+    /// The keys of a CURVE server.
+    pub(crate) fn keys(&self) -> &KeyPair {
+        self.config.keys.as_ref().unwrap()
+    }
+
     pub(crate) fn is_curve(&self) -> bool {
         self.config.keys.is_some()
     }
 
+    /// Messages that a ROUTER had for a peer without room.
+    pub(crate) fn unsendable(&self) -> u64 {
+        self.inbox.1.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.socket.stats()
+    }
+
+    /// Connects to a hostile server, too.
+    pub(crate) fn connect(&self, endpoint: &str) {
+        log::listen(endpoint);
+        self.logged.lock().unwrap().push(endpoint.to_owned());
+        self.socket.connect_to(endpoint).unwrap();
     }
 
     // Offenders.
@@ -386,6 +446,7 @@ impl Victim {
     fn client<S: Socket>(&self, builder: Builder<S>) -> Builder<S> {
         match &self.config.keys {
             Some(keys) => builder.curve_client(generate_key_pair(), keys.public()),
+            None if self.config.plain => builder.plain_client(USER.0, USER.1),
             None => builder,
         }
     }
@@ -457,17 +518,24 @@ impl Victim {
     /// No good peer was lost, every counter agrees with the events, nothing panicked, and the
     /// socket closes.
     pub(crate) async fn acquit(self) {
-        let endpoint = self.endpoint.to_string();
-        let Self { socket, record, .. } = self;
+        let Self {
+            socket,
+            record,
+            logged,
+            ..
+        } = self;
         let stats = socket.stats();
         let seen = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         assert_eq!(seen(&record.missed), 0, "the monitor fell behind");
         assert_eq!(seen(&record.good_lost), 0, "a good peer was lost");
         assert_eq!(stats.handshakes_failed, seen(&record.failed));
         assert_eq!(stats.protocol_errors, seen(&record.broke_rules));
-        let warnings = log::warnings(&endpoint);
+        let logged = logged.into_inner().unwrap();
         assert_eq!(
-            warnings.values().sum::<u64>(),
+            logged
+                .iter()
+                .map(|endpoint| log::warnings(endpoint))
+                .sum::<u64>(),
             seen(&record.failed) + seen(&record.broke_rules),
             "one line for each offence"
         );

@@ -100,7 +100,7 @@ impl Req {
         let timeout = self.owner.core().options.request.timeout;
         self.request_until(
             message.into(),
-            timeout.map(|timeout| Instant::now() + timeout),
+            timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         )
         .await
     }
@@ -117,7 +117,7 @@ impl Req {
         message: impl Into<Message>,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        self.request_until(message.into(), Some(Instant::now() + timeout))
+        self.request_until(message.into(), Instant::now().checked_add(timeout))
             .await
     }
 
