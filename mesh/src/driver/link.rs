@@ -25,6 +25,12 @@ pub(crate) const REST: u8 = 16;
 /// There may be room again for what was read while the application was away.
 pub(crate) const RESUME: u8 = 8;
 
+/// Looking for an answer to our PING.
+pub(crate) const BEAT: u8 = 1;
+/// Looking for a sign of life within the TTL of the peer's PING.
+pub(crate) const TTL: u8 = 2;
+const HEARD: u8 = BEAT | TTL;
+
 /// The writing end of a link.
 #[derive(Debug)]
 pub(crate) enum Writer {
@@ -50,8 +56,8 @@ pub(crate) struct Link {
     writer: Writer,
     asked: AtomicU8,
     task: Mutex<Option<Waker>>,
-    /// Something arrived since the last look.
-    heard: AtomicBool,
+    /// Something arrived since the last look, one bit for each who looks.
+    heard: AtomicU8,
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
@@ -71,7 +77,7 @@ impl Link {
             writer,
             asked: AtomicU8::new(0),
             task: Mutex::new(None),
-            heard: AtomicBool::new(true),
+            heard: AtomicU8::new(HEARD),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             backed_up: AtomicBool::new(false),
@@ -153,9 +159,14 @@ impl Link {
     /// Notes that something arrived.
     #[inline]
     pub(crate) fn hear(&self) {
-        if !self.heard.load(Ordering::Relaxed) {
-            self.heard.store(true, Ordering::Relaxed);
+        if self.heard.load(Ordering::Relaxed) != HEARD {
+            self.heard.store(HEARD, Ordering::Relaxed);
         }
+    }
+
+    /// How long the peer lives without traffic; zero for ever.
+    pub(crate) fn peer_ttl(&self) -> Duration {
+        Duration::from_millis(u64::from(self.peer_ttl.load(Ordering::Relaxed)))
     }
 
     /// Notes whether the peer missed a heartbeat.
@@ -168,9 +179,9 @@ impl Link {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Whether something arrived since the last call.
-    pub(crate) fn take_heard(&self) -> bool {
-        self.heard.swap(false, Ordering::Relaxed)
+    /// Whether something arrived since the last call for this purpose.
+    pub(crate) fn take_heard(&self, purpose: u8) -> bool {
+        self.heard.fetch_and(!purpose, Ordering::Relaxed) & purpose != 0
     }
 
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
