@@ -9,7 +9,6 @@ use withy_proto::Endpoint;
 use withy_transports::{Connected, Listener};
 
 use super::core::Core;
-use super::dial::Active;
 use crate::event::{EventKind, HandshakeFailure};
 
 /// How long accepting rests after it failed for want of resources.
@@ -19,11 +18,13 @@ impl Core {
     /// Accepts connections until it is stopped.
     pub(crate) fn serve(self: &Arc<Self>, listener: Listener) -> Endpoint {
         let endpoint = listener.endpoint().clone();
-        let stop = CancellationToken::new();
-        self.endpoints.lock().bound.push(Active {
-            endpoint: endpoint.clone(),
-            stop: stop.clone(),
-        });
+        let (number, stop) = {
+            let mut endpoints = self.endpoints.lock();
+            let active = endpoints.active(&endpoint);
+            let known = (active.number, active.stop.clone());
+            endpoints.bound.push(active);
+            known
+        };
         self.emit(&endpoint, EventKind::Listening);
         let core = Arc::clone(self);
         let served = endpoint.clone();
@@ -32,7 +33,7 @@ impl Core {
             core.endpoints
                 .lock()
                 .bound
-                .retain(|active| active.endpoint != served);
+                .retain(|active| active.number != number);
             core.emit(&served, EventKind::Unbound);
         });
         endpoint

@@ -9,6 +9,7 @@ use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::{Endpoint, Message, SocketType};
 
 use crate::driver::core::{Core, Phase, Rejected};
+use crate::driver::dial;
 use crate::driver::receive::Nothing;
 use crate::error::{BindError, ConnectError, ReceiveError, SendError, UnknownEndpoint};
 use crate::event::{Monitor, Reason};
@@ -149,24 +150,16 @@ impl Owner {
     }
 
     pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
-        let endpoints = self.core().endpoints.lock();
-        let active = endpoints
-            .dialed
-            .iter()
-            .find(|active| active.endpoint == *endpoint);
-        active
-            .map(|active| active.stop.cancel())
+        let known = dial::stop(&self.core().endpoints.lock().dialed, endpoint);
+        known
+            .then_some(())
             .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
     }
 
     pub(crate) fn unbind(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
-        let endpoints = self.core().endpoints.lock();
-        let active = endpoints
-            .bound
-            .iter()
-            .find(|active| active.endpoint == *endpoint);
-        active
-            .map(|active| active.stop.cancel())
+        let known = dial::stop(&self.core().endpoints.lock().bound, endpoint);
+        known
+            .then_some(())
             .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
     }
 
