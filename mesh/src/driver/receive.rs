@@ -209,7 +209,12 @@ impl Core {
             return Some((key, None));
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
-            Read::Some(_) => receiving.rotation.push_back(key),
+            Read::Some(_) => {
+                receiving.rotation.push_back(key);
+                if let Some(receive_link) = self::receive_link(receiving, key) {
+                    receive_link.link.leave();
+                }
+            }
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
                     receive_link.listed = false;
@@ -326,7 +331,10 @@ impl Core {
             }
         };
         match polled {
-            Poll::Pending => Read::Pending,
+            Poll::Pending => {
+                receive_link.link.arm();
+                Read::Pending
+            }
             Poll::Ready(Ok(read @ 1..)) => {
                 receive_link.link.hear();
                 receiving.budget += (read / COUNTED) as u32;
