@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use withy::options::Reconnect;
 use withy::{
@@ -34,7 +35,8 @@ struct Servers {
     rep_at: Endpoint,
     publisher: Publisher,
     published_at: Endpoint,
-    hostile: Arc<Listener>,
+    /// Held until the next connection was made, so that each takes its own.
+    hostile: Mutex<Listener>,
     rep: Rep,
     /// Messages that came.
     received: AtomicU64,
@@ -63,7 +65,7 @@ impl Servers {
             secure_at: secure.bind_to(any).await.unwrap(),
             rep_at: rep.bind_to(any).await.unwrap(),
             published_at: publisher.bind_to("ipc://*").await.unwrap(),
-            hostile: Arc::new(Listener::bind().await.unwrap()),
+            hostile: Mutex::new(Listener::bind().await.unwrap()),
             pull,
             secure,
             keys,
@@ -194,8 +196,10 @@ impl Servers {
             .linger(Duration::ZERO)
             .build()
             .unwrap();
-        push.connect_to(self.hostile.endpoint().unwrap()).unwrap();
-        drop(self.hostile.accept().await.unwrap());
+        let hostile = self.hostile.lock().await;
+        push.connect_to(hostile.endpoint().unwrap()).unwrap();
+        drop(hostile.accept().await.unwrap());
+        drop(hostile);
         push.close().await;
     }
 }
@@ -264,12 +268,21 @@ async fn a_socket_that_changes_its_endpoints_keeps_none() {
     let pull = Pull::bind("tcp://127.0.0.1:*").await.unwrap();
     let at = pull.endpoints().remove(0);
     let push = Push::new();
+    let (came, mut messages) = mpsc::unbounded_channel();
+    tokio::spawn({
+        let pull = pull.clone();
+        async move {
+            while let Ok(message) = pull.recv().await {
+                let _ = came.send(message);
+            }
+        }
+    });
     let mut first: Option<Usage> = None;
     let mut last = Usage::now();
     for n in 0..cycles {
         push.connect_to(at.clone()).unwrap();
         push.send(n.to_be_bytes()).await.unwrap();
-        let message = tokio::time::timeout(LONG, pull.recv())
+        let message = tokio::time::timeout(LONG, messages.recv())
             .await
             .unwrap()
             .unwrap();
