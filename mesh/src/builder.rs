@@ -170,6 +170,14 @@ impl<S: Socket> Builder<S> {
         self
     }
 
+    /// Sends frames in records that nothing encrypts: for measuring what records cost, between
+    /// sockets that both say so. As open to all as NULL.
+    #[doc(hidden)]
+    pub fn null_in_records(mut self) -> Self {
+        self.options.security.mechanism = Mechanism::NullInRecords;
+        self
+    }
+
     /// Lets what can be read on the way leave this host: NULL and PLAIN on addresses that are not
     /// loopback, ipc or inproc.
     pub fn insecure(mut self) -> Self {

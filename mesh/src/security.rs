@@ -25,6 +25,7 @@ pub(crate) struct Security {
 pub(crate) enum Mechanism {
     #[default]
     Null,
+    NullInRecords,
     PlainClient {
         username: String,
         password: Password,
@@ -59,6 +60,7 @@ impl Security {
     pub(crate) fn name(&self) -> &'static str {
         match &self.mechanism {
             Mechanism::Null => null::NAME,
+            Mechanism::NullInRecords => null::RECORDS,
             Mechanism::PlainClient { .. } | Mechanism::PlainServer => plain::NAME,
             Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. } => curve::NAME,
         }
@@ -98,6 +100,7 @@ impl Security {
         };
         match &self.mechanism {
             Mechanism::Null => Box::new(null::Null::new(local)),
+            Mechanism::NullInRecords => Box::new(null::Null::in_records(local)),
             Mechanism::PlainClient { username, password } => {
                 let client = plain::Client::new(local, &username[..], &password.0[..]);
                 Box::new(client.expect("the builder checked the lengths"))

@@ -1,6 +1,12 @@
-//! Sockets against a stock libzmq, by way of pyzmq; one file per scenario.
+//! Sockets against a stock libzmq, by way of pyzmq, and against other crates; one file per
+//! scenario.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod crates;
+mod heartbeats;
+mod identity;
 mod matrix;
-mod support;
+mod peers;
+mod reconnects;
+mod subscriptions;

@@ -242,7 +242,7 @@ class Zap:
             given = [text(credential) for credential in credentials]
             good = allowed == "any" or given in allowed
             status = b"200" if good else self.rules.get("status", "400").encode()
-            user = b"user-of-zap" if good else b""
+            user = b"user-of-zap" if good and domain != b"nameless" else b""
             self.socket.send_multipart([version, request, status, b"", user, b""])
 
 

@@ -207,3 +207,40 @@ async fn a_hang_up_is_seen_while_nobody_receives() {
         Message::from("left behind")
     );
 }
+
+/// Between two receives a pipe is in nobody's hands, and what the last one read may not have been
+/// all: PING and the end are seen all the same.
+#[tokio::test]
+async fn an_application_that_is_away_keeps_its_peer_until_that_ends() {
+    let quick = Heartbeat {
+        enabled: Some(true),
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_millis(400),
+    };
+    let pull = Pull::builder().heartbeat(quick).build().unwrap();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let push = Push::builder().heartbeat(quick).build().unwrap();
+    push.connect_to(endpoint).unwrap();
+    for n in 0..100 {
+        push.send(number(n)).await.unwrap();
+    }
+    // The others are readable and stay where they are.
+    assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), 0);
+    let mut ended = std::pin::pin!(async {
+        loop {
+            if let EventKind::Disconnected { reason, .. } = monitor.next().await.unwrap().kind {
+                return reason;
+            }
+        }
+    });
+    let long = Duration::from_millis(1_500);
+    if let Ok(reason) = tokio::time::timeout(long, &mut ended).await {
+        panic!("{reason}");
+    }
+    drop(push);
+    assert_eq!(soon(ended).await, Reason::PeerClosed);
+    for n in 1..100 {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    }
+}

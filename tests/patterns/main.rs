@@ -8,6 +8,7 @@ mod life;
 mod pair;
 mod pub_sub;
 mod push_pull;
+mod records;
 mod req_rep;
 mod router;
 mod security;

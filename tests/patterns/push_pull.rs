@@ -256,12 +256,18 @@ async fn the_least_loaded_peer_gets_the_work() {
 
 #[tokio::test]
 async fn a_peer_over_its_rate_limit_waits_and_loses_nothing() {
+    for any in any_of_each("rate") {
+        over_its_rate(&any).await;
+    }
+}
+
+async fn over_its_rate(any: &str) {
     let limit = RateLimit {
         messages: Some(2_000),
         octets: None,
     };
     let pull = Pull::builder().rate_limit(limit).build().unwrap();
-    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let endpoint = pull.bind_to(any).await.unwrap();
     let push = Push::connect(endpoint).unwrap();
     let started = Instant::now();
     let sender = tokio::spawn(async move {

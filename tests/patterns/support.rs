@@ -1,16 +1,7 @@
-//! What the tests share: deadlines that fail loudly, and endpoints nobody else uses.
-
-use std::time::Duration;
+//! What the tests share: numbered messages, and endpoints nobody else uses.
 
 use withy::{Endpoint, Message};
-
-/// Runs a future that must be over soon.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(20), what).await {
-        Ok(value) => value,
-        Err(_) => panic!("not over within 20 s"),
-    }
-}
+pub(crate) use withy_tests::deadline::soon;
 
 /// A numbered message.
 pub(crate) fn number(n: u64) -> Message {

@@ -51,8 +51,8 @@ pub type Result<T> = std::result::Result<T, PeerError>;
 #[derive(Debug)]
 pub struct Peer {
     link: Arc<Link>,
-    /// Kept for its end: dropping it kills the process.
-    _child: Child,
+    /// Dropping it kills the process.
+    child: Child,
 }
 
 /// A socket of a [`Peer`]. Dropping it leaves the socket open; see [`Socket::close`].
@@ -135,10 +135,31 @@ impl Peer {
         let stderr = child.stderr.take().expect(piped);
         tokio::spawn(listen(link.clone(), stderr));
         tokio::spawn(answers(link.clone(), stdout));
-        Self {
-            link,
-            _child: child,
-        }
+        Self { link, child }
+    }
+
+    /// Stops the whole process as it is, connections open, until [`Peer::thaw`].
+    ///
+    /// # Panics
+    /// The process is gone.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets the process go on.
+    ///
+    /// # Panics
+    /// The process is gone.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let number = self.child.id().expect("it runs until it is dropped");
+        let status = std::process::Command::new("kill")
+            .args([format!("-{name}"), number.to_string()])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
     /// The version of libzmq.
@@ -180,7 +201,8 @@ impl Peer {
 
     /// Starts the context's ZAP handler, or gives it other rules. `rules` maps mechanisms to
     /// `"any"` or a list of credentials ([`latin1`] strings, a list each); what it does not name
-    /// gets `rules["status"]`, by default 400. Whom it allows is `user-of-zap`.
+    /// gets `rules["status"]`, by default 400. Whom it allows is `user-of-zap`, and has no name in
+    /// the domain `nameless`.
     ///
     /// # Errors
     /// The process fails.

@@ -95,6 +95,8 @@ pub(crate) struct Receiving {
     pub(crate) rotation: VecDeque<PipeKey>,
     /// The undecoded part of the buffer.
     pub(crate) current: Option<Current>,
+    /// The pipe inside the process whose items are being taken.
+    pub(crate) supplied: Option<PipeKey>,
     pub(crate) buffer: Vec<u8>,
     /// Messages that come before what the pipes have: subscriptions for an XPUB, and what
     /// connections that are gone had left.
@@ -102,8 +104,17 @@ pub(crate) struct Receiving {
     pub(crate) notices_size: usize,
     /// Receives until the next yield.
     pub(crate) budget: u32,
+    /// How often somebody came to take a message.
+    pub(crate) taken: u64,
     /// A REQ's requests.
     pub(crate) requests: Requests,
+}
+
+impl Receiving {
+    /// Whether what a pipe brought is being taken.
+    pub(crate) fn is_on_a_pipe(&self) -> bool {
+        self.current.is_some() || self.supplied.is_some()
+    }
 }
 
 /// What the receiving half knows of a link.
@@ -181,8 +192,8 @@ pub(crate) struct Core {
     pub(crate) subscriptions: watch::Sender<usize>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
-    /// Reads that receivers made so far: whether the application is there.
-    pub(crate) reads: AtomicU64,
+    /// Whether the [watch](super::watch) runs.
+    pub(crate) watching: AtomicBool,
     /// The moment that rate limits count from.
     pub(crate) started: Instant,
     /// Everything that runs for this socket.
@@ -214,10 +225,12 @@ impl Core {
                 links: Vec::new(),
                 rotation: VecDeque::new(),
                 current: None,
+                supplied: None,
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
                 notices_size: 0,
                 budget: 0,
+                taken: 0,
                 requests: Requests::default(),
             }),
             ready: Arc::new(Ready::default()),
@@ -230,7 +243,7 @@ impl Core {
             subscriptions: watch::Sender::new(0),
             events: Events::default(),
             counters: Counters::default(),
-            reads: AtomicU64::new(0),
+            watching: AtomicBool::new(false),
             started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
@@ -512,6 +525,9 @@ impl Core {
             place(&mut receiving.links, key, receive_link);
             drop(receiving);
             if !self.task_reads() {
+                if !self.watching.swap(true, Ordering::Relaxed) {
+                    self.spawn(Arc::clone(self).watch());
+                }
                 waker.wake();
             }
         }

@@ -177,7 +177,6 @@ impl Core {
             Ok((link, peer)) => {
                 self.greet(&link, &peer);
                 self.peers.send_modify(|peers| *peers += 1);
-                self.emit(endpoint, EventKind::Connected(info.clone()));
                 let task = Task::new(Arc::clone(self), Arc::clone(&link), peer.extensions.withy);
                 Ok((task, link, info))
             }
@@ -247,6 +246,7 @@ impl Core {
         peer: PeerInfo,
         stop: &CancellationToken,
     ) {
+        self.emit(endpoint, EventKind::Connected(peer.clone()));
         let reason = tokio::select! {
             reason = task => reason,
             () = stop.cancelled() => Reason::Closed,

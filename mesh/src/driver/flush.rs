@@ -1,5 +1,6 @@
 //! Writing: one holder of the token at a time, no lock held across a write.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +8,7 @@ use std::time::Instant;
 
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::pipe::Load;
+use withy_proto::zmtp::Item;
 
 use super::core::{Core, Token, ask_to_flush};
 use super::link::{Link, RESUME};
@@ -77,8 +79,15 @@ impl Core {
         let mut sending = self.sending.lock();
         let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
         match result {
-            Ok(Progress::Done { messages, size }) => {
+            Ok(Progress::Done {
+                messages,
+                size,
+                items,
+            }) => {
                 sending.out.written(key, messages, size);
+                if !release {
+                    sending.out.keep(key, items);
+                }
                 if messages > 64 {
                     self.debt.store(true, Ordering::Relaxed);
                 }
@@ -131,8 +140,16 @@ impl Core {
 }
 
 enum Progress {
-    Done { messages: usize, size: usize },
-    Part { messages: usize, size: usize },
+    Done {
+        messages: usize,
+        size: usize,
+        /// The memory of what was handed over.
+        items: VecDeque<Item>,
+    },
+    Part {
+        messages: usize,
+        size: usize,
+    },
 }
 
 fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
@@ -140,6 +157,7 @@ fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
         None => Ok(Progress::Done {
             messages: 0,
             size: 0,
+            items: VecDeque::new(),
         }),
         Some(Load::Items {
             mut items,
@@ -147,13 +165,17 @@ fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
             size,
         }) => {
             let taken = link.try_send(&mut items);
+            if items.is_empty() && taken.is_ok() {
+                return Ok(Progress::Done {
+                    messages,
+                    size,
+                    items,
+                });
+            }
             let left = items
                 .iter()
-                .filter(|item| matches!(item, withy_proto::zmtp::Item::Message(_)))
+                .filter(|item| matches!(item, Item::Message(_)))
                 .count();
-            if items.is_empty() && taken.is_ok() {
-                return Ok(Progress::Done { messages, size });
-            }
             let left_size = if left == 0 {
                 0
             } else {
@@ -202,7 +224,11 @@ fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
                 Ok(true) => {
                     let (messages, size) = (batch.messages(), batch.size());
                     token.spare = batch.into_spare();
-                    Ok(Progress::Done { messages, size })
+                    Ok(Progress::Done {
+                        messages,
+                        size,
+                        items: VecDeque::new(),
+                    })
                 }
                 Ok(false) => {
                     token.load = Some(Load::Batch(batch));

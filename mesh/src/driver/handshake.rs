@@ -167,7 +167,7 @@ impl Core {
         accepting: bool,
     ) -> Result<Ready, HandshakeFailure> {
         let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
-        let ready = || VecDeque::from([Item::Command(Command::Ready(self.metadata()))]);
+        let ready = || VecDeque::from([Item::Command(Box::new(Command::Ready(self.metadata())))]);
         if !accepting {
             end.try_send_batch(&mut ready()).map_err(closed)?;
         }
@@ -175,8 +175,12 @@ impl Core {
         poll_fn(|cx| end.poll_recv_batch(cx, &mut items))
             .await
             .map_err(closed)?;
-        let Some(Item::Command(Command::Ready(metadata))) = items.pop_front() else {
-            return Err(ConnectionError::MessageBeforeReady.into());
+        let metadata = match items.pop_front() {
+            Some(Item::Command(command)) => match *command {
+                Command::Ready(metadata) => metadata,
+                _ => return Err(ConnectionError::MessageBeforeReady.into()),
+            },
+            _ => return Err(ConnectionError::MessageBeforeReady.into()),
         };
         let peer = Connection::peer_of(self.kind, metadata)?;
         if accepting {

@@ -16,24 +16,12 @@ use crate::event::Reason;
 
 /// The task is asked to flush.
 pub(crate) const FLUSH: u8 = 1;
-/// The task is asked to read soon, since nobody else does.
-pub(crate) const WATCH: u8 = 2;
 /// The task is asked to end.
-pub(crate) const CLOSE: u8 = 4;
-/// The peer is over its rate limit: wake its pipe later.
-pub(crate) const REST: u8 = 16;
+pub(crate) const CLOSE: u8 = 2;
 /// There may be room again for what was read while the application was away.
-pub(crate) const RESUME: u8 = 8;
-
-/// The task is asked to guard the link: see [`Link::leave`].
-pub(crate) const GUARD: u8 = 32;
-
-/// The link had nothing more, and a waker is registered.
-const ARMED: u8 = 0;
-/// The application read the link, and there may be more.
-const READ: u8 = 1;
-/// As [`READ`], and the task has seen that.
-const LEFT: u8 = 2;
+pub(crate) const RESUME: u8 = 4;
+/// The peer is over its rate limit: wake its pipe later.
+pub(crate) const REST: u8 = 8;
 
 /// Looking for an answer to our PING.
 pub(crate) const BEAT: u8 = 1;
@@ -73,10 +61,6 @@ pub(crate) struct Link {
     pub(crate) paused: AtomicBool,
     /// The peer asks faster than it reads the replies: its requests wait until it does.
     pub(crate) backed_up: AtomicBool,
-    /// Whether the runtime will say when there is more to read: [`ARMED`], [`READ`] or [`LEFT`].
-    armed: AtomicU8,
-    /// The task looks at `armed` now and then.
-    guarded: AtomicBool,
     /// Microseconds that reading rests, from when the task is asked.
     rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
@@ -95,8 +79,6 @@ impl Link {
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             backed_up: AtomicBool::new(false),
-            armed: AtomicU8::new(ARMED),
-            guarded: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
             reason: Mutex::new(None),
@@ -132,52 +114,6 @@ impl Link {
                 task.wake();
             }
         }
-    }
-
-    /// Asks the task to read the link, if nobody else does it first.
-    pub(crate) fn ask_to_watch(&self) {
-        self.ask(WATCH);
-    }
-
-    /// The application read the link and may not come again: no waker is registered, so the task
-    /// guards the link until somebody finds it empty.
-    #[inline]
-    pub(crate) fn leave(&self) {
-        if self.armed.load(Ordering::Relaxed) != READ {
-            self.armed.store(READ, Ordering::SeqCst);
-            if !self.guarded.load(Ordering::SeqCst) {
-                self.ask(GUARD);
-            }
-        }
-    }
-
-    /// A waker is registered.
-    #[inline]
-    pub(crate) fn arm(&self) {
-        if self.armed.load(Ordering::Relaxed) != ARMED {
-            self.armed.store(ARMED, Ordering::SeqCst);
-        }
-    }
-
-    /// The task starts or goes on to guard the link; `false` when there is no need.
-    pub(crate) fn guard(&self) -> bool {
-        self.guarded.store(true, Ordering::SeqCst);
-        if self.armed.load(Ordering::SeqCst) != ARMED {
-            return true;
-        }
-        self.guarded.store(false, Ordering::SeqCst);
-        // The application may have read it in between, and relied on the guard.
-        let needed = self.armed.load(Ordering::SeqCst) != ARMED;
-        self.guarded.store(needed, Ordering::SeqCst);
-        needed
-    }
-
-    /// Whether the application stayed away since the last call.
-    pub(crate) fn is_left(&self) -> bool {
-        let seen = self
-            .armed
-            .compare_exchange(READ, LEFT, Ordering::SeqCst, Ordering::SeqCst);
-        seen == Err(LEFT)
     }
 
     /// Asks the task to wake the pipe after a rest.

@@ -2,8 +2,8 @@
 //!
 //! Each half has one short lock. Whoever calls does the work: a sender writes its batch when
 //! enough waits or the link was idle, a receiver reads the link and decodes in place. One task per
-//! connection ([`task`]) owns what is left over: the tail of a batch, timers, control traffic, and
-//! reading while the application is away.
+//! connection ([`task`]) owns what is left over: the tail of a batch, timers and control traffic; one
+//! per socket ([`watch`]) reads while the application is away.
 //!
 //! Invariants: no lock is held across a write; the receiving lock is taken before the sending lock
 //! and never after it; a batch has one writer at a time, named by the token in [`core::SendLink`].
@@ -19,3 +19,4 @@ pub(crate) mod ready;
 pub(crate) mod receive;
 pub(crate) mod subscribe;
 pub(crate) mod task;
+pub(crate) mod watch;

@@ -1,8 +1,7 @@
 //! Which pipes became readable, and who is told.
 //!
 //! The runtime's IO driver wakes a [`ReadWaker`], not a task: it puts the pipe on the list and
-//! wakes one receiver. When no receiver waits, the connection's task is asked to
-//! [watch](Link::ask_to_watch) the pipe, so that PING and hang-up are seen all the same.
+//! wakes one receiver. The socket's [watch](super::watch) looks after what nobody takes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio::sync::Notify;
 use withy_proto::pattern::PipeKey;
 
 use super::link::Link;
+use super::watch::Watch;
 
 /// The list, and the receivers that wait for it.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub(crate) struct Ready {
     any: AtomicBool,
     receivers: AtomicUsize,
     notify: Notify,
+    pub(crate) watch: Watch,
 }
 
 impl Ready {
@@ -86,9 +87,7 @@ impl Wake for ReadWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.ready.push(self.link.key());
-        if !self.ready.has_receivers() {
-            self.link.ask_to_watch();
-        }
+        self.ready.watch.start();
         self.ready.notify();
     }
 }

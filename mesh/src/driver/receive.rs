@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
+use withy_proto::zmtp::DecodeError;
 use withy_proto::{Message, SocketType};
 
 use super::buffer;
@@ -27,6 +28,8 @@ const BUDGET: u32 = 1_024;
 const COUNTED: usize = 1024;
 /// Octets that a connection's task reads in one turn, at about.
 const TASK_TURN: usize = 256 * 1024;
+/// What a batch of items counts for.
+const ITEMS: usize = 4 * 1024;
 
 /// Octets that a round of reads over all readable pipes takes, at about; a pipe gets its share of
 /// it in one turn, so that none waits long for the next.
@@ -52,7 +55,10 @@ pub(crate) enum Nothing {
 
 /// What a read of a pipe brought.
 enum Read {
+    /// Octets.
     Some(usize),
+    /// Items that were supplied.
+    Items,
     Pending,
     Ended,
 }
@@ -66,7 +72,7 @@ impl Core {
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
-            && (receiving.current.is_some()
+            && (receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
         drop(receiving);
@@ -79,6 +85,7 @@ impl Core {
     #[inline]
     fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
         Self::spend(receiving)?;
+        receiving.taken += 1;
         if let Some(notice) = receiving.notices.pop_front() {
             receiving.notices_size -= notice.1.size();
             return Ok(notice);
@@ -93,6 +100,25 @@ impl Core {
                     return Ok((current.key, message));
                 }
                 Self::spend(receiving)?;
+            }
+            while let Some(key) = receiving.supplied {
+                if self.is_backed_up(receiving, key) {
+                    receiving.supplied = None;
+                    receiving.rotation.push_back(key);
+                    continue;
+                }
+                match receiving.inc.next_supplied(key) {
+                    Some(event) => {
+                        if let Some(message) = self.supplied(receiving, key, event) {
+                            return Ok((key, message));
+                        }
+                        Self::spend(receiving)?;
+                    }
+                    None => {
+                        receiving.supplied = None;
+                        receiving.rotation.push_back(key);
+                    }
+                }
             }
             Self::spend(receiving)?;
             match self.next_pipe(receiving) {
@@ -146,7 +172,7 @@ impl Core {
             }
             Err(error) => {
                 receiving.current = None;
-                self.end_reading(receiving, key, Reason::Protocol(error));
+                self.break_off(receiving, key, error);
                 None
             }
         }
@@ -155,19 +181,7 @@ impl Core {
     /// Gives the next pipe its turn: a message that was queued, or a read. `None` when no pipe
     /// has anything.
     fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
-        if self.ready.any() {
-            let mut woken = std::mem::take(&mut receiving.rotation);
-            let listed = woken.len();
-            self.ready.take(&mut woken);
-            for key in woken.drain(listed..).collect::<Vec<_>>() {
-                if let Some(link) = receive_link(receiving, key)
-                    && !std::mem::replace(&mut link.listed, true)
-                {
-                    woken.push_back(key);
-                }
-            }
-            receiving.rotation = woken;
-        }
+        self.list_woken(receiving);
         let key = receiving.rotation.pop_front()?;
         if self.is_backed_up(receiving, key)
             && let Some(receive_link) = receive_link(receiving, key)
@@ -189,8 +203,8 @@ impl Core {
             return Some((key, Some(message)));
         }
         if let Some(event) = receiving.inc.next_supplied(key) {
-            receiving.rotation.push_back(key);
-            return Some((key, self.message_or_control(receiving, key, event)));
+            receiving.supplied = Some(key);
+            return Some((key, self.supplied(receiving, key, event)));
         }
         let Some(receive_link) = receive_link(receiving, key) else {
             return Some((key, None));
@@ -199,8 +213,6 @@ impl Core {
             receive_link.listed = false;
             return Some((key, None));
         }
-        receive_link.link.take_asked(link::WATCH);
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let waker = receive_link.waker.clone();
         if self.options.rate.is_set() && self.rests(receiving, key) {
             if let Some(receive_link) = self::receive_link(receiving, key) {
@@ -209,12 +221,8 @@ impl Core {
             return Some((key, None));
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
-            Read::Some(_) => {
-                receiving.rotation.push_back(key);
-                if let Some(receive_link) = self::receive_link(receiving, key) {
-                    receive_link.link.leave();
-                }
-            }
+            Read::Some(_) => receiving.rotation.push_back(key),
+            Read::Items => receiving.supplied = Some(key),
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
                     receive_link.listed = false;
@@ -224,14 +232,32 @@ impl Core {
         Some((key, None))
     }
 
-    fn message_or_control(
-        &self,
-        receiving: &mut Receiving,
-        key: PipeKey,
-        event: Event,
-    ) -> Option<Message> {
+    /// Puts the pipes that became readable into the rotation.
+    pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
+        if self.ready.any() {
+            let mut woken = std::mem::take(&mut receiving.rotation);
+            let listed = woken.len();
+            self.ready.take(&mut woken);
+            for key in woken.drain(listed..).collect::<Vec<_>>() {
+                if let Some(link) = receive_link(receiving, key)
+                    && !std::mem::replace(&mut link.listed, true)
+                {
+                    woken.push_back(key);
+                }
+            }
+            receiving.rotation = woken;
+        }
+    }
+
+    /// Takes an event of a link inside the process.
+    fn supplied(&self, receiving: &mut Receiving, key: PipeKey, event: Event) -> Option<Message> {
         match event {
-            Event::Message(message) => Some(message),
+            Event::Message(message) => {
+                if self.options.rate.is_set() {
+                    self.charge(receiving, key, 1, message.size() as u64);
+                }
+                Some(message)
+            }
             event => {
                 self.control(receiving, key, event);
                 None
@@ -254,6 +280,8 @@ impl Core {
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
+        let by_items = matches!(receive_link.reader, Reader::Items { .. });
+        let mut unsound = None;
         let polled = match &mut receive_link.reader {
             Reader::Items { end, first } => match inc.supply(key) {
                 Some(items) if !first.is_empty() => {
@@ -271,6 +299,7 @@ impl Core {
                 };
                 // The runtime's own budget counts messages, ours counts them too; one is enough.
                 let mut read = |cx: &mut Context<'_>| {
+                    let unopened = decoder.unopened().len();
                     if let Some(mut body) = decoder.body() {
                         let polled = reader.poll_read_buf(cx, &mut body);
                         if matches!(polled, Poll::Ready(Ok(1..))) {
@@ -297,9 +326,15 @@ impl Core {
                     if buffer.is_empty() {
                         *buffer = buffer::lend();
                     }
+                    let from = tail.len() + unopened;
+                    if unopened > 0 && buffer.len() < buffer::LARGE {
+                        // A whole record has to fit behind the tail.
+                        buffer.resize(buffer::LARGE, 0);
+                    }
                     buffer[..tail.len()].copy_from_slice(&tail);
-                    let end = buffer.len().min(tail.len() + turn);
-                    let mut room = ReadBuf::new(&mut buffer[tail.len()..end]);
+                    buffer[tail.len()..from].copy_from_slice(decoder.unopened());
+                    let end = buffer.len().min(from + turn);
+                    let mut room = ReadBuf::new(&mut buffer[from..end]);
                     match reader.poll_read(cx, &mut room) {
                         Poll::Ready(Ok(())) => {
                             let read = room.filled().len();
@@ -307,11 +342,16 @@ impl Core {
                             if read == 0 {
                                 decoder.stash(&tail);
                             } else {
-                                *current = Some(Current {
-                                    key,
-                                    start: 0,
-                                    end: tail.len() + read,
-                                });
+                                match decoder.open(&mut buffer[tail.len()..from + read]) {
+                                    Ok(opened) => {
+                                        *current = Some(Current {
+                                            key,
+                                            start: 0,
+                                            end: tail.len() + opened,
+                                        });
+                                    }
+                                    Err(error) => unsound = Some(error),
+                                }
                                 if full && end == buffer.len() && buffer.len() < buffer::LARGE {
                                     buffer.resize(buffer::LARGE, 0);
                                 }
@@ -331,13 +371,17 @@ impl Core {
             }
         };
         match polled {
-            Poll::Pending => {
-                receive_link.link.arm();
-                Read::Pending
-            }
+            Poll::Pending => Read::Pending,
             Poll::Ready(Ok(read @ 1..)) => {
+                if let Some(error) = unsound {
+                    self.break_off(receiving, key, error);
+                    return Read::Ended;
+                }
                 receive_link.link.hear();
                 receiving.budget += (read / COUNTED) as u32;
+                if by_items {
+                    return Read::Items;
+                }
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
                 }
@@ -393,6 +437,11 @@ impl Core {
             receive_link.link.paused.store(false, Ordering::Relaxed);
             receive_link.waker.wake_by_ref();
         }
+    }
+
+    /// The peer broke the protocol or a limit.
+    fn break_off(&self, receiving: &mut Receiving, key: PipeKey, error: DecodeError) {
+        self.end_reading(receiving, key, Reason::Protocol(error));
     }
 
     /// Nothing more comes from a pipe; its connection ends.
@@ -485,7 +534,7 @@ impl Core {
                 }
             }
             while let Some(event) = receiving.inc.next_supplied(key) {
-                if let Some(message) = self.message_or_control(receiving, key, event) {
+                if let Some(message) = self.supplied(receiving, key, event) {
                     receiving.inc.enqueue(key, message);
                 }
             }
@@ -507,6 +556,7 @@ impl Core {
             }
             match self.read(receiving, key, cx) {
                 Read::Some(octets) => read += octets,
+                Read::Items => read += ITEMS,
                 Read::Pending => return Poll::Pending,
                 Read::Ended => return Poll::Ready(()),
             }
@@ -542,7 +592,7 @@ impl Core {
             left.extend(self.decode_current(receiving, current));
         }
         while let Some(event) = receiving.inc.next_supplied(key) {
-            left.extend(self.message_or_control(receiving, key, event));
+            left.extend(self.supplied(receiving, key, event));
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
             let mut tail = receiving
@@ -553,7 +603,7 @@ impl Core {
             let mut at = 0;
             while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
                 at += used;
-                left.extend(self.message_or_control(receiving, key, event));
+                left.extend(self.supplied(receiving, key, event));
             }
         }
         for message in left {

@@ -2,8 +2,6 @@
 //!
 //! ```text
 //!  asked FLUSH ----> write; blocked? wait until the link is writable
-//!  asked WATCH ----> wait a moment; nobody read? read into the queue
-//!  asked GUARD ----> look now and then; nobody reads on? read into the queue
 //!  heartbeat ------> silent? PING; still silent? close
 //!  TTL of a PING --> silent as long? close
 //!  asked CLOSE ----> end, with the reason
@@ -22,16 +20,8 @@ use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
-use super::link::{BEAT, CLOSE, FLUSH, GUARD, Link, REST, RESUME, TTL, WATCH};
+use super::link::{BEAT, CLOSE, FLUSH, Link, REST, RESUME, TTL};
 use crate::event::Reason;
-
-/// How long a readable pipe waits for its application before the task reads it.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// How often it waits that long again while the application reads other pipes.
-const PATIENT: u32 = 100;
-
-/// How long an application may stay away from a link that it has read, before the task does.
-const ABSENCE: Duration = Duration::from_millis(100);
 
 /// Loads written in one turn.
 const LOADS: usize = 4;
@@ -52,11 +42,6 @@ pub(crate) struct Task {
     /// How long the peer lives without traffic, by its last PING, and when we look next.
     ttl: Duration,
     ttl_at: Option<Instant>,
-    watch_at: Option<Instant>,
-    /// The application's reads when the watch began, and how often it was patient since.
-    watched: (u64, u32),
-    /// When the task looks whether the application reads on.
-    guard_at: Option<Instant>,
     rest_until: Option<Instant>,
 }
 
@@ -87,9 +72,6 @@ impl Task {
             beat_at,
             ttl: Duration::ZERO,
             ttl_at: None,
-            watch_at: None,
-            watched: (0, 0),
-            guard_at: None,
             rest_until: None,
         }
     }
@@ -151,30 +133,12 @@ impl Task {
         (!lives).then_some(Reason::Silent)
     }
 
-    /// Nobody read this pipe for a while: the application is busy with others, or away.
-    fn watch(&mut self, now: Instant) {
-        let reads = self.core.reads.load(Ordering::Relaxed);
-        let (before, patience) = self.watched;
-        if reads != before && patience < PATIENT && self.link.is_asked(WATCH) {
-            self.watched = (reads, patience + 1);
-            self.watch_at = Some(now + PATIENCE);
-        } else if self.link.take_asked(WATCH) != 0 {
-            let _ = self.core.pump(self.key, None);
-        }
-    }
-
     /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
-        [
-            self.beat_at,
-            self.ttl_at,
-            self.watch_at,
-            self.guard_at,
-            self.rest_until,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.beat_at, self.ttl_at, self.rest_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -185,8 +149,8 @@ impl Future for Task {
         let this = &mut *self;
         this.link.register(cx.waker());
         loop {
-            let asked = this.link.take_asked(FLUSH | RESUME | REST | GUARD);
-            // Only looked at: CLOSE stays for all to see, WATCH until somebody read.
+            let asked = this.link.take_asked(FLUSH | RESUME | REST);
+            // Only looked at: CLOSE stays for all to see.
             if this.link.is_asked(CLOSE) {
                 return Poll::Ready(this.link.take_reason().unwrap_or(Reason::Closed));
             }
@@ -211,12 +175,6 @@ impl Future for Task {
                 let _ = this.core.pump(this.key, Some(cx));
             } else if asked & RESUME != 0 {
                 let _ = this.core.pump(this.key, None);
-            } else if this.link.is_asked(WATCH) && this.watch_at.is_none() {
-                this.watch_at = Some(Instant::now() + PATIENCE);
-                this.watched = (this.core.reads.load(Ordering::Relaxed), 0);
-            }
-            if asked & GUARD != 0 && this.guard_at.is_none() && this.link.guard() {
-                this.guard_at = Some(Instant::now() + ABSENCE);
             }
             if asked & REST != 0 {
                 this.rest_until = Some(Instant::now() + this.link.rest_asked());
@@ -241,16 +199,6 @@ impl Future for Task {
                 break;
             }
             let now = Instant::now();
-            if this.watch_at.is_some_and(|at| at <= now) {
-                this.watch_at = None;
-                this.watch(now);
-            }
-            if this.guard_at.is_some_and(|at| at <= now) {
-                if this.link.is_left() {
-                    let _ = this.core.pump(this.key, None);
-                }
-                this.guard_at = this.link.guard().then(|| now + ABSENCE);
-            }
             if this.rest_until.is_some_and(|until| until <= now) {
                 this.rest_until = None;
                 this.core.rested(this.key);
@@ -266,7 +214,7 @@ impl Future for Task {
                 return Poll::Ready(reason);
             }
         }
-        if this.link.is_asked(FLUSH | CLOSE | RESUME | REST | GUARD) {
+        if this.link.is_asked(FLUSH | CLOSE | RESUME | REST) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

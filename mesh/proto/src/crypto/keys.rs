@@ -102,7 +102,8 @@ impl SecretKey {
         Zeroizing::new(z85::encode_key(&self.0))
     }
 
-    pub(crate) const fn octets(&self) -> &[u8; 32] {
+    /// The key in binary, for a file that only its owner can read.
+    pub const fn expose_octets(&self) -> &[u8; 32] {
         &self.0
     }
 

@@ -14,6 +14,7 @@
 
 use crate::crypto::Randomness;
 use crate::zmtp::metadata::{Metadata, MetadataError};
+use crate::zmtp::record;
 
 pub mod curve;
 pub mod null;
@@ -107,6 +108,8 @@ pub enum Sealer {
     Clear,
     /// CURVE: each frame is a MESSAGE command (RFC 26 §"MESSAGE").
     Curve(Box<curve::Sealer>),
+    /// Runs of frames travel as records.
+    Records(Box<record::Sealer>),
 }
 
 /// The receiving half of a mechanism after the handshake.
@@ -117,6 +120,8 @@ pub enum Opener {
     Clear,
     /// CURVE: each frame is a MESSAGE command (RFC 26 §"MESSAGE").
     Curve(Box<curve::Opener>),
+    /// Runs of frames travel as records.
+    Records(Box<record::Opener>),
 }
 
 /// Why a handshake failed.

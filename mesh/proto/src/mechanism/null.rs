@@ -9,9 +9,14 @@ use super::{
 };
 use crate::crypto::Randomness;
 use crate::zmtp::metadata::Metadata;
+use crate::zmtp::record::{self, Cipher};
 
 /// The name in the greeting.
 pub const NAME: &str = "NULL";
+
+/// The name in the greeting of [`Null::in_records`], which is no mechanism to use: it measures
+/// what records cost.
+pub const RECORDS: &str = "X-NULL-RECORDS";
 
 /// The NULL handshake; the same on both sides.
 ///
@@ -19,6 +24,7 @@ pub const NAME: &str = "NULL";
 #[derive(Debug)]
 pub struct Null {
     local: Local,
+    in_records: bool,
     ready_sent: bool,
     peer: Option<Metadata>,
     auth: Auth,
@@ -45,11 +51,20 @@ impl Null {
         };
         Self {
             local,
+            in_records: false,
             ready_sent: false,
             peer: None,
             auth,
             error_due: None,
             refused: false,
+        }
+    }
+
+    /// Starts a handshake after which frames travel in records that nothing encrypts.
+    pub fn in_records(local: Local) -> Self {
+        Self {
+            in_records: true,
+            ..Self::new(local)
         }
     }
 }
@@ -122,12 +137,20 @@ impl Handshake for Null {
             Auth::Passed { user_id } => user_id,
             Auth::Due | Auth::Asked => String::new(),
         };
+        let (sealer, opener) = if self.in_records {
+            (
+                Sealer::Records(Box::new(record::Sealer::new(Cipher::Null))),
+                Opener::Records(Box::new(record::Opener::new(Cipher::Null))),
+            )
+        } else {
+            (Sealer::Clear, Opener::Clear)
+        };
         Agreed {
             metadata: self.peer.unwrap_or_default(),
             user_id,
             peer_key: None,
-            sealer: Sealer::Clear,
-            opener: Opener::Clear,
+            sealer,
+            opener,
         }
     }
 }

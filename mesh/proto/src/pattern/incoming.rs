@@ -246,7 +246,7 @@ impl Incoming {
     fn accept(&mut self, key: PipeKey, item: Item) -> Option<Event> {
         match item {
             Item::Message(message) => self.accept_message(key, message),
-            Item::Command(command) => self.accept_command(command),
+            Item::Command(command) => self.accept_command(*command),
         }
     }
 

@@ -13,7 +13,7 @@ use super::publish::{Publishing, Subscribed};
 use super::{Sends, SocketType};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, Framing, Outbox, Peer};
+use crate::zmtp::{Command, Framing, Item, Outbox, Peer};
 
 /// What a publisher does with a message for a subscriber that has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -484,6 +484,13 @@ impl Outgoing {
     pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) {
         if let Some(pipe) = self.pipe(key) {
             pipe.written(messages, size);
+        }
+    }
+
+    /// Takes the memory of a load of items back, for the next.
+    pub fn keep(&mut self, key: PipeKey, items: VecDeque<Item>) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.keep(items);
         }
     }
 

@@ -46,6 +46,9 @@ const FLUSH_LARGE: usize = 256 * 1024;
 const HAND_OVER: usize = 256;
 /// PONGs that wait while the peer does not read: libzmq keeps one.
 const PONGS: usize = 1_024;
+
+/// An item queue that grew past this is not kept once it is empty.
+const KEEP_ITEMS: usize = 4 * HAND_OVER;
 /// What makes a message larger, in octets on average.
 const LARGE: usize = 4 * 1024;
 
@@ -68,6 +71,8 @@ enum Out {
     /// Messages by value, for links inside the process.
     Items {
         queue: VecDeque<Item>,
+        /// The next queue's memory.
+        spare: VecDeque<Item>,
         size: usize,
         messages: usize,
     },
@@ -159,6 +164,7 @@ impl OutPipe {
             Carrier::Octets(outbox) => Out::Wire(outbox),
             Carrier::Items => Out::Items {
                 queue: VecDeque::new(),
+                spare: VecDeque::new(),
                 size: 0,
                 messages: 0,
             },
@@ -232,6 +238,7 @@ impl OutPipe {
                 queue,
                 size,
                 messages,
+                ..
             } => {
                 *size += message.size();
                 *messages += 1;
@@ -266,7 +273,7 @@ impl OutPipe {
     pub(crate) fn push_command(&mut self, command: Command) {
         match &mut self.out {
             Out::Wire(outbox) => outbox.push_command(&command),
-            Out::Items { queue, .. } => queue.push_back(Item::Command(command)),
+            Out::Items { queue, .. } => queue.push_back(Item::Command(Box::new(command))),
         }
     }
 
@@ -282,6 +289,7 @@ impl OutPipe {
                 queue,
                 size,
                 messages,
+                ..
             } => {
                 queue.retain(|item| matches!(item, Item::Command(_)));
                 *size = 0;
@@ -298,6 +306,7 @@ impl OutPipe {
                 queue,
                 size,
                 messages,
+                ..
             } => {
                 let Some(at) = queue
                     .iter()
@@ -342,10 +351,11 @@ impl OutPipe {
             Out::Wire(outbox) => Load::Batch(outbox.take(spare)),
             Out::Items {
                 queue,
+                spare,
                 size,
                 messages,
             } => Load::Items {
-                items: std::mem::take(queue),
+                items: std::mem::replace(queue, std::mem::take(spare)),
                 messages: std::mem::take(messages),
                 size: std::mem::take(size),
             },
@@ -354,6 +364,16 @@ impl OutPipe {
         self.flying_messages += load.messages();
         self.flying_size += load.size();
         Some(load)
+    }
+
+    /// Takes the memory of a load of items back, for the next.
+    pub(crate) fn keep(&mut self, items: VecDeque<Item>) {
+        if let Out::Items { spare, .. } = &mut self.out
+            && items.is_empty()
+            && items.capacity() <= KEEP_ITEMS
+        {
+            *spare = items;
+        }
     }
 
     /// Notes that a load, or a part of it, was written.

@@ -9,7 +9,7 @@
 //!      +------> Failed <-------+  +-- set_decision (the authenticator's answer)
 //! ```
 
-use super::decoder::{Decoder, Limits};
+use super::decoder::{DecodeError, Decoder, Limits};
 use super::frame::{self, COMMAND, Header, HeaderError};
 use super::greeting::{self, GreetingError};
 use super::metadata::{self, Metadata};
@@ -306,11 +306,11 @@ impl Connection {
             ..Self::peer_of(kind, agreed.metadata)?
         };
         let framing = match agreed.sealer {
-            Sealer::Clear => Framing::Clear,
+            Sealer::Clear | Sealer::Records(_) => Framing::Clear,
             Sealer::Curve(_) => Framing::Curve,
         };
         let mut decoder = Decoder::new(limits, agreed.opener);
-        decoder.stash(&self.input);
+        decoder.stash_unopened(self.input)?;
         Ok(Established {
             peer,
             decoder,
@@ -448,6 +448,9 @@ pub enum ConnectionError {
         /// Its length.
         len: usize,
     },
+    /// What came right behind the handshake is not what the mechanism seals. The peer misbehaved.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// [`Connection::finish`] was called too early. Local misuse.
     #[error("the handshake is not complete")]
     Unfinished,

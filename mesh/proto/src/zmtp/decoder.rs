@@ -41,8 +41,8 @@ impl Default for Limits {
 pub enum Item {
     /// A whole message.
     Message(Message),
-    /// A command.
-    Command(Command),
+    /// A command; boxed, so that it does not make each message larger.
+    Command(Box<Command>),
 }
 
 /// Decodes what one peer sends after the handshake.
@@ -119,7 +119,11 @@ impl Decoder {
     /// As [`Decoder::decode`].
     pub fn decode_all(&mut self, octets: &[u8]) -> Result<Vec<Item>, DecodeError> {
         let mut input = self.unstash();
+        let frames = input.len();
+        input.extend_from_slice(self.unopened());
         input.extend_from_slice(octets);
+        let opened = self.open(&mut input[frames..])?;
+        input.truncate(frames + opened);
         let mut items = Vec::new();
         let mut at = 0;
         loop {
@@ -148,14 +152,47 @@ impl Decoder {
         std::mem::take(&mut self.tail)
     }
 
+    /// Keeps octets that came with the handshake and were not [opened](Decoder::open).
+    pub(super) fn stash_unopened(&mut self, mut octets: Vec<u8>) -> Result<(), DecodeError> {
+        let opened = self.open(&mut octets)?;
+        self.stash(&octets[..opened]);
+        Ok(())
+    }
+
+    /// The start of a record, which belongs in front of the link's next octets.
+    #[inline]
+    pub fn unopened(&self) -> &[u8] {
+        match &self.opener {
+            Opener::Records(opener) => opener.part(),
+            Opener::Clear | Opener::Curve(_) => &[],
+        }
+    }
+
+    /// Opens what the link brought, behind [`Decoder::unopened`], where frames travel in records.
+    /// What can be [decoded](Decoder::decode) is then at the front of `octets`; returns how much
+    /// that is.
+    ///
+    /// # Errors
+    /// A record is not the peer's; the connection must close.
+    #[inline]
+    pub fn open(&mut self, octets: &mut [u8]) -> Result<usize, DecodeError> {
+        match &mut self.opener {
+            Opener::Records(opener) => opener.open(octets).map_err(|_| DecodeError::NotAuthentic),
+            Opener::Clear | Opener::Curve(_) => Ok(octets.len()),
+        }
+    }
+
     /// Whether a tail is stashed.
     pub fn has_tail(&self) -> bool {
         !self.tail.is_empty()
     }
 
-    /// Where the link shall put the next octets, while a long frame is under way. Never offers
-    /// more than that frame needs.
+    /// Where the link shall put the next octets, while a long frame is under way that does not
+    /// travel in records. Never offers more than that frame needs.
     pub fn body(&mut self) -> Option<impl BufMut> {
+        if matches!(self.opener, Opener::Records(_)) {
+            return None;
+        }
         let Body { size, octets, .. } = self.body.as_mut()?;
         let missing = *size - octets.len();
         if octets.capacity() == octets.len() {
@@ -168,6 +205,7 @@ impl Decoder {
     pub fn held(&self) -> usize {
         self.parts_size
             + self.tail.len()
+            + self.unopened().len()
             + self.body.as_ref().map_or(0, |body| body.octets.capacity())
     }
 
@@ -175,7 +213,7 @@ impl Decoder {
     #[inline]
     fn check(&self, header: Header) -> Result<usize, DecodeError> {
         let overhead = match self.opener {
-            Opener::Clear => 0,
+            Opener::Clear | Opener::Records(_) => 0,
             Opener::Curve(_) => curve::OVERHEAD,
         };
         let room = (self.limits.max_message_size - self.parts_size).saturating_add(overhead);
@@ -215,7 +253,9 @@ impl Decoder {
         };
         let mut octets = body.octets;
         match &mut self.opener {
-            Opener::Clear => self.part(body.flags, Frame::from(octets.freeze())),
+            Opener::Clear | Opener::Records(_) => {
+                self.part(body.flags, Frame::from(octets.freeze()))
+            }
             Opener::Curve(opener) => {
                 let plain = opener
                     .open(&mut octets)
@@ -230,18 +270,16 @@ impl Decoder {
     #[inline]
     fn frame(&mut self, flags: u8, body: &mut [u8]) -> Result<Option<Item>, DecodeError> {
         match &mut self.opener {
-            Opener::Clear if flags == 0 && self.parts.is_empty() => Ok(Some(Item::Message(
-                Message::from(Frame::copy_from_slice(body)),
-            ))),
-            Opener::Clear if flags & COMMAND != 0 => {
-                Ok(Some(Item::Command(Command::decode(body)?)))
-            }
-            Opener::Clear => self.part(flags, Frame::copy_from_slice(body)),
+            Opener::Clear | Opener::Records(_) if flags == 0 && self.parts.is_empty() => Ok(Some(
+                Item::Message(Message::from(Frame::copy_from_slice(body))),
+            )),
+            Opener::Clear | Opener::Records(_) if flags & COMMAND != 0 => Ok(Some(command(body)?)),
+            Opener::Clear | Opener::Records(_) => self.part(flags, Frame::copy_from_slice(body)),
             Opener::Curve(opener) => {
                 let plain = opener.open(body).map_err(|_| DecodeError::NotAuthentic)?;
                 let flags = inner_flags(plain)?;
                 if flags & COMMAND != 0 {
-                    return Ok(Some(Item::Command(Command::decode(&plain[1..])?)));
+                    return Ok(Some(command(&plain[1..])?));
                 }
                 let frame = Frame::copy_from_slice(&plain[1..]);
                 self.part(flags, frame)
@@ -251,7 +289,7 @@ impl Decoder {
 
     fn part(&mut self, flags: u8, frame: Frame) -> Result<Option<Item>, DecodeError> {
         if flags & COMMAND != 0 {
-            return Ok(Some(Item::Command(Command::decode(&frame)?)));
+            return Ok(Some(command(&frame)?));
         }
         if flags & MORE == 0 && self.parts.is_empty() {
             return Ok(Some(Item::Message(Message::from(frame))));
@@ -271,6 +309,10 @@ impl Decoder {
             &mut self.parts,
         )))))
     }
+}
+
+fn command(body: &[u8]) -> Result<Item, DecodeError> {
+    Ok(Item::Command(Box::new(Command::decode(body)?)))
 }
 
 /// The flags octet inside a CURVE box, in the terms of the frame header.
@@ -306,7 +348,7 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
-    /// A CURVE frame does not open, or was replayed.
+    /// A CURVE frame or a record does not open, or was replayed.
     #[error("a frame does not authenticate, or was sent before")]
     NotAuthentic,
 }
@@ -342,7 +384,7 @@ mod tests {
             octets.extend_from_slice(&now);
             batch.advance(now.len());
         }
-        let items = [Item::Command(command)]
+        let items = [Item::Command(Box::new(command))]
             .into_iter()
             .chain(messages.into_iter().map(Item::Message))
             .collect();

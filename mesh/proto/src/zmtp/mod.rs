@@ -19,6 +19,7 @@ pub mod frame;
 pub mod greeting;
 pub mod metadata;
 pub mod outbox;
+pub mod record;
 
 pub use command::Command;
 pub use connection::{Connection, ConnectionError, Established, Peer};

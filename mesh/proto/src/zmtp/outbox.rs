@@ -194,6 +194,7 @@ impl Outbox {
         let arena_at = content.head;
         Batch {
             framing: self.framing,
+            size: content.size(),
             content,
             sealed: false,
             arena_at,
@@ -240,7 +241,9 @@ impl Outbox {
 #[derive(Debug)]
 pub struct Batch {
     framing: Framing,
+    size: usize,
     content: Content,
+    /// The content is no frames any more.
     sealed: bool,
     arena_at: usize,
     body: usize,
@@ -258,23 +261,34 @@ impl Batch {
         self.content.messages
     }
 
-    /// Octets in the batch, written or not.
+    /// Octets of the batch's frames, written or not.
     pub fn size(&self) -> usize {
-        self.content.size()
+        self.size
     }
 
-    /// Encrypts the batch in place, once. Does nothing for mechanisms that leave frames as they
+    /// Encrypts the batch, once. Does nothing for mechanisms that leave frames as they
     /// are.
     ///
     /// # Errors
     /// The connection's nonces are used up.
     pub fn seal(&mut self, sealer: &mut Sealer) -> Result<(), NoncesUsedUp> {
-        if std::mem::replace(&mut self.sealed, true) {
+        if self.sealed {
             return Ok(());
         }
         match sealer {
             Sealer::Clear => Ok(()),
+            Sealer::Records(sealer) => {
+                self.sealed = true;
+                let records = sealer.seal(self.runs(), self.size);
+                sealer.keep(std::mem::replace(&mut self.content.arena, records));
+                self.content.head = 0;
+                self.content.bodies.clear();
+                self.content.bodies_size = 0;
+                self.arena_at = 0;
+                Ok(())
+            }
             Sealer::Curve(sealer) => {
+                self.sealed = true;
                 let mut rest = &mut self.content.arena[self.content.head..];
                 while let Ok(Some(header)) = Header::decode(rest) {
                     let (frame, tail) = rest.split_at_mut(header.length + header.size as usize);
@@ -306,28 +320,29 @@ impl Batch {
     /// Fills `slices` with what is left, in order, and returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        let mut arena_at = self.arena_at;
-        let mut body_at = self.body_at;
+        for (slot, run) in slices.iter_mut().zip(self.runs()) {
+            *slot = run;
+            filled += 1;
+        }
+        filled
+    }
+
+    /// What is left, in order.
+    fn runs(&self) -> impl Iterator<Item = IoSlice<'_>> {
+        let arena = &self.content.arena[..];
         let ends = self.content.bodies[self.body..]
             .iter()
             .map(|(at, body)| (*at, &body[..]));
-        for (at, body) in ends.chain([(self.content.arena.len(), &[][..])]) {
-            for run in [
-                &self.content.arena[arena_at..at],
-                &body[body_at.min(body.len())..],
-            ] {
-                if !run.is_empty() {
-                    let Some(slot) = slices.get_mut(filled) else {
-                        return filled;
-                    };
-                    *slot = IoSlice::new(run);
-                    filled += 1;
-                }
-            }
-            arena_at = at;
-            body_at = 0;
-        }
-        filled
+        let mut arena_at = self.arena_at;
+        let mut body_at = self.body_at;
+        ends.chain([(arena.len(), &[][..])])
+            .flat_map(move |(at, body)| {
+                let from = std::mem::replace(&mut arena_at, at);
+                let skip = std::mem::take(&mut body_at).min(body.len());
+                [&arena[from..at], &body[skip..]]
+            })
+            .filter(|run| !run.is_empty())
+            .map(IoSlice::new)
     }
 
     /// Notes that `written` more octets left.
@@ -364,12 +379,12 @@ impl Batch {
         self.content.arena
     }
 
-    /// Turns what no peer can have received whole back into messages; `None` for a sealed CURVE
-    /// batch of which something was written, whose fate is unknown.
+    /// Turns what no peer can have received whole back into messages; `None` for a batch
+    /// that was encrypted, whose fate is unknown.
     ///
     /// A message that was written in part is among them: its peer cannot have got it.
     pub fn recover(&self) -> Option<Vec<Message>> {
-        if self.framing == Framing::Curve && self.sealed {
+        if self.sealed {
             return None;
         }
         let mut written = self.arena_at - self.content.head + self.body_at;

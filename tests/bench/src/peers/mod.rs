@@ -29,7 +29,8 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
-    &withy::Withy,
+    &withy::Withy { in_records: false },
+    &withy::Withy { in_records: true },
     &raw::Raw,
 ];
 
@@ -55,7 +56,8 @@ pub(crate) enum Standing {
     Peer,
     /// What is being judged: compared with the best of the others, and never the best itself.
     Subject,
-    /// The machine's limit, without a messaging library: no peer to win against.
+    /// For comparison only, no peer to win against: the machine's limit, without a messaging
+    /// library, or a variant of the subject.
     Limit,
 }
 

@@ -7,21 +7,30 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 use withy::options::Overflow;
-use withy::{KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber};
+use withy::socket::Socket;
+use withy::{Builder, KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber};
 
 use super::{Endless, Failure, Peer, Standing, keys, runtime};
 use crate::{
-    job::Job,
+    job::{Job, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
 /// Withy.
-#[derive(Debug)]
-pub(super) struct Withy;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Withy {
+    /// Frames travel in records, as under a mechanism that seals many of them at once, but without
+    /// a cipher.
+    pub(super) in_records: bool,
+}
 
 impl Peer for Withy {
     fn name(&self) -> &'static str {
-        "withy"
+        if self.in_records {
+            "withy-records"
+        } else {
+            "withy"
+        }
     }
 
     fn version(&self) -> String {
@@ -29,22 +38,25 @@ impl Peer for Withy {
     }
 
     fn standing(&self) -> Standing {
-        Standing::Subject
+        if self.in_records {
+            Standing::Limit
+        } else {
+            Standing::Subject
+        }
     }
 
-    fn covers(&self, _: &Job) -> Result<(), &'static str> {
-        Ok(())
+    fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        if self.in_records && (job.curve || job.transport == Transport::Inproc) {
+            Err("-")
+        } else {
+            Ok(())
+        }
     }
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let builder = Pull::builder();
-            let socket = if job.curve {
-                builder.curve_server(server()).allow_any_client()
-            } else {
-                builder
-            }
-            .build()?;
+            let socket = this.server(Pull::builder(), job).build()?;
             probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             loop {
                 probe.pulled(socket.recv().await?.first());
@@ -53,14 +65,9 @@ impl Peer for Withy {
     }
 
     fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let builder = Push::builder();
-            let socket = if job.curve {
-                builder.curve_client(client(), server().public())
-            } else {
-                builder
-            }
-            .build()?;
+            let socket = this.client(Push::builder(), job).build()?;
             socket.connect_to(&job.endpoint[..])?;
             let body = Body::new(job.size);
             loop {
@@ -70,14 +77,9 @@ impl Peer for Withy {
     }
 
     fn rep(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let builder = Rep::builder();
-            let socket = if job.curve {
-                builder.curve_server(server()).allow_any_client()
-            } else {
-                builder
-            }
-            .build()?;
+            let socket = this.server(Rep::builder(), job).build()?;
             probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             loop {
                 let mut request = socket.recv().await?;
@@ -89,8 +91,9 @@ impl Peer for Withy {
     }
 
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let socket = requester(job)?;
+            let socket = this.requester(job)?;
             let body = Body::new(job.size);
             loop {
                 let start = Instant::now();
@@ -101,8 +104,11 @@ impl Peer for Withy {
     }
 
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let socket = Publisher::builder().overflow(Overflow::Block).build()?;
+            let socket = this
+                .server(Publisher::builder().overflow(Overflow::Block), job)
+                .build()?;
             probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);
@@ -114,10 +120,12 @@ impl Peer for Withy {
     }
 
     fn subscribe(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
             let mut tasks = JoinSet::new();
             for lane in 0..job.lanes {
-                let socket = Subscriber::connect(&job.endpoint[..])?;
+                let socket = this.client(Subscriber::builder(), job).build()?;
+                socket.connect_to(&job.endpoint[..])?;
                 socket.subscribe("");
                 socket.ready().await;
                 tasks.spawn(async move {
@@ -133,12 +141,14 @@ impl Peer for Withy {
     }
 
     fn many_push(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
             probe.ready("");
             runtime::wait_for(probe, Stage::Connect).await?;
             let mut sockets = Vec::with_capacity(job.lanes);
             for number in 0..job.lanes {
-                let socket = Push::connect(&job.endpoint[..])?;
+                let socket = this.client(Push::builder(), job).build()?;
+                socket.connect_to(&job.endpoint[..])?;
                 let mut body = Body::new(job.size);
                 socket.send(message(body.numbered(number as u64))).await?;
                 sockets.push((socket, body));
@@ -157,11 +167,12 @@ impl Peer for Withy {
     }
 
     fn connect_loop(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
             let body = Body::new(job.size);
             loop {
                 let start = Instant::now();
-                let socket = requester(job)?;
+                let socket = this.requester(job)?;
                 socket.request(message(body.bytes())).await?;
                 socket.close().await;
                 probe.round_trip(start);
@@ -170,16 +181,28 @@ impl Peer for Withy {
     }
 }
 
-fn requester(job: &Job) -> Result<Req, Failure> {
-    let builder = Req::builder();
-    let socket = if job.curve {
-        builder.curve_client(client(), server().public())
-    } else {
-        builder
+impl Withy {
+    fn server<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
+        match (job.curve, self.in_records) {
+            (true, _) => builder.curve_server(server()).allow_any_client(),
+            (false, true) => builder.null_in_records(),
+            (false, false) => builder,
+        }
     }
-    .build()?;
-    socket.connect_to(&job.endpoint[..])?;
-    Ok(socket)
+
+    fn client<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
+        match (job.curve, self.in_records) {
+            (true, _) => builder.curve_client(client(), server().public()),
+            (false, true) => builder.null_in_records(),
+            (false, false) => builder,
+        }
+    }
+
+    fn requester(&self, job: &Job) -> Result<Req, Failure> {
+        let socket = self.client(Req::builder(), job).build()?;
+        socket.connect_to(&job.endpoint[..])?;
+        Ok(socket)
+    }
 }
 
 fn server() -> KeyPair {

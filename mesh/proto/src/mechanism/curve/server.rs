@@ -139,7 +139,7 @@ impl Server {
         let ours = self.cipher.key_pair(randomness);
         let cookie_key = self.cipher.secret(randomness);
         let (cookie_nonce, nonce) = (draw(randomness), draw(randomness));
-        let kept = zeroize::Zeroizing::new([*theirs.as_octets(), *ours.secret().octets()]);
+        let kept = zeroize::Zeroizing::new([*theirs.as_octets(), *ours.secret().expose_octets()]);
         let cookie = cookie_key.seal(
             &long_nonce(COOKIE_NONCE, &cookie_nonce),
             kept.as_flattened(),

@@ -1,0 +1,108 @@
+//! Reading while the application is away.
+//!
+//! ```text
+//!  resting --- a pipe became readable ---> watching --- all was taken ---> resting
+//!                                             |
+//!                  nobody received for PATIENCE, or others' messages only
+//!                                             v
+//!                      read all that is readable into the pipes' queues
+//! ```
+//!
+//! So PING is answered and a hang-up is seen, whether or not somebody receives. One task per
+//! socket, which costs a receiver nothing but a flag.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::core::{Core, Phase};
+
+/// How long a readable pipe waits for its application.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// How often it waits that long again while the application takes messages.
+const PATIENT: u32 = 100;
+
+/// Whether there is something to watch. It is on from the wake-up of a pipe until all that was
+/// readable has been read up to the next wake-up.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    on: AtomicBool,
+    notify: Notify,
+}
+
+impl Watch {
+    /// A pipe became readable.
+    pub(crate) fn start(&self) {
+        if !self.on.swap(true, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    fn stop(&self) {
+        self.on.swap(false, Ordering::AcqRel);
+    }
+
+    fn go_on(&self) {
+        self.on.store(true, Ordering::Release);
+    }
+}
+
+impl Core {
+    /// Watches the socket's pipes until it is closed.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut phase = self.phase.subscribe();
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
+            () = self.keep_watching() => {}
+        }
+    }
+
+    async fn keep_watching(&self) {
+        loop {
+            self.ready.watch.notify.notified().await;
+            let (mut taken, mut waited) = (None, 0);
+            while self.has_untaken() {
+                let now = self.receiving.lock().taken;
+                if taken.is_some_and(|before| before == now || waited == PATIENT) {
+                    // Before reading: what is readable afterwards wakes again.
+                    self.ready.watch.stop();
+                    self.pump_all();
+                    break;
+                }
+                waited += 1;
+                taken = Some(now);
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+
+    /// Whether anything was readable and is not taken; if not, the watch ends.
+    fn has_untaken(&self) -> bool {
+        let receiving = self.receiving.lock();
+        // Before looking: what comes afterwards starts the watch again.
+        self.ready.watch.stop();
+        let untaken =
+            self.ready.any() || receiving.is_on_a_pipe() || !receiving.rotation.is_empty();
+        if untaken {
+            self.ready.watch.go_on();
+        }
+        untaken
+    }
+
+    fn pump_all(&self) {
+        let keys = {
+            let mut receiving = self.receiving.lock();
+            let receiving = &mut *receiving;
+            self.list_woken(receiving);
+            let current = receiving.current.map(|current| current.key);
+            let listed = receiving.rotation.iter().copied();
+            let on = current.into_iter().chain(receiving.supplied);
+            on.chain(listed).collect::<Vec<_>>()
+        };
+        for key in keys {
+            let _ = self.pump(key, None);
+        }
+    }
+}
