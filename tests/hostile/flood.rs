@@ -94,7 +94,7 @@ async fn flooded(victim: &Victim, octets: Vec<u8>) {
 
 #[tokio::test]
 async fn unknown_commands_without_end_starve_nobody() {
-    let some = [SocketType::Pull, SocketType::Rep, SocketType::Pub];
+    let some = [SocketType::Pull, SocketType::Pub];
     for kind in if scale::is_full() { &SHARED[..] } else { &some } {
         siege(Config::new(*kind), async |victim| {
             let before = victim.stats().ignored_commands;
