@@ -96,7 +96,7 @@ async fn flooded(victim: &Victim, octets: Vec<u8>) {
 async fn unknown_commands_without_end_starve_nobody() {
     let some = [SocketType::Pull, SocketType::Pub];
     for kind in if scale::is_full() { &SHARED[..] } else { &some } {
-        siege(Config::new(*kind), async |victim| {
+        siege(Config::patient(*kind), async |victim| {
             let before = victim.stats().ignored_commands;
             flooded(victim, raw::command("NOISE", b"").repeat(10_000)).await;
             assert!(victim.stats().ignored_commands > before);
@@ -107,7 +107,7 @@ async fn unknown_commands_without_end_starve_nobody() {
 
 #[tokio::test]
 async fn messages_to_a_publisher_are_dropped_and_counted() {
-    siege(Config::new(SocketType::Pub), async |victim| {
+    siege(Config::patient(SocketType::Pub), async |victim| {
         let before = victim.stats();
         let mut peer = victim.peer().await;
         for message in [&[""][..], &["hello"], &["\u{1}topic", "two"], &["a", "b"]] {
@@ -182,7 +182,7 @@ async fn messages_to_a_push_are_dropped_and_counted() {
 async fn pings_of_a_peer_that_does_not_read_do_not_pile_up() {
     let memory = Growth::alone().await;
     for kind in [SocketType::Pull, SocketType::Pub] {
-        siege_alone(Config::new(kind), async |victim| {
+        siege_alone(Config::patient(kind), async |victim| {
             let ping = raw::command("PING", b"\0\0sixteen octets..");
             let flood = Flood::start(victim, ping.repeat(10_000));
             let mut pace = tokio::time::interval(Duration::from_millis(10));
@@ -232,7 +232,7 @@ async fn a_newcomer_is_not_kept_out_by_those_who_never_finish() {
     let config = Config {
         max_handshakes: 16,
         handshake_timeout: Duration::from_secs(60),
-        ..Config::new(SocketType::Pull)
+        ..Config::patient(SocketType::Pull)
     };
     let victim = Victim::new(config).await;
     let mut idle = Vec::new();
@@ -250,7 +250,7 @@ async fn half_open_connections_cost_little_memory() {
     let memory = Growth::alone().await;
     let config = Config {
         handshake_timeout: Duration::from_secs(60),
-        ..Config::new(SocketType::Pull)
+        ..Config::patient(SocketType::Pull)
     };
     let victim = Victim::new(config).await;
     let mut crowd = Vec::new();

@@ -34,7 +34,7 @@ async fn frames_that_no_rule_allows_close_the_connection() {
     ];
     offences.extend((3..8).map(|bit| (raw::frame(1 << bit, b"body"), None)));
     for kind in SHARED {
-        siege(Config::new(kind), async |victim| {
+        siege(Config::patient(kind), async |victim| {
             for (offence, expected) in &offences {
                 let mut peer = victim.peer().await;
                 peer.send(offence).await.unwrap();
@@ -53,7 +53,7 @@ async fn frames_that_no_rule_allows_close_the_connection() {
 async fn claims_of_size_cost_the_socket_nothing() {
     let memory = Growth::alone().await;
     for kind in SHARED {
-        siege_alone(Config::new(kind), async |victim| {
+        siege_alone(Config::patient(kind), async |victim| {
             for flags in [LONG, LONG | MORE, LONG | COMMAND] {
                 for size in [
                     1 << 31,
@@ -99,7 +99,7 @@ async fn messages_over_a_limit_close_the_connection() {
         let config = Config {
             max_message_size: 10_000,
             max_parts: 8,
-            ..Config::new(kind)
+            ..Config::patient(kind)
         };
         siege(config, async |victim| {
             // Endless: it goes on until it is stopped.
@@ -136,7 +136,7 @@ async fn messages_over_a_limit_close_the_connection() {
 #[tokio::test]
 async fn pings_are_answered_whatever_they_say() {
     let context: Vec<u8> = (0..200).collect();
-    sieges(SHARED.map(Config::new), async |victim| {
+    sieges(SHARED.map(Config::patient), async |victim| {
         let mut peer = victim.peer().await;
         for ttl in [0, 1, 655, 656, 65_534, 65_535_u16] {
             for len in [0, 1, 15, 16, 17, 200] {
@@ -170,7 +170,7 @@ async fn pings_are_answered_whatever_they_say() {
 #[tokio::test]
 async fn unknown_commands_are_ignored_and_counted() {
     for kind in SHARED {
-        siege(Config::new(kind), async |victim| {
+        siege(Config::patient(kind), async |victim| {
             let before = victim.stats().ignored_commands;
             let mut peer = victim.peer().await;
             for name in ["JOIN", "", "LEAVE", "ping", "\0\u{1b}[2J", &"x".repeat(255)] {
@@ -193,7 +193,7 @@ async fn unknown_commands_are_ignored_and_counted() {
 #[tokio::test]
 async fn links_that_break_inside_a_frame_leave_nothing_behind() {
     for kind in SHARED {
-        siege(Config::new(kind), async |victim| {
+        siege(Config::patient(kind), async |victim| {
             for octets in [
                 raw::header(LONG, 1 << 20),
                 raw::header(LONG, 1 << 20)[..4].to_vec(),
@@ -230,7 +230,7 @@ async fn links_that_break_inside_a_frame_leave_nothing_behind() {
 
 #[tokio::test]
 async fn the_peers_error_ends_the_connection_and_is_reported() {
-    siege(Config::new(SocketType::Pull), async |victim| {
+    siege(Config::patient(SocketType::Pull), async |victim| {
         for (data, said) in [
             (&b"\x08go away!"[..], "go away!"),
             (b"", ""),

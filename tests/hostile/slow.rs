@@ -19,7 +19,7 @@ const ENOUGH: usize = 80 << 20;
 async fn a_subscriber_that_does_not_read_misses_what_it_has_no_room_for() {
     let memory = Growth::alone().await;
     for kind in [SocketType::Pub, SocketType::XPub] {
-        siege_alone(Config::new(kind), async |victim| {
+        siege_alone(Config::patient(kind), async |victim| {
             let before = victim.stats();
             let mut peer = victim.peer().await;
             peer.send(&raw::command("SUBSCRIBE", b"large"))
@@ -47,7 +47,7 @@ async fn a_subscriber_that_does_not_read_misses_what_it_has_no_room_for() {
 #[tokio::test]
 async fn a_dealer_that_does_not_read_keeps_no_router_from_the_others() {
     let memory = Growth::alone().await;
-    siege_alone(Config::new(SocketType::Router), async |victim| {
+    siege_alone(Config::patient(SocketType::Router), async |victim| {
         let before = victim.unsendable();
         let mut peer = victim.peer().await;
         let large = raw::message(&[vec![7; LARGE]]);
@@ -71,7 +71,7 @@ async fn a_dealer_that_does_not_read_keeps_no_router_from_the_others() {
 #[tokio::test]
 async fn a_rep_does_not_read_who_does_not_read_its_replies() {
     let memory = Growth::alone().await;
-    siege_alone(Config::new(SocketType::Rep), async |victim| {
+    siege_alone(Config::patient(SocketType::Rep), async |victim| {
         let mut peer = victim.peer().await;
         let request = raw::message(&[vec![], vec![7; LARGE]]);
         let mut sent = 0;

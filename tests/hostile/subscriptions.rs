@@ -28,7 +28,7 @@ async fn a_topic_over_its_limit_closes_the_connection() {
     for kind in [SocketType::Pub, SocketType::XPub] {
         let config = Config {
             max_topic: 1_000,
-            ..Config::new(kind)
+            ..Config::patient(kind)
         };
         siege(config, async |victim| {
             for octets in both(&[b'x'; 1_001]) {
@@ -67,7 +67,7 @@ async fn subscribe_without_end(peer: &mut Peer, octets: usize) -> u64 {
 async fn a_million_subscriptions_hit_a_limit_that_is_named() {
     let memory = Growth::alone().await;
     for kind in [SocketType::Pub, SocketType::XPub] {
-        siege_alone(Config::new(kind), async |victim| {
+        siege_alone(Config::patient(kind), async |victim| {
             for (octets, name) in [
                 (8, "max_subscriptions (100000)"),
                 (256, "16777216 octets of topics"),
@@ -88,7 +88,7 @@ async fn a_million_subscriptions_hit_a_limit_that_is_named() {
 #[tokio::test]
 async fn what_was_never_subscribed_is_not_missed() {
     for kind in [SocketType::Pub, SocketType::XPub] {
-        siege(Config::new(kind), async |victim| {
+        siege(Config::patient(kind), async |victim| {
             let before = victim.stats();
             let mut peer = victim.peer().await;
             for topic in [&b""[..], b"never", &[7; 70_000]] {
@@ -113,7 +113,7 @@ async fn what_was_never_subscribed_is_not_missed() {
     }
     // Others have no subscriptions at all.
     for kind in [SocketType::Pull, SocketType::Router, SocketType::Sub] {
-        siege(Config::new(kind), async |victim| {
+        siege(Config::patient(kind), async |victim| {
             let before = victim.stats().ignored_commands;
             let mut peer = victim.peer().await;
             for name in ["SUBSCRIBE", "CANCEL"] {
@@ -130,7 +130,7 @@ async fn what_was_never_subscribed_is_not_missed() {
 async fn coming_and_going_subscriptions_leave_nothing_behind() {
     let memory = Growth::alone().await;
     let rounds = scale::count(20, 2_000);
-    let victim = Victim::new(Config::new(SocketType::Pub)).await;
+    let victim = Victim::new(Config::patient(SocketType::Pub)).await;
     let mut peer = victim.peer().await;
     for round in 0..rounds {
         for name in ["SUBSCRIBE", "CANCEL"] {

@@ -62,6 +62,14 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Whose good peers get through though the attack leaves little of the machine.
+    pub(crate) fn patient(kind: SocketType) -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            ..Self::new(kind)
+        }
+    }
+
     pub(crate) fn new(kind: SocketType) -> Self {
         Self {
             kind,
