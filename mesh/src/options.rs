@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use withy_proto::pattern::outgoing::{Balance, Overflow, SendOptions};
 pub use withy_proto::pattern::pipe::HighWaterMark;
 pub use withy_proto::pattern::publish::Verbose;
+pub use withy_proto::peer::{Heartbeat, Reconnect};
 pub use withy_proto::rate::RateLimit;
 pub use withy_proto::zmtp::Limits;
 pub use withy_transports::{
@@ -12,56 +13,6 @@ pub use withy_transports::{
 };
 
 use crate::security::Security;
-
-/// How a lost or failed connection is made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reconnect {
-    /// The delay before the first attempt; it doubles up to `max`. Default 100 ms.
-    pub initial: Duration,
-    /// The longest delay. Default 1 s. Each delay is drawn from its upper half, so that many
-    /// peers do not come at once.
-    pub max: Duration,
-    /// Whether it is tried again at all. Default `true`.
-    pub enabled: bool,
-}
-
-impl Default for Reconnect {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(1),
-            enabled: true,
-        }
-    }
-}
-
-/// How a silent peer is noticed (RFC 37 §3.4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// `None` (default): towards Withy peers only. libzmq peers are asked when it is
-    /// `Some(true)`; `Some(false)` asks nobody.
-    pub enabled: Option<bool>,
-    /// A PING is sent after this much silence. Default 5 s.
-    pub interval: Duration,
-    /// The connection is closed after this much silence. Default 15 s.
-    pub timeout: Duration,
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self {
-            enabled: None,
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Heartbeat {
-    pub(crate) fn enabled_for(&self, withy: bool) -> bool {
-        self.enabled.unwrap_or(withy)
-    }
-}
 
 /// How many connections there may be, and how long one may take to be established.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

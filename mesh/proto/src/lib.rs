@@ -19,9 +19,9 @@ pub mod endpoint;
 pub mod mechanism;
 pub mod message;
 pub mod pattern;
+pub mod peer;
 pub mod rate;
 pub mod routing;
-
 pub mod z85;
 pub mod zmtp;
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use withy_proto::mechanism::Sealer;
 use withy_proto::pattern::outgoing::{AttachError, NotSent};
 use withy_proto::pattern::pipe::{Carrier, Flush, Load};
+use withy_proto::pattern::request::Requests;
 use withy_proto::pattern::{Incoming, Outgoing, PipeKey};
 use withy_proto::rate::Bucket;
 use withy_proto::zmtp::{Established, Peer};
@@ -22,7 +23,7 @@ use super::link::{self, Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
 use crate::event::{Event, EventKind, Events, Reason};
 use crate::options::Options;
-use crate::socket::req::Requests;
+use crate::socket::req::Asker;
 
 /// A caller writes itself when the link was idle for this long.
 const IDLE: Duration = Duration::from_micros(20);
@@ -107,7 +108,7 @@ pub(crate) struct Receiving {
     /// How often somebody came to take a message.
     pub(crate) taken: u64,
     /// A REQ's requests.
-    pub(crate) requests: Requests,
+    pub(crate) requests: Requests<Asker>,
 }
 
 impl Receiving {
@@ -195,7 +196,7 @@ pub(crate) struct Core {
     /// Whether the [watch](super::watch) runs.
     pub(crate) watching: AtomicBool,
     /// The moment that rate limits count from.
-    pub(crate) started: Instant,
+    pub(crate) started: tokio::time::Instant,
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
@@ -245,7 +246,7 @@ impl Core {
             events: Events::default(),
             counters: Counters::default(),
             watching: AtomicBool::new(false),
-            started: Instant::now(),
+            started: tokio::time::Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
             half_open: Mutex::default(),

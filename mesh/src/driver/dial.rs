@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use withy_proto::crypto::Randomness;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::AttachError;
+use withy_proto::peer::Backoff;
 use withy_proto::zmtp::connection::Peer;
 use withy_proto::{Endpoint, Message, SocketType};
 
@@ -16,7 +15,6 @@ use super::handshake::{OsRandomness, Ready};
 use super::link::Link;
 use super::task::Task;
 use crate::event::{EventKind, HandshakeFailure, PeerInfo, Reason};
-use crate::options::Reconnect;
 
 /// What a socket is bound to and connects to.
 #[derive(Debug, Default)]
@@ -268,60 +266,4 @@ struct Failed {
     error: String,
     /// Trying again will not help.
     permanent: bool,
-}
-
-/// The delays between attempts.
-#[derive(Debug)]
-struct Backoff {
-    options: Reconnect,
-    next: Duration,
-}
-
-impl Backoff {
-    fn new(options: Reconnect) -> Self {
-        Self {
-            options,
-            next: options.initial,
-        }
-    }
-
-    fn reset(&mut self) {
-        self.next = self.options.initial;
-    }
-
-    /// The next delay: doubled each time up to the limit, drawn from its upper half.
-    fn next(&mut self, randomness: &mut dyn Randomness) -> Duration {
-        let delay = self.next.min(self.options.max);
-        self.next = delay.saturating_mul(2);
-        let half = u64::try_from(delay.as_micros() / 2)
-            .unwrap_or(u64::MAX)
-            .max(1);
-        Duration::from_micros(half + randomness.next_u64() % half)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use withy_proto::crypto::Seeded;
-
-    #[test]
-    fn delays_double_up_to_the_limit_within_their_upper_half() {
-        let options = Reconnect {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(1),
-            enabled: true,
-        };
-        let mut backoff = Backoff::new(options);
-        for expected in [100, 200, 400, 800, 1_000, 1_000] {
-            let delay = backoff.next(&mut Seeded::new(expected)).as_millis();
-            let expected = u128::from(expected);
-            assert!(
-                delay >= expected / 2 && delay <= expected,
-                "{delay} for {expected}"
-            );
-        }
-        backoff.reset();
-        assert!(backoff.next(&mut Seeded::new(1)) <= options.initial);
-    }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use withy_proto::Frame;
 use withy_proto::pattern::PipeKey;
+use withy_proto::peer::{Beat, Pulse};
 use withy_proto::zmtp::Command;
 
 use super::core::Core;
@@ -26,52 +27,32 @@ use crate::event::Reason;
 /// Loads written in one turn.
 const LOADS: usize = 4;
 
-/// The longest TTL that a PING carries. libzmq computes a TTL above 65.5 s wrongly.
-const MAX_TTL: Duration = Duration::from_secs(60);
-
 /// Drives a connection until it ends, and resolves to the reason.
 pub(crate) struct Task {
     core: Arc<Core>,
     link: Arc<Link>,
     key: PipeKey,
     blocked: bool,
-    heartbeat: Option<Heartbeat>,
-    missed: u32,
+    /// The moment that the pulse counts from.
+    since: Instant,
+    pulse: Pulse,
     timer: Option<Pin<Box<Sleep>>>,
-    beat_at: Option<Instant>,
-    /// How long the peer lives without traffic, by its last PING, and when we look next.
-    ttl: Duration,
-    ttl_at: Option<Instant>,
     rest_until: Option<Instant>,
-}
-
-/// When a silent peer is asked, and when it is given up.
-#[derive(Debug, Clone, Copy)]
-struct Heartbeat {
-    interval: Duration,
-    timeout: Duration,
 }
 
 impl Task {
     pub(crate) fn new(core: Arc<Core>, link: Arc<Link>, withy: bool) -> Self {
-        let options = &core.options.heartbeat;
-        let heartbeat = options.enabled_for(withy).then_some(Heartbeat {
-            interval: options.interval,
-            timeout: options.timeout,
-        });
+        let heartbeat = core.options.heartbeat;
+        let heartbeat = heartbeat.enabled_for(withy).then_some(heartbeat);
         let key = link.key();
-        let beat_at = heartbeat.map(|heartbeat| Instant::now() + heartbeat.interval);
         Self {
             core,
             link,
             key,
             blocked: false,
-            heartbeat,
-            missed: 0,
+            since: Instant::now(),
+            pulse: Pulse::new(heartbeat, Duration::ZERO),
             timer: None,
-            beat_at,
-            ttl: Duration::ZERO,
-            ttl_at: None,
             rest_until: None,
         }
     }
@@ -99,46 +80,40 @@ impl Task {
     }
 
     /// One beat: nothing heard since the last?
-    fn beat(&mut self) -> Option<Reason> {
-        let Heartbeat { interval, timeout } = self.heartbeat?;
-        self.beat_at = Some(Instant::now() + interval);
-        if self.link.take_heard(BEAT) {
-            self.missed = 0;
-            self.link.set_silent(false);
-            return None;
-        }
-        if !self.link.paused.load(Ordering::Relaxed) {
-            self.missed += 1;
-            self.link.set_silent(self.missed > 1);
-            if interval * self.missed >= timeout {
-                return Some(Reason::Silent);
+    fn beat(&mut self, now: Duration) -> Option<Reason> {
+        let heard = self.link.take_heard(BEAT);
+        let beat = self.pulse.beat(now, heard, self.is_excused());
+        self.link.set_silent(self.pulse.is_silent());
+        match beat {
+            Beat::Quiet => None,
+            Beat::GiveUp => Some(Reason::Silent),
+            Beat::Ping(ttl) => {
+                let context = Frame::new();
+                let mut sending = self.core.sending.lock();
+                let ping = Command::Ping { ttl, context };
+                sending.out.send_command(self.key, ping);
+                self.core.after_send(sending);
+                None
             }
         }
-        let mut sending = self.core.sending.lock();
-        sending.out.send_command(
-            self.key,
-            Command::Ping {
-                ttl: timeout.min(MAX_TTL),
-                context: Frame::new(),
-            },
-        );
-        self.core.after_send(sending);
-        None
     }
 
     /// The peer's TTL is over: did it show life?
-    fn expire(&mut self, now: Instant) -> Option<Reason> {
-        self.ttl_at = Some(now + self.ttl);
-        let lives = self.link.take_heard(TTL) || self.link.paused.load(Ordering::Relaxed);
-        (!lives).then_some(Reason::Silent)
+    fn expire(&mut self, now: Duration) -> Option<Reason> {
+        let heard = self.link.take_heard(TTL);
+        let expired = self.pulse.expire(now, heard, self.is_excused());
+        expired.then_some(Reason::Silent)
+    }
+
+    /// We do not read what the peer may have sent.
+    fn is_excused(&self) -> bool {
+        self.link.paused.load(Ordering::Relaxed)
     }
 
     /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
-        [self.beat_at, self.ttl_at, self.rest_until]
-            .into_iter()
-            .flatten()
-            .min()
+        let pulse = self.pulse.deadline().map(|at| self.since + at);
+        pulse.into_iter().chain(self.rest_until).min()
     }
 }
 
@@ -180,10 +155,8 @@ impl Future for Task {
                 this.rest_until = Some(Instant::now() + this.link.rest_asked());
             }
             let ttl = this.link.peer_ttl();
-            if ttl != this.ttl {
-                // The last PING counts; none at all takes the deadline back.
-                this.ttl = ttl;
-                this.ttl_at = (!ttl.is_zero()).then(|| Instant::now() + ttl);
+            if ttl != this.pulse.ttl() {
+                this.pulse.set_ttl(ttl, this.since.elapsed());
             }
             let Some(deadline) = this.deadline() else {
                 this.timer = None;
@@ -203,13 +176,14 @@ impl Future for Task {
                 this.rest_until = None;
                 this.core.rested(this.key);
             }
-            if this.ttl_at.is_some_and(|at| at <= now)
+            let now = now - this.since;
+            if this.pulse.ttl_is_due(now)
                 && let Some(reason) = this.expire(now)
             {
                 return Poll::Ready(reason);
             }
-            if this.beat_at.is_some_and(|at| at <= now)
-                && let Some(reason) = this.beat()
+            if this.pulse.beat_is_due(now)
+                && let Some(reason) = this.beat(now)
             {
                 return Poll::Ready(reason);
             }

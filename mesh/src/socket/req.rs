@@ -5,7 +5,6 @@
 //! request in flight; when that is abandoned, the connection waits for the late reply, which is
 //! counted and dropped, and is replaced if it does not come. Nothing ever locks up.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::request::{unwrap, wrap};
+use withy_proto::pattern::request::{Reply, wrap};
 use withy_proto::{Message, SocketType};
 
 use super::{Owner, Sends, socket};
@@ -67,20 +66,8 @@ socket!(Req, SocketType::Req);
 
 impl Sends for Req {}
 
-/// Requests that wait for their replies, and connections that owe one to nobody.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    next: u32,
-    waiting: BTreeMap<u32, Waiting>,
-    owing: BTreeMap<PipeKey, Instant>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    to: PipeKey,
-    correlated: bool,
-    reply: oneshot::Sender<Result<Message, RequestError>>,
-}
+/// Where a reply goes.
+pub(crate) type Asker = oneshot::Sender<Result<Message, RequestError>>;
 
 /// A request that was sent. Dropping it abandons the request.
 #[derive(Debug)]
@@ -92,12 +79,8 @@ struct Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let mut receiving = self.core.receiving.lock();
-        if let Some(waiting) = receiving.requests.waiting.remove(&self.id)
-            && !waiting.correlated
-        {
-            receiving.requests.owing.insert(waiting.to, Instant::now());
-            drop(receiving);
+        let now = self.core.started.elapsed();
+        if self.core.receiving.lock().requests.abandon(self.id, now) {
             // Requests that wait for this connection now know how long.
             self.core.room.notify_waiters();
         }
@@ -286,18 +269,8 @@ impl Core {
         else {
             return Ok(Err(message));
         };
-        let requests = &mut receiving.requests;
-        requests.next = requests.next.wrapping_add(1);
-        let id = requests.next;
         let (sender, reply) = oneshot::channel();
-        requests.waiting.insert(
-            id,
-            Waiting {
-                to,
-                correlated,
-                reply: sender,
-            },
-        );
+        let id = receiving.requests.start(to, correlated, sender);
         drop(receiving);
         // The pipe was chosen because it has room.
         let sent = sending
@@ -314,29 +287,17 @@ impl Core {
 
     /// When the first connection that owes an abandoned reply is to be replaced.
     fn first_grace_end(&self) -> Option<Instant> {
-        let grace = self.options.request.grace;
-        self.receiving
-            .lock()
-            .requests
-            .owing
-            .values()
-            .min()
-            .map(|since| *since + grace)
+        let since = self.receiving.lock().requests.owing_since()?;
+        Some(self.started + since + self.options.request.grace)
     }
 
     /// Replaces the connections that owe an abandoned reply for too long.
     fn replace_owing(&self) {
-        let grace = self.options.request.grace;
-        let now = Instant::now();
-        let mut overdue = Vec::new();
-        self.receiving.lock().requests.owing.retain(|key, since| {
-            let late = *since + grace <= now;
-            if late {
-                overdue.push(*key);
-            }
-            !late
-        });
-        overdue.into_iter().for_each(|key| self.abandon(key));
+        let elapsed = self.started.elapsed();
+        if let Some(then) = elapsed.checked_sub(self.options.request.grace) {
+            let overdue = self.receiving.lock().requests.overdue(then);
+            overdue.into_iter().for_each(|key| self.abandon(key));
+        }
     }
 
     /// Waits for one reply, and hands the others out that come meanwhile.
@@ -364,52 +325,34 @@ impl Core {
 
     /// Gives a reply to the request that waits for it.
     fn hand_out(&self, from: PipeKey, message: Message) {
-        let Some((id, message)) = unwrap(message) else {
-            self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let mut receiving = self.receiving.lock();
-        let requests = &mut receiving.requests;
-        let id = id.or_else(|| {
-            let mut plain = requests
-                .waiting
-                .iter()
-                .filter(|(_, waiting)| waiting.to == from && !waiting.correlated);
-            plain.next().map(|(id, _)| *id)
-        });
-        let known = id.filter(|id| {
-            requests
-                .waiting
-                .get(id)
-                .is_some_and(|waiting| waiting.to == from)
-        });
-        let waiting = known.and_then(|id| requests.waiting.remove(&id));
-        requests.owing.remove(&from);
-        drop(receiving);
-        let correlated = waiting.as_ref().is_some_and(|waiting| waiting.correlated);
-        match waiting {
-            Some(waiting) => {
-                let _ = waiting.reply.send(Ok(message));
+        let reply = self.receiving.lock().requests.reply(from, message);
+        let frees = match reply {
+            Reply::Answers {
+                asker,
+                message,
+                frees,
+            } => {
+                let _ = asker.send(Ok(message));
+                frees
             }
-            None => {
+            Reply::Late { frees } => {
                 self.counters.late_replies.fetch_add(1, Ordering::Relaxed);
+                frees
             }
-        }
-        if !correlated && self.sending.lock().out.replied(from) {
+            Reply::Malformed => {
+                self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        };
+        if frees && self.sending.lock().out.replied(from) {
             self.room.notify_waiters();
         }
     }
 
     /// The requests of a connection that is gone have no reply.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
-        let mut receiving = self.receiving.lock();
-        let requests = &mut receiving.requests;
-        requests.owing.remove(&key);
-        for (_, waiting) in requests
-            .waiting
-            .extract_if(.., |_, waiting| waiting.to == key)
-        {
-            let _ = waiting.reply.send(Err(RequestError::PeerGone));
+        for asker in self.receiving.lock().requests.lost(key) {
+            let _ = asker.send(Err(RequestError::PeerGone));
         }
     }
 }

@@ -3,7 +3,151 @@
 //! Every request starts with an empty delimiter frame. Where replies are matched, a request id of
 //! four octets stands before it; a REP or ROUTER returns it unread (libzmq: REQ_CORRELATE).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::pipe::PipeKey;
 use crate::message::{Frame, Message};
+
+/// Requests that wait for their replies, and connections that owe one to nobody. `R` is whom the
+/// reply goes to.
+#[derive(Debug)]
+pub struct Requests<R> {
+    next: u32,
+    waiting: BTreeMap<u32, Waiting<R>>,
+    owing: BTreeMap<PipeKey, Duration>,
+}
+
+#[derive(Debug)]
+struct Waiting<R> {
+    to: PipeKey,
+    correlated: bool,
+    asker: R,
+}
+
+/// What came of a message that a REQ received.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply<R> {
+    /// It answers a request. `frees` says that its connection may take the next one.
+    Answers {
+        /// Who asked.
+        asker: R,
+        /// The reply, without its envelope.
+        message: Message,
+        /// Whether the connection had room for this one request.
+        frees: bool,
+    },
+    /// Nobody waits for it, or not any more.
+    Late {
+        /// Whether the connection owed it, and may take the next request now.
+        frees: bool,
+    },
+    /// Its envelope is none.
+    Malformed,
+}
+
+impl<R> Default for Requests<R> {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            waiting: BTreeMap::new(),
+            owing: BTreeMap::new(),
+        }
+    }
+}
+
+impl<R> Requests<R> {
+    /// Notes a request to a pipe, and returns its id.
+    pub fn start(&mut self, to: PipeKey, correlated: bool, asker: R) -> u32 {
+        self.next = self.next.wrapping_add(1);
+        let waiting = Waiting {
+            to,
+            correlated,
+            asker,
+        };
+        self.waiting.insert(self.next, waiting);
+        self.next
+    }
+
+    /// Nobody waits for a reply any more. Returns whether a connection now owes one that it must
+    /// bring before it may be asked again.
+    pub fn abandon(&mut self, id: u32, now: Duration) -> bool {
+        match self.waiting.remove(&id) {
+            Some(Waiting {
+                to,
+                correlated: false,
+                ..
+            }) => {
+                self.owing.insert(to, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Finds the request that a message from a pipe answers.
+    pub fn reply(&mut self, from: PipeKey, message: Message) -> Reply<R> {
+        let Some((id, message)) = unwrap(message) else {
+            return Reply::Malformed;
+        };
+        let known = match id {
+            Some(id) => self
+                .waiting
+                .get(&id)
+                .is_some_and(|waiting| waiting.to == from)
+                .then_some(id),
+            None => {
+                let mut plain = self
+                    .waiting
+                    .iter()
+                    .filter(|(_, waiting)| waiting.to == from && !waiting.correlated);
+                plain.next().map(|(id, _)| *id)
+            }
+        };
+        match known.and_then(|id| self.waiting.remove(&id)) {
+            Some(Waiting {
+                correlated, asker, ..
+            }) => Reply::Answers {
+                asker,
+                message,
+                frees: !correlated,
+            },
+            None => Reply::Late {
+                frees: id.is_none() && self.owing.remove(&from).is_some(),
+            },
+        }
+    }
+
+    /// Takes the requests of a pipe that is gone: they have no reply.
+    pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = R> {
+        self.owing.remove(&key);
+        let lost = self
+            .waiting
+            .extract_if(.., move |_, waiting| waiting.to == key);
+        lost.map(|(_, waiting)| waiting.asker)
+    }
+
+    /// Since when the first connection owes a reply.
+    pub fn owing_since(&self) -> Option<Duration> {
+        self.owing.values().min().copied()
+    }
+
+    /// Takes the connections that owe a reply since `then` or before: they are to be replaced.
+    pub fn overdue(&mut self, then: Duration) -> Vec<PipeKey> {
+        let overdue = self.owing.extract_if(.., |_, since| *since <= then);
+        overdue.map(|(key, _)| key).collect()
+    }
+
+    /// Requests that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether no request waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
 
 /// Wraps a request: the id when there is one, the delimiter, the message.
 pub fn wrap(message: Message, id: Option<u32>) -> Message {
@@ -32,6 +176,66 @@ pub fn unwrap(mut message: Message) -> Option<(Option<u32>, Message)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(index: u32) -> PipeKey {
+        PipeKey {
+            index,
+            generation: 1,
+        }
+    }
+
+    fn answers(asker: &str, frees: bool) -> Reply<&str> {
+        Reply::Answers {
+            asker,
+            message: Message::from("reply"),
+            frees,
+        }
+    }
+
+    #[test]
+    fn replies_find_their_requests_by_id_or_by_connection() {
+        let mut requests = Requests::default();
+        let one = requests.start(key(1), true, "one");
+        let two = requests.start(key(1), true, "two");
+        let plain = requests.start(key(2), false, "plain");
+        let reply = |id| wrap(Message::from("reply"), id);
+        let late = Reply::Late { frees: false };
+        assert_eq!(requests.reply(key(2), reply(Some(one))), late);
+        assert_eq!(
+            requests.reply(key(1), reply(Some(two))),
+            answers("two", false)
+        );
+        assert_eq!(
+            requests.reply(key(1), reply(Some(one))),
+            answers("one", false)
+        );
+        assert_eq!(requests.reply(key(1), reply(Some(one))), late);
+        assert_eq!(requests.reply(key(2), reply(None)), answers("plain", true));
+        assert!(!requests.abandon(plain, Duration::ZERO));
+        assert_eq!(requests.reply(key(2), Message::from("x")), Reply::Malformed);
+        assert!(requests.is_empty());
+    }
+
+    #[test]
+    fn an_abandoned_request_leaves_a_debt() {
+        let mut requests = Requests::default();
+        let second = Duration::from_secs(1);
+        let one = requests.start(key(1), false, ());
+        let two = requests.start(key(2), false, ());
+        assert!(requests.abandon(one, second));
+        assert!(requests.abandon(two, 2 * second));
+        assert_eq!(requests.owing_since(), Some(second));
+        let late = || wrap(Message::from("late"), None);
+        let other = wrap(Message::from("other"), Some(9));
+        assert_eq!(requests.reply(key(1), other), Reply::Late { frees: false });
+        assert_eq!(requests.reply(key(1), late()), Reply::Late { frees: true });
+        assert_eq!(requests.reply(key(1), late()), Reply::Late { frees: false });
+        assert_eq!(requests.owing_since(), Some(2 * second));
+        assert_eq!(requests.overdue(second), []);
+        assert_eq!(requests.overdue(2 * second), [key(2)]);
+        requests.start(key(3), false, ());
+        assert_eq!(requests.lost(key(3)).count(), 1);
+    }
 
     #[test]
     fn a_wrapped_message_unwraps() {
