@@ -20,6 +20,11 @@ use withy_proto::mechanism::plain;
 use withy_proto::{Message, SocketType};
 use zeroize::Zeroizing;
 
+/// The longest ZAP domain in octets (RFC 27).
+const MAX_DOMAIN: usize = 255;
+/// The longest timeout of heartbeats: whoever wants none says so.
+const MAX_HEARTBEAT: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// Collects the options of a socket of type `S`.
 ///
 /// ```
@@ -199,13 +204,22 @@ impl<S: Socket> Builder<S> {
                 "at least 1 a second",
             );
         }
-        if options.send.high_water_mark.messages == 0
-            || options.receive_high_water_mark.messages == 0
-        {
+        let marks = [
+            options.send.high_water_mark,
+            options.receive_high_water_mark,
+        ];
+        if marks.iter().any(|mark| mark.messages == 0) {
             return error(
                 "high_water_mark",
                 "it is 0, which libzmq reads as unlimited",
                 "1 to usize::MAX messages",
+            );
+        }
+        if marks.iter().any(|mark| mark.octets == 0) {
+            return error(
+                "high_water_mark",
+                "nothing could ever be queued",
+                "1 to usize::MAX octets",
             );
         }
         if options.limits.max_parts == 0 {
@@ -234,16 +248,54 @@ impl<S: Socket> Builder<S> {
                 "up to 255 octets each",
             );
         }
-        let heartbeat = options.heartbeat;
-        if heartbeat.interval.is_zero() || heartbeat.timeout < heartbeat.interval {
+        if let Mechanism::CurveClient { server, .. } = &options.security.mechanism
+            && server.is_weak()
+        {
             return error(
-                "heartbeat",
-                "the timeout is shorter than the interval",
-                "0 < interval <= timeout",
+                "curve_client",
+                "with the server's key no secret can be agreed on",
+                "the server's public key as it was generated",
             );
         }
-        if options.reconnect.initial.is_zero() {
-            return error("reconnect", "the initial delay is 0", "a delay above 0");
+        if options.security.domain.len() > MAX_DOMAIN {
+            return error("zap_domain", "it is too long", "up to 255 octets");
+        }
+        let heartbeat = options.heartbeat;
+        if heartbeat.interval.is_zero()
+            || heartbeat.timeout < heartbeat.interval
+            || heartbeat.timeout > MAX_HEARTBEAT
+        {
+            return error(
+                "heartbeat",
+                "the interval and the timeout do not fit together",
+                "0 < interval <= timeout <= 365 days",
+            );
+        }
+        let reconnect = options.reconnect;
+        if reconnect.initial.is_zero() || reconnect.max < reconnect.initial {
+            return error(
+                "reconnect",
+                "the delays do not fit together",
+                "0 < initial <= max",
+            );
+        }
+        let limits = options.connections;
+        if limits.max_connections == 0
+            || limits.max_handshakes == 0
+            || limits.handshake_timeout.is_zero()
+        {
+            return error(
+                "connection_limits",
+                "no peer could ever connect",
+                "all three above 0",
+            );
+        }
+        if options.send.max_subscriptions == 0 {
+            return error(
+                "max_subscriptions",
+                "nobody could ever subscribe",
+                "1 to usize::MAX subscriptions",
+            );
         }
         if options.request.relaxed && !options.request.correlate {
             return error(

@@ -141,8 +141,8 @@ pub enum HandshakeFailure {
     /// The socket has no place for this peer: it tries again.
     #[error("there is no place for the peer: {0}")]
     NoPlace(AttachError),
-    /// Too many handshakes are under way.
-    #[error("more than max_handshakes ({0}) are under way")]
+    /// Too many handshakes are under way: the oldest, this one, made room for a newcomer.
+    #[error("more than max_handshakes ({0}) were under way, and this was the oldest")]
     TooMany(usize),
 }
 
@@ -173,6 +173,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the peer broke the protocol or went over a limit.
+    pub(crate) fn is_offence(&self) -> bool {
+        matches!(self, Self::Protocol(_) | Self::Subscriptions(_))
+    }
+
     pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof
@@ -288,6 +293,9 @@ fn log(event: &Event) {
     match &event.kind {
         EventKind::Connected(peer) => {
             tracing::info!(%endpoint, address = peer.address, kind = %peer.kind, "connected")
+        }
+        EventKind::Disconnected { peer, reason } if reason.is_offence() => {
+            tracing::warn!(%endpoint, address = peer.address, %reason, "disconnected an offender");
         }
         EventKind::Disconnected { peer, reason } => {
             tracing::info!(%endpoint, address = peer.address, %reason, "disconnected");

@@ -68,7 +68,7 @@ impl Heartbeat {
 pub struct ConnectionLimits {
     /// Connections that a socket accepts. Default 16,384.
     pub max_connections: usize,
-    /// Handshakes of accepted connections at one time. Default 1,024.
+    /// Handshakes of accepted connections at one time. One more ends the oldest. Default 1,024.
     pub max_handshakes: usize,
     /// From the link to the end of the handshake; progress does not move it. Default 10 s.
     pub handshake_timeout: Duration,

@@ -52,8 +52,14 @@ impl Select {
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&mut self) -> Result<(usize, Message), ReceiveError> {
         loop {
-            if let Some(received) = self.try_next()? {
-                return Ok(received);
+            match self.try_next() {
+                Ok(received) => return Ok(received),
+                Err(Nothing::Yield) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Err(Nothing::Closed) => return Err(ReceiveError::Closed),
+                Err(Nothing::Empty) => {}
             }
             let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
             for owner in &self.owners {
@@ -73,25 +79,25 @@ impl Select {
         }
     }
 
-    fn try_next(&mut self) -> Result<Option<(usize, Message)>, ReceiveError> {
+    fn try_next(&mut self) -> Result<(usize, Message), Nothing> {
         let count = self.owners.len();
         if count == 0 {
-            return Err(ReceiveError::Closed);
+            return Err(Nothing::Closed);
         }
-        let mut at = 0;
-        while at < count {
+        let mut nothing = Nothing::Empty;
+        for at in 0..count {
             let index = (self.next + at) % count;
             match self.owners[index].core().try_receive() {
                 Ok((_, message)) => {
                     self.next = index + 1;
-                    return Ok(Some((index, self.owners[index].core().newest(message))));
+                    return Ok((index, self.owners[index].core().newest(message)));
                 }
-                Err(Nothing::Closed) => return Err(ReceiveError::Closed),
-                Err(Nothing::Empty) => at += 1,
-                // The budget is the socket's own; here each has one message a turn.
-                Err(Nothing::Yield) => {}
+                Err(Nothing::Closed) => return Err(Nothing::Closed),
+                Err(Nothing::Empty) => {}
+                // It may have more; the others have their turn first.
+                Err(Nothing::Yield) => nothing = Nothing::Yield,
             }
         }
-        Ok(None)
+        Err(nothing)
     }
 }

@@ -50,6 +50,7 @@ pub struct Stats {
     pub late_replies: u64,
     /// Requests or replies without the envelope that their type needs.
     pub malformed: u64,
-    /// Commands that are unknown, or CANCELs without SUBSCRIBE.
+    /// Commands that are unknown, CANCELs without SUBSCRIBE, and PINGs of a peer that leaves more
+    /// than 1,024 answers unread.
     pub ignored_commands: u64,
 }

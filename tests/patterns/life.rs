@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use withy::options::Heartbeat;
 use withy::{
-    BindError, ConnectError, EventKind, Message, Pull, Push, Reason, ReceiveError, SocketType,
+    AnySocket, BindError, ConnectError, EventKind, Message, Pull, Push, Reason, ReceiveError,
+    SocketType,
 };
+
+use withy_tests::raw;
 
 use crate::support::{ANY, number, number_of, only, soon};
 
@@ -141,6 +144,48 @@ async fn a_silent_link_is_given_up_by_heartbeats() {
     soon(stream.read_to_end(&mut rest)).await.unwrap();
     let ping = rest.windows(5).any(|octets| octets == b"\x04PING");
     assert!(ping, "it was asked first");
+}
+
+/// An application that takes one message and turns to other things is still there for its peers.
+#[tokio::test]
+async fn pings_and_hang_ups_are_seen_after_a_message_was_taken() {
+    for kind in [SocketType::Pull, SocketType::Dealer, SocketType::Sub] {
+        let theirs = match kind {
+            SocketType::Pull => "PUSH",
+            SocketType::Dealer => "DEALER",
+            _ => "PUB",
+        };
+        let socket = AnySocket::builder(kind).build().unwrap();
+        if kind == SocketType::Sub {
+            socket.subscribe("", true);
+        }
+        let mut monitor = socket.monitor();
+        let endpoint = socket.bind_to(ANY).await.unwrap();
+        let mut peer = raw::Peer::connect(&endpoint.to_string()).await.unwrap();
+        peer.handshake(theirs).await.unwrap();
+        for text in ["one", "two"] {
+            peer.send(&raw::message(&[text])).await.unwrap();
+            assert_eq!(soon(socket.recv()).await.unwrap(), Message::from(text));
+            let ping = raw::command("PING", b"\0\0there?");
+            peer.send(&ping).await.unwrap();
+            loop {
+                let frame = peer.frame().await.unwrap();
+                if frame.command() == Some((b"PONG", b"there?")) {
+                    break;
+                }
+            }
+        }
+        peer.send(&raw::message(&["three"])).await.unwrap();
+        assert_eq!(soon(socket.recv()).await.unwrap(), Message::from("three"));
+        peer.finish().await.unwrap();
+        soon(async {
+            while !matches!(
+                monitor.next().await.map(|event| event.kind),
+                Some(EventKind::Disconnected { .. })
+            ) {}
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

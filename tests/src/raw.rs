@@ -170,6 +170,14 @@ impl Peer {
         })
     }
 
+    /// Our end of the connection, by which the other side's events name this peer.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn address(&self) -> io::Result<String> {
+        Ok(self.stream.local_addr()?.to_string())
+    }
+
     /// Sends octets as they are.
     ///
     /// # Errors

@@ -2,13 +2,14 @@
 
 use std::fmt::Display;
 
+/// Whether this is a long suite.
+pub fn is_full() -> bool {
+    std::env::var("WITHY_TESTS").is_ok_and(|size| size == "full")
+}
+
 /// `small` on every change, `large` in a long suite.
 pub fn count(small: u64, large: u64) -> u64 {
-    if std::env::var("WITHY_TESTS").is_ok_and(|size| size == "full") {
-        large
-    } else {
-        small
-    }
+    if is_full() { large } else { small }
 }
 
 /// The seed of this run: `WITHY_SEED`, or 1.

@@ -1,7 +1,7 @@
 //! The shared state of one socket.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -101,6 +101,7 @@ pub(crate) struct Receiving {
     /// Messages that come before what the pipes have: subscriptions for an XPUB, and what
     /// connections that are gone had left.
     pub(crate) notices: VecDeque<(PipeKey, Message)>,
+    pub(crate) notices_size: usize,
     /// Receives until the next yield.
     pub(crate) budget: u32,
     /// How often somebody came to take a message.
@@ -163,7 +164,7 @@ pub(crate) struct Counters {
     pub(crate) late_replies: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) notices_dropped: AtomicU64,
-    pub(crate) half_open: AtomicUsize,
+    pub(crate) unanswered_pings: AtomicU64,
 }
 
 /// One socket.
@@ -198,6 +199,7 @@ pub(crate) struct Core {
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
+    pub(crate) half_open: Mutex<crate::driver::listen::HalfOpens>,
 }
 
 impl Core {
@@ -227,6 +229,7 @@ impl Core {
                 supplied: None,
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
+                notices_size: 0,
                 budget: 0,
                 taken: 0,
                 requests: Requests::default(),
@@ -245,6 +248,7 @@ impl Core {
             started: Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
+            half_open: Mutex::default(),
         })
     }
 
@@ -334,6 +338,22 @@ impl Core {
             return Err(Rejected::Closed(message));
         }
         sending.out.send_to(key, message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Sends a REP's reply. It never waits: a peer that leaves its replies unread is not read
+    /// until it has room again.
+    pub(crate) fn reply_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        if !sending.out.reply_to(key, message)?
+            && let Some(Some(send_link)) = sending.links.get(key.index())
+        {
+            send_link.link.backed_up.store(true, Ordering::Relaxed);
+        }
         self.after_send(sending);
         Ok(())
     }

@@ -23,44 +23,60 @@ use crate::options::Reconnect;
 pub(crate) struct Endpoints {
     pub(crate) bound: Vec<Active>,
     pub(crate) dialed: Vec<Active>,
+    /// Tells uses of one endpoint from each other.
+    next: u64,
 }
 
 /// One endpoint in use.
 #[derive(Debug)]
 pub(crate) struct Active {
+    pub(crate) number: u64,
     pub(crate) endpoint: Endpoint,
     pub(crate) stop: CancellationToken,
+}
+
+impl Endpoints {
+    /// A new use of an endpoint.
+    pub(crate) fn active(&mut self, endpoint: &Endpoint) -> Active {
+        self.next += 1;
+        Active {
+            number: self.next,
+            endpoint: endpoint.clone(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// Stops a use of an endpoint that is not being stopped already; returns whether there was one.
+pub(crate) fn stop(uses: &[Active], endpoint: &Endpoint) -> bool {
+    let active = uses
+        .iter()
+        .find(|active| active.endpoint == *endpoint && !active.stop.is_cancelled());
+    active.inspect(|active| active.stop.cancel()).is_some()
 }
 
 impl Core {
     /// Starts to connect to `endpoint`, and goes on until it is stopped.
     pub(crate) fn dial(self: &Arc<Self>, endpoint: Endpoint) {
-        let stop = CancellationToken::new();
-        {
+        let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            endpoints.dialed.push(Active {
-                endpoint: endpoint.clone(),
-                stop: stop.clone(),
-            });
+            let active = endpoints.active(&endpoint);
+            let known = (active.number, active.stop.clone());
+            endpoints.dialed.push(active);
             self.sending.lock().out.set_dialing(endpoints.dialed.len());
-        }
+            known
+        };
         self.room.notify_waiters();
         let core = Arc::clone(self);
         self.spawn(async move {
             core.keep_connected(&endpoint, &stop).await;
-            core.forget_dialed(&endpoint);
+            core.forget_dialed(number);
         });
     }
 
-    fn forget_dialed(&self, endpoint: &Endpoint) {
+    fn forget_dialed(&self, number: u64) {
         let mut endpoints = self.endpoints.lock();
-        if let Some(at) = endpoints
-            .dialed
-            .iter()
-            .position(|active| active.endpoint == *endpoint)
-        {
-            endpoints.dialed.remove(at);
-        }
+        endpoints.dialed.retain(|active| active.number != number);
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
@@ -238,6 +254,11 @@ impl Core {
         self.detach(link.key());
         link.shutdown();
         self.peers.send_modify(|peers| *peers -= 1);
+        if reason.is_offence() {
+            self.counters
+                .protocol_errors
+                .fetch_add(1, Ordering::Relaxed);
+        }
         self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
 }

@@ -11,7 +11,7 @@ use withy_proto::pattern::pipe::Load;
 use withy_proto::zmtp::Item;
 
 use super::core::{Core, Token, ask_to_flush};
-use super::link::Link;
+use super::link::{Link, RESUME};
 use crate::event::Reason;
 
 /// Slices of one vectored write.
@@ -103,6 +103,12 @@ impl Core {
                 link.close(Reason::from_io(&error));
                 flushed = Flushed::Failed;
             }
+        }
+        if link.backed_up.load(Ordering::Relaxed) && sending.out.has_room(key) {
+            // Under the lock: no reply can back it up again in between.
+            link.backed_up.store(false, Ordering::Relaxed);
+            link.paused.store(false, Ordering::Relaxed);
+            link.ask(RESUME);
         }
         if release || token.spare.capacity() > KEEP {
             token.spare = Vec::new();

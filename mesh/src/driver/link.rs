@@ -23,6 +23,12 @@ pub(crate) const RESUME: u8 = 4;
 /// The peer is over its rate limit: wake its pipe later.
 pub(crate) const REST: u8 = 8;
 
+/// Looking for an answer to our PING.
+pub(crate) const BEAT: u8 = 1;
+/// Looking for a sign of life within the TTL of the peer's PING.
+pub(crate) const TTL: u8 = 2;
+const HEARD: u8 = BEAT | TTL;
+
 /// The writing end of a link.
 #[derive(Debug)]
 pub(crate) enum Writer {
@@ -48,11 +54,13 @@ pub(crate) struct Link {
     writer: Writer,
     asked: AtomicU8,
     task: Mutex<Option<Waker>>,
-    /// Something arrived since the last look.
-    heard: AtomicBool,
+    /// Something arrived since the last look, one bit for each who looks.
+    heard: AtomicU8,
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
+    /// The peer asks faster than it reads the replies: its requests wait until it does.
+    pub(crate) backed_up: AtomicBool,
     /// Microseconds that reading rests, from when the task is asked.
     rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
@@ -67,9 +75,10 @@ impl Link {
             writer,
             asked: AtomicU8::new(0),
             task: Mutex::new(None),
-            heard: AtomicBool::new(true),
+            heard: AtomicU8::new(HEARD),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            backed_up: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
             reason: Mutex::new(None),
@@ -143,9 +152,14 @@ impl Link {
     /// Notes that something arrived.
     #[inline]
     pub(crate) fn hear(&self) {
-        if !self.heard.load(Ordering::Relaxed) {
-            self.heard.store(true, Ordering::Relaxed);
+        if self.heard.load(Ordering::Relaxed) != HEARD {
+            self.heard.store(HEARD, Ordering::Relaxed);
         }
+    }
+
+    /// How long the peer lives without traffic; zero for ever.
+    pub(crate) fn peer_ttl(&self) -> Duration {
+        Duration::from_millis(u64::from(self.peer_ttl.load(Ordering::Relaxed)))
     }
 
     /// Notes whether the peer missed a heartbeat.
@@ -158,9 +172,9 @@ impl Link {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Whether something arrived since the last call.
-    pub(crate) fn take_heard(&self) -> bool {
-        self.heard.swap(false, Ordering::Relaxed)
+    /// Whether something arrived since the last call for this purpose.
+    pub(crate) fn take_heard(&self, purpose: u8) -> bool {
+        self.heard.fetch_and(!purpose, Ordering::Relaxed) & purpose != 0
     }
 
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

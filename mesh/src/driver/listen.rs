@@ -1,7 +1,7 @@
 //! Connections that peers make to this side.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,6 @@ use withy_proto::Endpoint;
 use withy_transports::{Connected, Listener};
 
 use super::core::Core;
-use super::dial::Active;
 use crate::event::{EventKind, HandshakeFailure};
 
 /// How long accepting rests after it failed for want of resources.
@@ -19,11 +18,13 @@ impl Core {
     /// Accepts connections until it is stopped.
     pub(crate) fn serve(self: &Arc<Self>, listener: Listener) -> Endpoint {
         let endpoint = listener.endpoint().clone();
-        let stop = CancellationToken::new();
-        self.endpoints.lock().bound.push(Active {
-            endpoint: endpoint.clone(),
-            stop: stop.clone(),
-        });
+        let (number, stop) = {
+            let mut endpoints = self.endpoints.lock();
+            let active = endpoints.active(&endpoint);
+            let known = (active.number, active.stop.clone());
+            endpoints.bound.push(active);
+            known
+        };
         self.emit(&endpoint, EventKind::Listening);
         let core = Arc::clone(self);
         let served = endpoint.clone();
@@ -32,7 +33,7 @@ impl Core {
             core.endpoints
                 .lock()
                 .bound
-                .retain(|active| active.endpoint != served);
+                .retain(|active| active.number != number);
             core.emit(&served, EventKind::Unbound);
         });
         endpoint
@@ -81,16 +82,9 @@ impl Core {
             self.emit(endpoint, EventKind::AcceptFailed { error });
             return;
         }
-        if self.counters.half_open.load(Ordering::Relaxed) >= limits.max_handshakes {
-            self.handshake_failed(
-                endpoint,
-                address,
-                HandshakeFailure::TooMany(limits.max_handshakes),
-            );
-            return;
-        }
         self.emit(endpoint, EventKind::Accepted { address });
         let half_open = HalfOpen::new(self);
+        let too_many = half_open.given_up.clone();
         let (core, endpoint, stop) = (Arc::clone(self), endpoint.clone(), stop.clone());
         self.spawn(async move {
             let (address, local) = (connected.peer.address.clone(), connected.local.clone());
@@ -98,6 +92,9 @@ impl Core {
             let handshake = Box::pin(core.handshake(connected, true));
             let shaken = tokio::select! {
                 () = stop.cancelled() => return,
+                () = too_many.cancelled() => {
+                    Err(HandshakeFailure::TooMany(limits.max_handshakes))
+                }
                 shaken = handshake => shaken,
             };
             drop(half_open);
@@ -114,18 +111,46 @@ impl Core {
     }
 }
 
-/// Counts a handshake while it lives.
-struct HalfOpen(Arc<Core>);
+/// The handshakes of accepted connections, the oldest first.
+///
+/// One too many ends the oldest: whoever is honest is through in a moment, and those who never
+/// finish cannot keep newcomers out.
+#[derive(Debug, Default)]
+pub(crate) struct HalfOpens {
+    next: u64,
+    under_way: BTreeMap<u64, CancellationToken>,
+}
+
+/// One of them, while it lives.
+struct HalfOpen {
+    core: Arc<Core>,
+    number: u64,
+    given_up: CancellationToken,
+}
 
 impl HalfOpen {
     fn new(core: &Arc<Core>) -> Self {
-        core.counters.half_open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(core))
+        let given_up = CancellationToken::new();
+        let mut half_open = core.half_open.lock();
+        let number = half_open.next;
+        half_open.next += 1;
+        if half_open.under_way.len() >= core.options.connections.max_handshakes
+            && let Some((_, oldest)) = half_open.under_way.pop_first()
+        {
+            oldest.cancel();
+        }
+        half_open.under_way.insert(number, given_up.clone());
+        drop(half_open);
+        Self {
+            core: Arc::clone(core),
+            number,
+            given_up,
+        }
     }
 }
 
 impl Drop for HalfOpen {
     fn drop(&mut self) {
-        self.0.counters.half_open.fetch_sub(1, Ordering::Relaxed);
+        self.core.half_open.lock().under_way.remove(&self.number);
     }
 }

@@ -11,18 +11,25 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
-use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::Event;
-use withy_proto::zmtp::{Command, DecodeError};
+use withy_proto::zmtp::DecodeError;
+use withy_proto::{Message, SocketType};
 
 use super::buffer;
 use super::core::{Core, Current, Phase, Receiving};
 use super::link::{self, Reader};
 use crate::event::Reason;
 
-/// Receives between two yields, so that a busy receiver does not starve its runtime.
+/// Receives between two yields, so that a busy receiver does not starve its runtime. Commands and
+/// reads count, too: a peer may send what is not for the application without end.
 const BUDGET: u32 = 1_024;
+/// Octets read that count as one receive.
+const COUNTED: usize = 1024;
+/// Octets that a connection's task reads in one turn, at about.
+const TASK_TURN: usize = 256 * 1024;
+/// What a batch of items counts for.
+const ITEMS: usize = 4 * 1024;
 
 /// Octets that a round of reads over all readable pipes takes, at about; a pipe gets its share of
 /// it in one turn, so that none waits long for the next.
@@ -32,6 +39,8 @@ const TURN: usize = 4 * 1024;
 
 /// The most messages that an XPUB's subscriptions and ended connections leave for the application.
 const MAX_NOTICES: usize = 100_000;
+/// Their octets.
+const MAX_NOTICE_OCTETS: usize = 256 * 1024 * 1024;
 
 /// Why nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +56,7 @@ pub(crate) enum Nothing {
 /// What a read of a pipe brought.
 enum Read {
     /// Octets.
-    Some,
+    Some(usize),
     /// Items that were supplied.
     Items,
     Pending,
@@ -75,27 +84,35 @@ impl Core {
 
     #[inline]
     fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
-        if receiving.budget == BUDGET {
-            receiving.budget = 0;
-            return Err(Nothing::Yield);
-        }
-        receiving.budget += 1;
+        Self::spend(receiving)?;
         receiving.taken += 1;
         if let Some(notice) = receiving.notices.pop_front() {
+            receiving.notices_size -= notice.1.size();
             return Ok(notice);
         }
         loop {
             while let Some(current) = receiving.current {
+                if self.is_backed_up(receiving, current.key) {
+                    let _ = self.pause(receiving, current.key);
+                    continue;
+                }
                 if let Some(message) = self.decode_current(receiving, current) {
                     return Ok((current.key, message));
                 }
+                Self::spend(receiving)?;
             }
             while let Some(key) = receiving.supplied {
+                if self.is_backed_up(receiving, key) {
+                    receiving.supplied = None;
+                    receiving.rotation.push_back(key);
+                    continue;
+                }
                 match receiving.inc.next_supplied(key) {
                     Some(event) => {
                         if let Some(message) = self.supplied(receiving, key, event) {
                             return Ok((key, message));
                         }
+                        Self::spend(receiving)?;
                     }
                     None => {
                         receiving.supplied = None;
@@ -103,6 +120,7 @@ impl Core {
                     }
                 }
             }
+            Self::spend(receiving)?;
             match self.next_pipe(receiving) {
                 Some((key, Some(message))) => return Ok((key, message)),
                 Some((_, None)) => {}
@@ -117,6 +135,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Spends one of what may be done before the next yield.
+    #[inline]
+    fn spend(receiving: &mut Receiving) -> Result<(), Nothing> {
+        if receiving.budget >= BUDGET {
+            receiving.budget = 0;
+            return Err(Nothing::Yield);
+        }
+        receiving.budget += 1;
+        Ok(())
     }
 
     /// Decodes from the buffer until there is a message or nothing more.
@@ -154,6 +183,13 @@ impl Core {
     fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
         self.list_woken(receiving);
         let key = receiving.rotation.pop_front()?;
+        if self.is_backed_up(receiving, key)
+            && let Some(receive_link) = receive_link(receiving, key)
+        {
+            receive_link.link.paused.store(true, Ordering::Relaxed);
+            receive_link.listed = false;
+            return Some((key, None));
+        }
         if let Some(message) = receiving.inc.dequeue(key) {
             receiving.rotation.push_back(key);
             if let Some(receive_link) = receive_link(receiving, key)
@@ -185,7 +221,7 @@ impl Core {
             return Some((key, None));
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
-            Read::Some => receiving.rotation.push_back(key),
+            Read::Some(_) => receiving.rotation.push_back(key),
             Read::Items => receiving.supplied = Some(key),
             Read::Pending | Read::Ended => {
                 if let Some(receive_link) = self::receive_link(receiving, key) {
@@ -343,13 +379,14 @@ impl Core {
                     return Read::Ended;
                 }
                 receive_link.link.hear();
+                receiving.budget += (read / COUNTED) as u32;
                 if by_items {
                     return Read::Items;
                 }
                 if self.options.rate.octets.is_some() {
                     self.charge(receiving, key, 0, read as u64);
                 }
-                Read::Some
+                Read::Some(read)
             }
             Poll::Ready(Ok(0)) => {
                 self.end_reading(receiving, key, Reason::PeerClosed);
@@ -360,6 +397,15 @@ impl Core {
                 Read::Ended
             }
         }
+    }
+
+    /// Whether a REP's peer has to read replies before it may ask more. The task resumes the
+    /// pipe when it did.
+    #[inline]
+    fn is_backed_up(&self, receiving: &mut Receiving, key: PipeKey) -> bool {
+        self.kind == SocketType::Rep
+            && receive_link(receiving, key)
+                .is_some_and(|receive_link| receive_link.link.backed_up.load(Ordering::Relaxed))
     }
 
     /// Charges a peer for what it sent.
@@ -396,9 +442,6 @@ impl Core {
 
     /// The peer broke the protocol or a limit.
     fn break_off(&self, receiving: &mut Receiving, key: PipeKey, error: DecodeError) {
-        self.counters
-            .protocol_errors
-            .fetch_add(1, Ordering::Relaxed);
         self.end_reading(receiving, key, Reason::Protocol(error));
     }
 
@@ -420,7 +463,11 @@ impl Core {
                     receive_link.link.peer_ttl.store(millis, Ordering::Relaxed);
                 }
                 let mut sending = self.sending.lock();
-                sending.out.send_command(key, Command::Pong { context });
+                if !sending.out.send_pong(key, context) {
+                    self.counters
+                        .unanswered_pings
+                        .fetch_add(1, Ordering::Relaxed);
+                }
                 self.after_send_by_tasks(sending);
             }
             Event::Error { reason } => self.end_reading(receiving, key, Reason::PeerError(reason)),
@@ -442,7 +489,10 @@ impl Core {
             Some(cx) => self.pump_pipe(receiving, key, cx),
             None => self.pump_pipe(receiving, key, &mut Context::from_waker(&waker)),
         };
-        if receiving.inc.queued() > before || !receiving.notices.is_empty() {
+        if receiving.inc.queued() > before
+            || receiving.inc.has_queued(key)
+            || !receiving.notices.is_empty()
+        {
             if let Some(receive_link) = receive_link(receiving, key)
                 && !std::mem::replace(&mut receive_link.listed, true)
             {
@@ -474,9 +524,10 @@ impl Core {
         key: PipeKey,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        let mut read = 0;
         loop {
             while let Some(current) = receiving.current {
-                if !receiving.inc.has_room(key) {
+                if !receiving.inc.has_room(key) || self.is_backed_up(receiving, key) {
                     return self.pause(receiving, key);
                 }
                 if let Some(message) = self.decode_current(receiving, current) {
@@ -488,18 +539,25 @@ impl Core {
                     receiving.inc.enqueue(key, message);
                 }
             }
-            if !receiving.inc.has_room(key) {
+            if !receiving.inc.has_room(key) || self.is_backed_up(receiving, key) {
                 return self.pause(receiving, key);
             }
             if self.options.rate.is_set() && self.rests(receiving, key) {
                 return Poll::Ready(());
             }
             match receive_link(receiving, key) {
-                Some(receive_link) if !receive_link.ended => {}
+                Some(receive_link) if !receive_link.ended => {
+                    if read >= TASK_TURN {
+                        // Others have their turn first.
+                        receive_link.link.ask(link::RESUME);
+                        return Poll::Pending;
+                    }
+                }
                 _ => return Poll::Ready(()),
             }
             match self.read(receiving, key, cx) {
-                Read::Some | Read::Items => {}
+                Read::Some(octets) => read += octets,
+                Read::Items => read += ITEMS,
                 Read::Pending => return Poll::Pending,
                 Read::Ended => return Poll::Ready(()),
             }
@@ -567,7 +625,9 @@ impl Core {
 
     /// Leaves a message for the application that no pipe holds.
     pub(crate) fn notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
-        if receiving.notices.len() < MAX_NOTICES {
+        let size = receiving.notices_size + message.size();
+        if receiving.notices.len() < MAX_NOTICES && size <= MAX_NOTICE_OCTETS {
+            receiving.notices_size = size;
             receiving.notices.push_back((key, message));
         } else {
             self.counters

@@ -2,6 +2,7 @@
 
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
+use withy_proto::routing::trie::TrieError;
 use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Receiving};
@@ -18,6 +19,11 @@ impl Core {
     ) {
         let xpub = &self.options.xpub;
         if self.kind == SocketType::XPub && xpub.manual {
+            let (octets, limit) = (topic.len(), self.options.send.max_topic);
+            if add && octets > limit {
+                let error = TrieError::TooLong { octets, limit };
+                return self.close_link(key, Reason::Subscriptions(error.to_string()));
+            }
             self.notice(receiving, key, report(topic, add));
             return;
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!  asked FLUSH ----> write; blocked? wait until the link is writable
 //!  heartbeat ------> silent? PING; still silent? close
+//!  TTL of a PING --> silent as long? close
 //!  asked CLOSE ----> end, with the reason
 //! ```
 
@@ -19,7 +20,7 @@ use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
-use super::link::{CLOSE, FLUSH, Link, REST, RESUME};
+use super::link::{BEAT, CLOSE, FLUSH, Link, REST, RESUME, TTL};
 use crate::event::Reason;
 
 /// Loads written in one turn.
@@ -38,6 +39,9 @@ pub(crate) struct Task {
     missed: u32,
     timer: Option<Pin<Box<Sleep>>>,
     beat_at: Option<Instant>,
+    /// How long the peer lives without traffic, by its last PING, and when we look next.
+    ttl: Duration,
+    ttl_at: Option<Instant>,
     rest_until: Option<Instant>,
 }
 
@@ -66,6 +70,8 @@ impl Task {
             missed: 0,
             timer: None,
             beat_at,
+            ttl: Duration::ZERO,
+            ttl_at: None,
             rest_until: None,
         }
     }
@@ -94,13 +100,9 @@ impl Task {
 
     /// One beat: nothing heard since the last?
     fn beat(&mut self) -> Option<Reason> {
-        let ttl = Duration::from_millis(u64::from(self.link.peer_ttl.load(Ordering::Relaxed)));
-        let interval = match self.heartbeat {
-            Some(heartbeat) => heartbeat.interval,
-            None => ttl,
-        };
+        let Heartbeat { interval, timeout } = self.heartbeat?;
         self.beat_at = Some(Instant::now() + interval);
-        if self.link.take_heard() {
+        if self.link.take_heard(BEAT) {
             self.missed = 0;
             self.link.set_silent(false);
             return None;
@@ -108,30 +110,35 @@ impl Task {
         if !self.link.paused.load(Ordering::Relaxed) {
             self.missed += 1;
             self.link.set_silent(self.missed > 1);
-            let silent = interval * self.missed;
-            let limit = self.heartbeat.map_or(ttl, |heartbeat| heartbeat.timeout);
-            if silent >= limit {
+            if interval * self.missed >= timeout {
                 return Some(Reason::Silent);
             }
         }
-        if let Some(heartbeat) = self.heartbeat {
-            let ttl = heartbeat.timeout.min(MAX_TTL);
-            let mut sending = self.core.sending.lock();
-            sending.out.send_command(
-                self.key,
-                Command::Ping {
-                    ttl,
-                    context: Frame::new(),
-                },
-            );
-            self.core.after_send(sending);
-        }
+        let mut sending = self.core.sending.lock();
+        sending.out.send_command(
+            self.key,
+            Command::Ping {
+                ttl: timeout.min(MAX_TTL),
+                context: Frame::new(),
+            },
+        );
+        self.core.after_send(sending);
         None
+    }
+
+    /// The peer's TTL is over: did it show life?
+    fn expire(&mut self, now: Instant) -> Option<Reason> {
+        self.ttl_at = Some(now + self.ttl);
+        let lives = self.link.take_heard(TTL) || self.link.paused.load(Ordering::Relaxed);
+        (!lives).then_some(Reason::Silent)
     }
 
     /// The earliest of the deadlines.
     fn deadline(&self) -> Option<Instant> {
-        [self.beat_at, self.rest_until].into_iter().flatten().min()
+        [self.beat_at, self.ttl_at, self.rest_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -172,11 +179,11 @@ impl Future for Task {
             if asked & REST != 0 {
                 this.rest_until = Some(Instant::now() + this.link.rest_asked());
             }
-            if this.beat_at.is_none() {
-                let ttl = this.link.peer_ttl.load(Ordering::Relaxed);
-                if ttl > 0 {
-                    this.beat_at = Some(Instant::now() + Duration::from_millis(u64::from(ttl)));
-                }
+            let ttl = this.link.peer_ttl();
+            if ttl != this.ttl {
+                // The last PING counts; none at all takes the deadline back.
+                this.ttl = ttl;
+                this.ttl_at = (!ttl.is_zero()).then(|| Instant::now() + ttl);
             }
             let Some(deadline) = this.deadline() else {
                 this.timer = None;
@@ -195,6 +202,11 @@ impl Future for Task {
             if this.rest_until.is_some_and(|until| until <= now) {
                 this.rest_until = None;
                 this.core.rested(this.key);
+            }
+            if this.ttl_at.is_some_and(|at| at <= now)
+                && let Some(reason) = this.expire(now)
+            {
+                return Poll::Ready(reason);
             }
             if this.beat_at.is_some_and(|at| at <= now)
                 && let Some(reason) = this.beat()

@@ -9,6 +9,7 @@ use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::{Endpoint, Message, SocketType};
 
 use crate::driver::core::{Core, Phase, Rejected};
+use crate::driver::dial;
 use crate::driver::receive::Nothing;
 use crate::error::{BindError, ConnectError, ReceiveError, SendError, UnknownEndpoint};
 use crate::event::{Monitor, Reason};
@@ -149,24 +150,16 @@ impl Owner {
     }
 
     pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
-        let endpoints = self.core().endpoints.lock();
-        let active = endpoints
-            .dialed
-            .iter()
-            .find(|active| active.endpoint == *endpoint);
-        active
-            .map(|active| active.stop.cancel())
+        let known = dial::stop(&self.core().endpoints.lock().dialed, endpoint);
+        known
+            .then_some(())
             .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
     }
 
     pub(crate) fn unbind(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
-        let endpoints = self.core().endpoints.lock();
-        let active = endpoints
-            .bound
-            .iter()
-            .find(|active| active.endpoint == *endpoint);
-        active
-            .map(|active| active.stop.cancel())
+        let known = dial::stop(&self.core().endpoints.lock().bound, endpoint);
+        known
+            .then_some(())
             .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
     }
 
@@ -262,10 +255,12 @@ impl Owner {
 
     #[inline]
     pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        let mut yielded = false;
         loop {
             match self.core().try_receive() {
                 Ok((_, message)) => return Ok(self.core().newest(message)),
-                Err(Nothing::Yield) => {}
+                // Twice means that peers send only what is not for the application.
+                Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
             }
         }
@@ -382,6 +377,7 @@ impl Core {
         stats.protocol_errors = counters.protocol_errors.load(Relaxed);
         stats.late_replies = counters.late_replies.load(Relaxed);
         stats.malformed = counters.malformed.load(Relaxed);
+        stats.ignored_commands += counters.unanswered_pings.load(Relaxed);
         stats.dropped += counters.notices_dropped.load(Relaxed);
         stats
     }

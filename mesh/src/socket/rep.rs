@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::pattern::reply::{Envelope, join, split};
 use withy_proto::{Message, SocketType};
 
 use super::{Owner, Receives, Sends, socket};
-use crate::driver::core::{Core, Rejected};
+use crate::driver::core::Core;
 use crate::driver::receive::Nothing;
 use crate::error::{ReceiveError, SendError};
 
@@ -79,6 +78,7 @@ impl Rep {
     /// # Errors
     /// None is there, or the socket is closed.
     pub fn try_recv(&self) -> Result<Request, ReceiveError> {
+        let mut yielded = false;
         loop {
             match self.owner.core().try_receive() {
                 Ok((from, message)) => {
@@ -86,7 +86,8 @@ impl Rep {
                         return Ok(request);
                     }
                 }
-                Err(Nothing::Yield) => {}
+                // Twice means that peers send only what is no request.
+                Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
             }
         }
@@ -132,7 +133,8 @@ impl Request {
         std::mem::take(&mut self.message)
     }
 
-    /// Sends the reply.
+    /// Sends the reply. It waits for no peer: whoever asks without reading its replies is not
+    /// read beyond the high-water mark, and keeps nobody else waiting.
     ///
     /// # Errors
     /// The peer is gone, or the socket is closed; the reply comes back, in its envelope.
@@ -146,13 +148,8 @@ impl Request {
             envelope,
             ..
         } = self;
-        let reply = join(envelope, message.into());
-        match core.try_send_to(from, reply) {
-            Err(Rejected::NotSent(NotSent::Full(reply))) => core
-                .send_when_room(reply, |core, reply| core.try_send_to(from, reply))
-                .await
-                .map_err(SendError::from),
-            result => result.map_err(SendError::from),
-        }
+        core.pay_debt().await;
+        core.reply_to(from, join(envelope, message.into()))
+            .map_err(SendError::from)
     }
 }

@@ -125,7 +125,7 @@ impl Req {
         let timeout = self.owner.core().options.request.timeout;
         self.request_until(
             message.into(),
-            timeout.map(|timeout| Instant::now() + timeout),
+            timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         )
         .await
     }
@@ -142,7 +142,7 @@ impl Req {
         message: impl Into<Message>,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        self.request_until(message.into(), Some(Instant::now() + timeout))
+        self.request_until(message.into(), Instant::now().checked_add(timeout))
             .await
     }
 
@@ -251,8 +251,15 @@ impl Core {
                 () = room => {}
                 // A connection may be free once its late reply is read, and nobody else reads.
                 () = self.ready.wait() => {
-                    while let Ok((from, late)) = self.try_receive() {
-                        self.hand_out(from, late);
+                    loop {
+                        match self.try_receive() {
+                            Ok((from, late)) => self.hand_out(from, late),
+                            Err(Nothing::Yield) => tokio::task::yield_now().await,
+                            Err(Nothing::Empty | Nothing::Closed) => break,
+                        }
+                        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                            return Err(RequestError::NotSent(message));
+                        }
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or(far)) => {

@@ -87,20 +87,29 @@ struct List {
 impl List {
     fn subscribe(&mut self, prefix: &[u8], subscriber: u32) -> Result<Change, TrieError> {
         if prefix.len() > LIMITS.prefix {
-            return Err(TrieError::TooLong(prefix.len()));
+            return Err(TrieError::TooLong {
+                octets: prefix.len(),
+                limit: LIMITS.prefix,
+            });
         }
         if let Some((_, _, count)) = self.find(prefix, subscriber) {
             *count += 1;
             return Ok(Change::Repeat);
         }
         if self.of(subscriber).count() == LIMITS.subscriptions {
-            return Err(TrieError::TooMany);
+            return Err(TrieError::TooMany {
+                limit: LIMITS.subscriptions,
+            });
         }
         if self.of(subscriber).sum::<usize>() + prefix.len() > LIMITS.octets {
-            return Err(TrieError::TooLarge);
+            return Err(TrieError::TooLarge {
+                limit: LIMITS.octets,
+            });
         }
         if self.octets() + prefix.len() > LIMITS.octets_in_all {
-            return Err(TrieError::Full);
+            return Err(TrieError::Full {
+                limit: LIMITS.octets_in_all,
+            });
         }
         let change = self.change(prefix);
         self.all.push((prefix.to_vec(), subscriber, 1));

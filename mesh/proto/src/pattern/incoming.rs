@@ -237,6 +237,11 @@ impl Incoming {
         self.counts.discarded += messages;
     }
 
+    /// Whether a pipe's queue has a message.
+    pub fn has_queued(&mut self, key: PipeKey) -> bool {
+        self.pipe(key).is_some_and(|pipe| !pipe.queue.is_empty())
+    }
+
     /// Takes a message that was queued.
     #[inline]
     pub fn dequeue(&mut self, key: PipeKey) -> Option<Message> {

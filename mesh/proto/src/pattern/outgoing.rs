@@ -303,6 +303,30 @@ impl Outgoing {
         }
     }
 
+    /// Sends a REP's reply, room or no room: whoever asks without reading the replies is not
+    /// read any more, rather than that the application waits for it. Returns whether there is
+    /// room for another.
+    ///
+    /// # Errors
+    /// The pipe is gone.
+    pub fn reply_to(&mut self, key: PipeKey, message: Message) -> Result<bool, NotSent> {
+        let mark = self.options.high_water_mark;
+        let Some(pipe) = self.pipe(key) else {
+            return Err(NotSent::PeerGone(message));
+        };
+        pipe.push(message);
+        let room = pipe.has_room(mark);
+        self.counts.sent += 1;
+        self.touch(key);
+        Ok(room)
+    }
+
+    /// Whether a pipe has room.
+    pub fn has_room(&mut self, key: PipeKey) -> bool {
+        let mark = self.options.high_water_mark;
+        self.pipe(key).is_some_and(|pipe| pipe.has_room(mark))
+    }
+
     /// Sends a message to one pipe: a REP's reply, a REQ's request.
     ///
     /// # Errors
@@ -364,6 +388,16 @@ impl Outgoing {
             pipe.push_command(command);
             self.touch(key);
         }
+    }
+
+    /// Answers a PING; returns `false` when so many answers wait that this one is left out.
+    pub fn send_pong(&mut self, key: PipeKey, context: Frame) -> bool {
+        let Some(pipe) = self.pipe(key) else {
+            return true;
+        };
+        let answered = pipe.push_pong(context);
+        self.touch(key);
+        answered
     }
 
     /// Adds (or takes back) a subscription of a SUB or XSUB, counted; only the first and the last

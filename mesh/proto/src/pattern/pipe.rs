@@ -44,6 +44,8 @@ const FLUSH: usize = 64 * 1024;
 const FLUSH_LARGE: usize = 256 * 1024;
 /// Messages of a link inside the process that are handed over at once.
 const HAND_OVER: usize = 512;
+/// PONGs that wait while the peer does not read: libzmq keeps one.
+const PONGS: usize = 1_024;
 
 /// An item queue that grew past this is not kept once it is empty.
 const KEEP_ITEMS: usize = 2 * HAND_OVER;
@@ -152,6 +154,8 @@ pub struct OutPipe {
     pub(crate) identity: Frame,
     pub(crate) peer: Peer,
     pub(crate) dropped: u64,
+    /// PONGs that nobody has taken yet.
+    pongs: usize,
 }
 
 impl OutPipe {
@@ -176,6 +180,7 @@ impl OutPipe {
             identity,
             peer,
             dropped: 0,
+            pongs: 0,
         }
     }
 
@@ -253,6 +258,16 @@ impl OutPipe {
             (Out::Wire(outbox), _) => outbox.push(message),
             (Out::Items { .. }, _) => self.push(message.clone()),
         }
+    }
+
+    /// Answers a PING, unless the peer leaves too many answers unread; returns whether.
+    pub(crate) fn push_pong(&mut self, context: Frame) -> bool {
+        let room = self.pongs < PONGS;
+        if room {
+            self.pongs += 1;
+            self.push_command(Command::Pong { context });
+        }
+        room
     }
 
     pub(crate) fn push_command(&mut self, command: Command) {
@@ -345,6 +360,7 @@ impl OutPipe {
                 size: std::mem::take(size),
             },
         };
+        self.pongs = 0;
         self.flying_messages += load.messages();
         self.flying_size += load.size();
         Some(load)

@@ -49,17 +49,31 @@ impl Default for Limits {
 #[non_exhaustive]
 pub enum TrieError {
     /// The subscriber has as many subscriptions as it may: [`Limits::subscriptions`].
-    #[error("too many subscriptions")]
-    TooMany,
+    #[error("the peer has max_subscriptions ({limit}) already")]
+    TooMany {
+        /// As configured.
+        limit: usize,
+    },
     /// The prefix is longer than [`Limits::prefix`].
-    #[error("a subscription of {0} octets is too long")]
-    TooLong(usize),
+    #[error("a topic of {octets} octets is over max_topic ({limit})")]
+    TooLong {
+        /// The length of the prefix.
+        octets: usize,
+        /// As configured.
+        limit: usize,
+    },
     /// The subscriber's prefixes are larger than [`Limits::octets`].
-    #[error("the subscriptions are too large together")]
-    TooLarge,
+    #[error("the peer's subscriptions are over {limit} octets of topics together")]
+    TooLarge {
+        /// As configured.
+        limit: usize,
+    },
     /// The prefixes of all subscribers are larger than [`Limits::octets_in_all`].
-    #[error("the subscriptions of all subscribers are too large together")]
-    Full,
+    #[error("the subscriptions of all peers are over {limit} octets of topics together")]
+    Full {
+        /// As configured.
+        limit: usize,
+    },
 }
 
 /// How far a SUBSCRIBE or CANCEL reaches.
@@ -133,14 +147,19 @@ impl Trie {
     /// A limit is reached; nothing changed.
     pub fn subscribe(&mut self, prefix: &[u8], subscriber: u32) -> Result<Change, TrieError> {
         if prefix.len() > self.limits.prefix {
-            return Err(TrieError::TooLong(prefix.len()));
+            return Err(TrieError::TooLong {
+                octets: prefix.len(),
+                limit: self.limits.prefix,
+            });
         }
         if let Some(node) = self.tree.find(prefix)
             && let Ok(at) = find(self.tree.values(node), subscriber)
         {
             if self.repeats == Repeats::Counted {
                 let entry = &mut self.tree.values_mut(node)[at];
-                entry.count = entry.count.checked_add(1).ok_or(TrieError::TooMany)?;
+                entry.count = entry.count.checked_add(1).ok_or(TrieError::TooMany {
+                    limit: u32::MAX as usize,
+                })?;
             }
             return Ok(Change::Repeat);
         }
@@ -284,12 +303,16 @@ impl Trie {
 
     fn admit(&self, octets: usize, subscriber: u32) -> Result<(), TrieError> {
         let (subscriptions, held) = self.held_by(subscriber);
-        if subscriptions >= self.limits.subscriptions {
-            Err(TrieError::TooMany)
-        } else if octets > self.limits.octets.saturating_sub(held) {
-            Err(TrieError::TooLarge)
-        } else if octets > self.limits.octets_in_all.saturating_sub(self.octets) {
-            Err(TrieError::Full)
+        let limits = &self.limits;
+        if subscriptions >= limits.subscriptions {
+            let limit = limits.subscriptions;
+            Err(TrieError::TooMany { limit })
+        } else if octets > limits.octets.saturating_sub(held) {
+            let limit = limits.octets;
+            Err(TrieError::TooLarge { limit })
+        } else if octets > limits.octets_in_all.saturating_sub(self.octets) {
+            let limit = limits.octets_in_all;
+            Err(TrieError::Full { limit })
         } else {
             Ok(())
         }
@@ -419,13 +442,22 @@ mod tests {
             octets_in_all: 8,
         };
         let mut trie = Trie::new(limits, Repeats::Merged);
-        assert_eq!(trie.subscribe(b"12345", 0), Err(TrieError::TooLong(5)));
+        assert_eq!(
+            trie.subscribe(b"12345", 0),
+            Err(TrieError::TooLong {
+                octets: 5,
+                limit: 4
+            })
+        );
         trie.subscribe(b"1234", 0).unwrap();
-        assert_eq!(trie.subscribe(b"123", 0), Err(TrieError::TooLarge));
+        assert_eq!(
+            trie.subscribe(b"123", 0),
+            Err(TrieError::TooLarge { limit: 6 })
+        );
         trie.subscribe(b"12", 0).unwrap();
-        assert_eq!(trie.subscribe(b"", 0), Err(TrieError::TooMany));
+        assert_eq!(trie.subscribe(b"", 0), Err(TrieError::TooMany { limit: 2 }));
         assert_eq!(trie.subscribe(b"12", 0), Ok(Change::Repeat));
-        assert_eq!(trie.subscribe(b"123", 1), Err(TrieError::Full));
+        assert_eq!(trie.subscribe(b"123", 1), Err(TrieError::Full { limit: 8 }));
         assert_eq!((trie.octets_of(0), trie.octets()), (6, 6));
         assert_eq!(trie.tree.nodes(), 3);
         trie.cancel(b"1234", 0).unwrap();

@@ -148,6 +148,10 @@ mod tests {
             decode(b"\x01\x00\x06\x00hello", "NULL"),
             Err(GreetingError::Version { major: 1 })
         ));
+        assert!(matches!(
+            decode(b"\x06\x00alice", "NULL"),
+            Err(GreetingError::Version { major: 1 })
+        ));
         let mut old = encode("NULL", false);
         old[10] = 1;
         assert_eq!(
