@@ -30,14 +30,14 @@ pub enum Framing {
 }
 
 /// Encoded output that nobody has taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outbox {
     framing: Framing,
     content: Content,
 }
 
 /// An arena and the bodies that go in between.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     arena: Vec<u8>,
     /// What stands before this was dropped.
@@ -127,7 +127,7 @@ impl Outbox {
         };
     }
 
-    /// Drops the oldest message that waits, and commands before it; `false` when there is none.
+    /// Drops the oldest message that waits; `false` when there is none. Commands stay.
     pub fn drop_oldest(&mut self) -> bool {
         let Content {
             arena,
@@ -139,23 +139,40 @@ impl Outbox {
         if *messages == 0 {
             return false;
         }
-        while let Ok(Some(header)) = Header::decode(&arena[*head..]) {
-            let body_at = *head + header.length;
-            let more = match self.framing {
-                Framing::Clear => header.flags & MORE != 0,
-                Framing::Curve => arena[body_at + curve::PLAINTEXT_AT] & MORE != 0,
+        let mut at = *head;
+        let mut start = at;
+        // Bodies of the commands before the message.
+        let mut before = 0;
+        while let Ok(Some(header)) = Header::decode(&arena[at..]) {
+            let body_at = at + header.length;
+            let (command, more) = match self.framing {
+                Framing::Clear => (header.flags & COMMAND != 0, header.flags & MORE != 0),
+                Framing::Curve => {
+                    let flags = arena[body_at + curve::PLAINTEXT_AT];
+                    (flags & 2 != 0, flags & MORE != 0)
+                }
             };
-            if bodies.first().is_some_and(|(at, _)| *at == body_at) {
-                *bodies_size -= bodies.remove(0).1.len();
-                *head = body_at;
+            let by_reference = bodies.get(before).is_some_and(|(at, _)| *at == body_at);
+            at = if by_reference {
+                body_at
             } else {
-                *head = body_at + header.size as usize;
-            }
-            let command = match self.framing {
-                Framing::Clear => header.flags & COMMAND != 0,
-                Framing::Curve => arena[body_at + curve::PLAINTEXT_AT] & 2 != 0,
+                body_at + header.size as usize
             };
-            if !more && !command {
+            if command {
+                before += usize::from(by_reference);
+                start = at;
+                continue;
+            }
+            if by_reference {
+                *bodies_size -= bodies.remove(before).1.len();
+            }
+            if !more {
+                let dropped = at - start;
+                arena.copy_within(*head..start, *head + dropped);
+                bodies[..before]
+                    .iter_mut()
+                    .for_each(|(at, _)| *at += dropped);
+                *head += dropped;
                 *messages -= 1;
                 self.compact();
                 return true;
@@ -497,21 +514,29 @@ mod tests {
     #[test]
     fn the_oldest_message_can_be_dropped() {
         for framing in [Framing::Clear, Framing::Curve] {
+            let commands = |outbox: &mut Outbox| {
+                outbox.push_command(&Command::Pong {
+                    context: Frame::new(),
+                });
+                outbox.push_command(&Command::Subscribe(vec![7; BY_REFERENCE].into()));
+            };
             let mut outbox = Outbox::new(framing);
-            outbox.push_command(&Command::Pong {
-                context: Frame::new(),
-            });
+            commands(&mut outbox);
             messages().iter().for_each(|message| outbox.push(message));
             for left in [3, 2] {
                 assert!(outbox.drop_oldest());
                 assert_eq!(outbox.messages(), 3);
                 outbox.push(&Message::from("last"));
                 let mut copy = Outbox::new(framing);
+                commands(&mut copy);
                 messages()[4 - left..]
                     .iter()
                     .for_each(|message| copy.push(message));
                 (0..4 - left).for_each(|_| copy.push(&Message::from("last")));
                 assert_eq!(outbox.size(), copy.size());
+                let octets =
+                    |outbox: &mut Outbox| written(&mut outbox.clone().take(Vec::new()), 999);
+                assert!(octets(&mut outbox) == octets(&mut copy));
             }
             let expected = [
                 &messages()[2..],
