@@ -93,12 +93,11 @@ fn outbox(input: &mut Input<'_>) {
                 list.push_back(Item::Command(Box::new(command)));
             }
             1 => {
-                // Commands leave with the message that they stand before.
                 let first = list
                     .iter()
                     .position(|item| matches!(item, Item::Message(_)));
                 assert_eq!(outbox.drop_oldest(), first.is_some());
-                drop(list.drain(..first.map_or(0, |at| at + 1)));
+                first.and_then(|at| list.remove(at));
             }
             2 => {
                 let message = message(input);
