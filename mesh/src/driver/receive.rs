@@ -37,9 +37,9 @@ const ROUND: usize = 1024 * 1024;
 /// The least that a pipe gets in one turn.
 const TURN: usize = 4 * 1024;
 
-/// The most messages that an XPUB's subscriptions and ended connections leave for the application.
+/// The most subscriptions that wait for an XPUB's application.
 const MAX_NOTICES: usize = 100_000;
-/// Their octets.
+/// The memory of these, and of the messages that ended connections left.
 const MAX_NOTICE_OCTETS: usize = 256 * 1024 * 1024;
 
 /// Why nothing was received.
@@ -87,7 +87,7 @@ impl Core {
         Self::spend(receiving)?;
         receiving.taken += 1;
         if let Some(notice) = receiving.notices.pop_front() {
-            receiving.notices_size -= notice.1.size();
+            receiving.notices_size -= notice_size(&notice.1);
             return Ok(notice);
         }
         loop {
@@ -608,7 +608,7 @@ impl Core {
             }
         }
         for message in left {
-            self.notice(receiving, key, message);
+            self.keep_notice(receiving, key, message);
         }
         receiving.inc.detach(key);
         if let Some(slot) = receiving.links.get_mut(key.index())
@@ -625,8 +625,20 @@ impl Core {
 
     /// Leaves a message for the application that no pipe holds.
     pub(crate) fn notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
-        let size = receiving.notices_size + message.size();
-        if receiving.notices.len() < MAX_NOTICES && size <= MAX_NOTICE_OCTETS {
+        if receiving.notices.len() < MAX_NOTICES {
+            self.keep_notice(receiving, key, message);
+        } else {
+            self.counters
+                .notices_dropped
+                .fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`Core::notice`], bounded by memory alone: what an ended connection had left is no
+    /// more than its high-water mark, and messages that arrived are not to be lost.
+    fn keep_notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
+        let size = receiving.notices_size + notice_size(&message);
+        if size <= MAX_NOTICE_OCTETS {
             receiving.notices_size = size;
             receiving.notices.push_back((key, message));
         } else {
@@ -646,6 +658,11 @@ impl Core {
             }
         }
     }
+}
+
+/// The memory that a message takes among the notices.
+fn notice_size(message: &Message) -> usize {
+    size_of::<(PipeKey, Message)>() + message.size()
 }
 
 fn receive_link(receiving: &mut Receiving, key: PipeKey) -> Option<&mut super::core::ReceiveLink> {
