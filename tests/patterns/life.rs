@@ -244,3 +244,33 @@ async fn an_application_that_is_away_keeps_its_peer_until_that_ends() {
         assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
     }
 }
+
+/// Its PONGs are late, since it reads all that was sent before the PING first; its own PINGs are
+/// not.
+#[tokio::test]
+async fn a_slow_reader_is_not_taken_for_dead() {
+    let quick = Heartbeat {
+        enabled: Some(true),
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_millis(500),
+    };
+    let pull = Pull::builder().heartbeat(quick).build().unwrap();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let push = Push::builder().heartbeat(quick).build().unwrap();
+    let mut monitors = [pull.monitor(), push.monitor()];
+    push.connect_to(endpoint).unwrap();
+    let flood = tokio::spawn(async move { while push.send(vec![7; 4_096]).await.is_ok() {} });
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..200 {
+        pace.tick().await;
+        soon(pull.recv()).await.unwrap();
+    }
+    flood.abort();
+    for monitor in &mut monitors {
+        while let Some(event) = monitor.try_next() {
+            if let EventKind::Disconnected { reason, .. } = event.kind {
+                panic!("{reason}");
+            }
+        }
+    }
+}

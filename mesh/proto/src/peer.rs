@@ -5,9 +5,12 @@
 //!                              |
 //!                              +--established--> reset()
 //!
-//!  heard? --yes--> quiet until the next beat
+//!  heard? --yes, and it heard us--> quiet until the next beat
 //!         --no---> Ping ... --no--> Ping ... --for as long as the timeout--> GiveUp
 //! ```
+//!
+//! A side that only receives is heard as well: it sends a PING at each beat. Its peer cannot rely on
+//! answers, which come only after all that it sent before its own PING was read.
 //!
 //! Moments are durations since any fixed one; nothing here reads a clock.
 
@@ -75,7 +78,7 @@ pub struct Heartbeat {
     /// `None` (default): towards Withy peers only. libzmq peers are asked when it is
     /// `Some(true)`; `Some(false)` asks nobody.
     pub enabled: Option<bool>,
-    /// A PING is sent after this much silence. Default 5 s.
+    /// A PING is sent after this much silence on either side. Default 5 s.
     pub interval: Duration,
     /// The connection is closed after this much silence. Default 15 s.
     pub timeout: Duration,
@@ -104,7 +107,7 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// What a beat brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beat {
-    /// The peer was heard.
+    /// The peer was heard, and had something to hear.
     Quiet,
     /// Ask the peer, and tell it this TTL.
     Ping(Duration),
@@ -162,9 +165,9 @@ impl Pulse {
         self.ttl_at.is_some_and(|at| at <= now)
     }
 
-    /// One beat: was something heard since the last? `excused` says that the silence may be our
-    /// own doing, since we do not read.
-    pub fn beat(&mut self, now: Duration, heard: bool, excused: bool) -> Beat {
+    /// One beat: was something heard since the last, and something sent? `excused` says that the
+    /// silence may be our own doing, since we do not read.
+    pub fn beat(&mut self, now: Duration, heard: bool, sent: bool, excused: bool) -> Beat {
         let Some(Heartbeat {
             interval, timeout, ..
         }) = self.heartbeat
@@ -174,15 +177,16 @@ impl Pulse {
         self.beat_at = Some(now + interval);
         if heard {
             self.missed = 0;
-            return Beat::Quiet;
-        }
-        if !excused {
+        } else if !excused {
             self.missed += 1;
-            if interval * self.missed >= timeout {
-                return Beat::GiveUp;
-            }
         }
-        Beat::Ping(timeout.min(MAX_TTL))
+        if interval * self.missed >= timeout {
+            Beat::GiveUp
+        } else if heard && sent {
+            Beat::Quiet
+        } else {
+            Beat::Ping(timeout.min(MAX_TTL))
+        }
     }
 
     /// Whether the peer missed a heartbeat.
@@ -229,13 +233,15 @@ mod tests {
         };
         let mut pulse = Pulse::new(Some(heartbeat), SECOND);
         assert_eq!(pulse.deadline(), Some(2 * SECOND));
-        assert_eq!(pulse.beat(2 * SECOND, true, false), Beat::Quiet);
-        assert_eq!(pulse.beat(3 * SECOND, false, false), Beat::Ping(3 * SECOND));
+        let ping = Beat::Ping(3 * SECOND);
+        assert_eq!(pulse.beat(2 * SECOND, true, true, false), Beat::Quiet);
+        assert_eq!(pulse.beat(3 * SECOND, true, false, false), ping);
+        assert_eq!(pulse.beat(4 * SECOND, false, true, false), ping);
         assert!(!pulse.is_silent());
-        assert_eq!(pulse.beat(4 * SECOND, false, true), Beat::Ping(3 * SECOND));
-        assert_eq!(pulse.beat(5 * SECOND, false, false), Beat::Ping(3 * SECOND));
+        assert_eq!(pulse.beat(5 * SECOND, false, true, true), ping);
+        assert_eq!(pulse.beat(6 * SECOND, false, false, false), ping);
         assert!(pulse.is_silent());
-        assert_eq!(pulse.beat(6 * SECOND, false, false), Beat::GiveUp);
+        assert_eq!(pulse.beat(7 * SECOND, false, true, false), Beat::GiveUp);
     }
 
     #[test]

@@ -56,9 +56,13 @@ pub(crate) struct Link {
     task: Mutex<Option<Waker>>,
     /// Something arrived since the last look, one bit for each who looks.
     heard: AtomicU8,
+    /// Something was written since the last look.
+    sent: AtomicBool,
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
+    /// The last read did not take all: there may be more, whatever the peer sent last.
+    behind: AtomicBool,
     /// The peer asks faster than it reads the replies: its requests wait until it does.
     pub(crate) backed_up: AtomicBool,
     /// Microseconds that reading rests, from when the task is asked.
@@ -76,8 +80,10 @@ impl Link {
             asked: AtomicU8::new(0),
             task: Mutex::new(None),
             heard: AtomicU8::new(HEARD),
+            sent: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             backed_up: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
@@ -149,12 +155,45 @@ impl Link {
         self.reason.lock().take()
     }
 
-    /// Notes that something arrived.
+    /// Notes that something arrived, and that there may be more.
     #[inline]
     pub(crate) fn hear(&self) {
         if self.heard.load(Ordering::Relaxed) != HEARD {
             self.heard.store(HEARD, Ordering::Relaxed);
         }
+        self.fall_behind();
+    }
+
+    /// Notes that something may have arrived that was not read.
+    #[inline]
+    pub(crate) fn fall_behind(&self) {
+        if !self.behind.load(Ordering::Relaxed) {
+            self.behind.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that all is about to be read that has arrived.
+    #[inline]
+    pub(crate) fn catch_up(&self) {
+        self.behind.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the peer may have sent what was not read yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something was written.
+    #[inline]
+    fn note_sent(&self) {
+        if !self.sent.load(Ordering::Relaxed) {
+            self.sent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something was written since the last call.
+    pub(crate) fn take_sent(&self) -> bool {
+        self.sent.swap(false, Ordering::Relaxed)
     }
 
     /// How long the peer lives without traffic; zero for ever.
@@ -178,20 +217,28 @@ impl Link {
     }
 
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &self.writer {
+        let written = match &self.writer {
             Writer::Bytes(writer) => match slices {
                 [one] => writer.try_write(one),
                 many => writer.try_write_vectored(many),
             },
             Writer::Items(_) => Err(io::ErrorKind::Unsupported.into()),
+        };
+        if written.is_ok() {
+            self.note_sent();
         }
+        written
     }
 
     pub(crate) fn try_send(&self, items: &mut VecDeque<Item>) -> Result<usize, pipe::Closed> {
-        match &self.writer {
+        let sent = match &self.writer {
             Writer::Bytes(_) => Err(pipe::Closed),
             Writer::Items(end) => end.try_send_batch(items),
+        };
+        if sent.is_ok() {
+            self.note_sent();
         }
+        sent
     }
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

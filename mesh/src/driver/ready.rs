@@ -86,6 +86,7 @@ impl Wake for ReadWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        self.link.fall_behind();
         self.ready.push(self.link.key());
         self.ready.watch.start();
         self.ready.notify();

@@ -281,6 +281,8 @@ impl Core {
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
+        // Before the read: what comes afterwards is noted again.
+        receive_link.link.catch_up();
         let by_items = matches!(receive_link.reader, Reader::Items { .. });
         let mut unsound = None;
         let polled = match &mut receive_link.reader {

@@ -9,7 +9,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -82,7 +81,8 @@ impl Task {
     /// One beat: nothing heard since the last?
     fn beat(&mut self, now: Duration) -> Option<Reason> {
         let heard = self.link.take_heard(BEAT);
-        let beat = self.pulse.beat(now, heard, self.is_excused());
+        let sent = self.link.take_sent();
+        let beat = self.pulse.beat(now, heard, sent, self.link.is_behind());
         self.link.set_silent(self.pulse.is_silent());
         match beat {
             Beat::Quiet => None,
@@ -101,13 +101,8 @@ impl Task {
     /// The peer's TTL is over: did it show life?
     fn expire(&mut self, now: Duration) -> Option<Reason> {
         let heard = self.link.take_heard(TTL);
-        let expired = self.pulse.expire(now, heard, self.is_excused());
+        let expired = self.pulse.expire(now, heard, self.link.is_behind());
         expired.then_some(Reason::Silent)
-    }
-
-    /// We do not read what the peer may have sent.
-    fn is_excused(&self) -> bool {
-        self.link.paused.load(Ordering::Relaxed)
     }
 
     /// The earliest of the deadlines.
