@@ -500,6 +500,11 @@ impl Outgoing {
         self.pipe(key).map_or(0, |pipe| pipe.waiting())
     }
 
+    /// Octets of a pipe that nobody has taken to be written.
+    pub fn waiting_size(&mut self, key: PipeKey) -> usize {
+        self.pipe(key).map_or(0, |pipe| pipe.waiting_size())
+    }
+
     /// Whether something of a pipe is to be taken.
     pub fn is_waiting(&mut self, key: PipeKey) -> bool {
         self.pipe(key).is_some_and(|pipe| !pipe.nothing_waits())

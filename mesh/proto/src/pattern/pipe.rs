@@ -206,7 +206,7 @@ impl OutPipe {
     }
 
     #[inline]
-    fn waiting_size(&self) -> usize {
+    pub(crate) fn waiting_size(&self) -> usize {
         match &self.out {
             Out::Wire(outbox) => outbox.size(),
             Out::Items { size, .. } => *size,
