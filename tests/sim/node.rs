@@ -79,6 +79,8 @@ pub(crate) struct Node {
 
     // For the laws, of this life.
     pub(crate) accepted: u64,
+    /// The largest message that was sent, in octets.
+    pub(crate) largest: usize,
     /// Dropped after they were counted as sent.
     pub(crate) dropped_later: u64,
     /// Of the links of this life that are gone: messages that left for good.
@@ -110,6 +112,7 @@ impl Node {
             turn: 0,
             away_until: 0,
             accepted: 0,
+            largest: 0,
             dropped_later: 0,
             gone: 0,
             assigned: BTreeMap::new(),

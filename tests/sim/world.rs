@@ -533,7 +533,8 @@ impl World {
         while !batch.is_done() && self.links[link].streams[end].room() > 0 {
             let mut slices = [std::io::IoSlice::new(&[]); 3];
             let filled = batch.slices(&mut slices);
-            let octets = slices[..filled].concat_slices();
+            let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
+            let octets = slices.concat();
             let room = self.links[link].streams[end].room();
             let most = self.dice.within(1, 40_000) as usize;
             let now = &octets[..octets.len().min(room).min(most)];
@@ -986,6 +987,7 @@ impl World {
         let this = &mut self.nodes[node];
         let before = this.out.counts();
         let topic = message.first().to_vec();
+        this.largest = this.largest.max(message.size());
         match this.out.send(message) {
             Ok(()) => {
                 this.accepted += 1;
@@ -994,13 +996,7 @@ impl World {
                         let mut wants = up.wants.iter();
                         wants.any(|prefix| topic.starts_with(prefix))
                     });
-                    laws::published(this, wanted.count(), before);
-                    let later = this.spec.send.conflate
-                        || this.spec.send.overflow
-                            == withy_proto::pattern::outgoing::Overflow::DropOldest;
-                    if later {
-                        this.dropped_later += this.out.counts().dropped - before.dropped;
-                    }
+                    this.dropped_later += laws::published(this, wanted.count(), before);
                 } else {
                     let touched = this.out.touched();
                     let link = touched.and_then(|(key, _)| this.link_of(key));
@@ -1023,6 +1019,7 @@ impl World {
             30 * SECOND
         };
         let this = &mut self.nodes[node];
+        this.largest = this.largest.max(message.size());
         let Some((to, correlated)) = this.out.next_for_request(false) else {
             return Err(message);
         };
@@ -1037,17 +1034,5 @@ impl World {
         this.out.send_to(to, wrapped).expect("it has room");
         this.accepted += 1;
         Ok(())
-    }
-}
-
-trait ConcatSlices {
-    fn concat_slices(&self) -> Vec<u8>;
-}
-
-impl ConcatSlices for [std::io::IoSlice<'_>] {
-    fn concat_slices(&self) -> Vec<u8> {
-        self.iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect()
     }
 }

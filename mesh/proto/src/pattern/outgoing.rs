@@ -750,15 +750,21 @@ impl Outgoing {
                 pipe.dropped += forgotten;
                 self.counts.dropped += forgotten;
             } else if !pipe.has_room(mark) {
-                pipe.dropped += 1;
-                self.counts.dropped += 1;
-                match self.options.overflow {
-                    Overflow::DropOldest if pipe.drop_oldest() => {}
-                    Overflow::Disconnect => {
-                        self.kicked.push(key);
-                        continue;
+                let mut dropped = 0;
+                if self.options.overflow == Overflow::DropOldest {
+                    while !pipe.has_room(mark) && pipe.drop_oldest() {
+                        dropped += 1;
                     }
-                    _ => continue,
+                }
+                let room = pipe.has_room(mark);
+                dropped += u64::from(!room);
+                pipe.dropped += dropped;
+                self.counts.dropped += dropped;
+                if !room {
+                    if self.options.overflow == Overflow::Disconnect {
+                        self.kicked.push(key);
+                    }
+                    continue;
                 }
             }
             let encoded = if targets.len() > 1 {
@@ -835,5 +841,47 @@ fn push_subscription(pipe: &mut OutPipe, topic: &[u8], add: bool) {
         });
     } else {
         pipe.push(Message::from([&[u8::from(add)], topic].concat()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zmtp::connection::Extensions;
+    use crate::zmtp::metadata::Metadata;
+
+    #[test]
+    fn dropping_the_oldest_makes_room_for_octets_too() {
+        let options = SendOptions {
+            high_water_mark: HighWaterMark {
+                messages: 1_000,
+                octets: 10_000,
+            },
+            overflow: Overflow::DropOldest,
+            ..SendOptions::default()
+        };
+        let mut out = Outgoing::new(SocketType::Pub, options);
+        let peer = Peer {
+            kind: SocketType::Sub,
+            identity: Vec::new(),
+            minor: 1,
+            extensions: Extensions::default(),
+            metadata: Metadata::default(),
+            user_id: String::new(),
+            key: None,
+        };
+        let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
+        let key = out.attach(carrier, peer).unwrap();
+        out.subscribed(key, b"", true).unwrap();
+        for _ in 0..200 {
+            out.send(Message::from(vec![0; 50])).unwrap();
+        }
+        for _ in 0..200 {
+            out.send(Message::from(vec![0; 5_000])).unwrap();
+            assert!(out.waiting_size(key) < 10_000 + 5_010);
+        }
+        let counts = out.counts();
+        assert_eq!(counts.sent, 400);
+        assert_eq!(counts.dropped, 400 - out.waiting(key) as u64);
     }
 }
