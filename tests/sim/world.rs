@@ -582,6 +582,9 @@ impl World {
         match self.nodes[node].sides.get(&link) {
             Some(Side::Shaking(_)) => {
                 let octets = self.links[link].streams[stream].read(usize::MAX);
+                // The other side may write again.
+                let other = self.links[link].ends[stream];
+                self.at(self.now + 50, Event::Flush(other, link));
                 self.shake(node, link, &octets);
             }
             Some(Side::Up(_)) => self.pump(node, link),
