@@ -8,7 +8,6 @@ use crate::dice::Dice;
 pub(crate) type Time = u64;
 
 /// One direction.
-#[derive(Debug)]
 pub(crate) struct Stream {
     /// What is under way, with the time of its arrival.
     flying: VecDeque<(Time, Vec<u8>)>,
@@ -19,6 +18,13 @@ pub(crate) struct Stream {
     latency: Time,
     /// Nothing arrives before.
     not_before: Time,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (octets, room, arrived) = (self.octets, self.room(), self.arrived.len());
+        write!(f, "{octets} octets ({arrived} arrived), room for {room}")
+    }
 }
 
 impl Stream {
@@ -76,10 +82,6 @@ impl Stream {
         self.octets -= count;
         let later = self.arrived.split_off(count);
         std::mem::replace(&mut self.arrived, later)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.octets == 0
     }
 
     pub(crate) fn has_arrived(&self) -> bool {

@@ -211,6 +211,6 @@ impl Node {
             && self.notices.is_empty()
             && self.asked.is_empty()
             && self.inc.queued() == 0
-            && self.out.is_drained()
+            && self.out.queued() == 0
     }
 }

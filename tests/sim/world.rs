@@ -180,11 +180,8 @@ impl World {
         };
         self.nodes.iter().all(|node| node.alive && node.is_done())
             && self.edges.iter().all(linked)
-            && self
-                .links
-                .iter()
-                .filter(|link| link.up)
-                .all(|link| !link.silent && link.streams.iter().all(|stream| stream.is_empty()))
+            && self.links.iter().all(|link| !link.up || !link.silent)
+            && laws::agree(&self.nodes, &self.links)
     }
 
     /// What keeps it from being over.
@@ -210,20 +207,24 @@ impl World {
             ));
         }
         for (number, edge) in self.edges.iter().enumerate() {
-            let link = edge.link.map(|link| &self.links[link]);
-            lines.push(format!(
-                "edge {number} from {} to {}: {:?}",
-                edge.dialer,
-                edge.listener,
-                link.map(|link| (
-                    edge.link,
-                    link.up,
-                    link.silent,
-                    link.streams.each_ref().map(|stream| stream.room()),
-                    link.gone,
-                    link.decoded
-                ))
-            ));
+            lines.push(format!("edge {number}: {:?}", edge.link));
+            let Some(link) = edge.link else { continue };
+            for (end, node) in self.links[link].ends.into_iter().enumerate() {
+                let side = match self.nodes[node].sides.get(&link) {
+                    Some(Side::Up(up)) => format!("{up:?}"),
+                    side => format!("{side:?}"),
+                };
+                let Link {
+                    streams,
+                    gone,
+                    decoded,
+                    ..
+                } = &self.links[link];
+                let (stream, gone, decoded) = (&streams[end], gone[end], decoded[end]);
+                lines.push(format!(
+                    "  node {node}: {stream:?}, gone {gone}, decoded {decoded}, {side:.300}"
+                ));
+            }
         }
         lines.join("\n")
     }
