@@ -21,6 +21,10 @@ const REST: Duration = Duration::from_millis(1);
 const LATENCIES: usize = 1_000;
 /// Messages that are taken at a time.
 const BATCH: usize = 64;
+/// Results that the sink adds up between two looks at the questions.
+const TURN: usize = 16;
+/// How often the asker says how fast the answers come.
+const TELL: Duration = Duration::from_millis(100);
 
 /// Plays a part.
 pub(crate) async fn play(mut brief: Brief, commands: Commands) -> Outcome {
@@ -168,7 +172,10 @@ async fn sink(stage: Stage) -> Outcome {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
-            taken = pull.recv_many(&mut batch, BATCH) => {
+            // Questions are few and somebody waits for each; results are many.
+            biased;
+            request = rep.recv() => sum.answer(request.map_err(Failure::failed)?).await,
+            taken = pull.recv_many(&mut batch, TURN) => {
                 taken.map_err(Failure::failed)?;
                 for result in batch.drain(..) {
                     // A publisher without room drops and counts; the listener sees the gap.
@@ -176,7 +183,6 @@ async fn sink(stage: Stage) -> Outcome {
                 }
                 stage.progress(Progress::Sink { results: sum.results, words: sum.words });
             }
-            request = rep.recv() => sum.answer(request.map_err(Failure::failed)?).await,
         }
     }
 }
@@ -245,17 +251,17 @@ async fn asker(stage: Stage, questions: &Contact, words: &[String]) -> Outcome {
     let req = stage.trust.connect(Req::builder(), questions)?;
     stage.report(vec![req.clone().into()], &[]);
     let mut latencies = VecDeque::new();
-    let mut answers = 0;
-    for word in words.iter().cycle() {
+    let mut told = Instant::now();
+    for (answers, word) in (1..).zip(words.iter().cycle()) {
         let asked = Instant::now();
         let question = Message::from_iter(["count", &word[..]]);
         req.request(question).await.map_err(Failure::failed)?;
-        answers += 1;
         latencies.push_back(asked.elapsed());
         if latencies.len() > LATENCIES {
             latencies.pop_front();
         }
-        if answers % 100 == 0 {
+        if told.elapsed() > TELL {
+            told = Instant::now();
             let mut sorted: Vec<Duration> = latencies.iter().copied().collect();
             sorted.sort_unstable();
             let at = |percent: usize| {
