@@ -164,7 +164,7 @@ fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
             messages,
             size,
         }) => {
-            let taken = link.try_send(&mut items);
+            let taken = link.try_send(&mut items, size);
             if items.is_empty() && taken.is_ok() {
                 return Ok(Progress::Done {
                     messages,

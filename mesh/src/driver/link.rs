@@ -230,10 +230,15 @@ impl Link {
         written
     }
 
-    pub(crate) fn try_send(&self, items: &mut VecDeque<Item>) -> Result<usize, pipe::Closed> {
+    /// Hands items over that have `size` octets together.
+    pub(crate) fn try_send(
+        &self,
+        items: &mut VecDeque<Item>,
+        size: usize,
+    ) -> Result<usize, pipe::Closed> {
         let sent = match &self.writer {
             Writer::Bytes(_) => Err(pipe::Closed),
-            Writer::Items(end) => end.try_send_batch(items),
+            Writer::Items(end) => end.try_send_weighing(items, size),
         };
         if sent.is_ok() {
             self.note_sent();

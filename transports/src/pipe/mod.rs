@@ -55,7 +55,21 @@ impl<T> End<T> {
     ///
     /// [`Closed`]; `batch` is untouched.
     pub fn try_send_batch(&self, batch: &mut VecDeque<T>) -> Result<usize, Closed> {
-        self.outgoing.try_send_batch(batch)
+        self.outgoing.try_send_batch(batch, 0)
+    }
+
+    /// As [`try_send_batch`](Self::try_send_batch), for items that weigh something together: a
+    /// direction that holds 128 MiB is full. What makes it full is the last that fits.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`]; `batch` is untouched.
+    pub fn try_send_weighing(
+        &self,
+        batch: &mut VecDeque<T>,
+        weight: usize,
+    ) -> Result<usize, Closed> {
+        self.outgoing.try_send_batch(batch, weight)
     }
 
     /// Waits until there is room to send.

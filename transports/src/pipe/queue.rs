@@ -18,6 +18,12 @@ use std::task::{Context, Poll, Waker};
 use super::Closed;
 use super::sync::Mutex;
 
+/// A queue that weighs this much is full, however few items that are: memory stays bounded.
+///
+/// Far less would do to keep both ends busy, but a short queue of large bodies lets the allocator
+/// return memory to the system after each one and fault it in for the next, at ten times the cost.
+const MAX_WEIGHT: usize = 128 << 20;
+
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     capacity: usize,
@@ -25,6 +31,7 @@ pub(super) struct Queue<T> {
 
 struct State<T> {
     items: VecDeque<T>,
+    weight: usize,
     closed: bool,
     receiver: Option<Waker>,
     sender: Option<Waker>,
@@ -34,6 +41,7 @@ impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let state = State {
             items: VecDeque::new(),
+            weight: 0,
             closed: false,
             receiver: None,
             sender: None,
@@ -44,16 +52,21 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(super) fn try_send_batch(&self, batch: &mut VecDeque<T>) -> Result<usize, Closed> {
+    pub(super) fn try_send_batch(
+        &self,
+        batch: &mut VecDeque<T>,
+        weight: usize,
+    ) -> Result<usize, Closed> {
         let (sent, waker) = {
             let mut state = self.state.lock();
             if state.closed {
                 return Err(Closed);
             }
-            let sent = batch.len().min(self.capacity - state.items.len());
+            let sent = batch.len().min(self.room(&state));
             if sent == 0 {
                 return Ok(0);
             }
+            state.weight += weight / batch.len() * sent;
             if state.items.is_empty() && sent == batch.len() {
                 mem::swap(&mut state.items, batch);
             } else {
@@ -70,7 +83,7 @@ impl<T> Queue<T> {
         if state.closed {
             return Poll::Ready(Err(Closed));
         }
-        if state.items.len() < self.capacity {
+        if self.room(&state) > 0 {
             return Poll::Ready(Ok(()));
         }
         let stale = register(&mut state.sender, cx);
@@ -133,6 +146,15 @@ impl<T> Queue<T> {
     pub(super) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
+
+    /// How many items fit.
+    fn room(&self, state: &State<T>) -> usize {
+        if state.weight < MAX_WEIGHT {
+            self.capacity - state.items.len()
+        } else {
+            0
+        }
+    }
 }
 
 impl<T> fmt::Debug for Queue<T> {
@@ -150,6 +172,7 @@ impl<T> State<T> {
     /// Moves all items into `into`; allocations change hands instead of items where that is possible.
     fn take(&mut self, into: &mut VecDeque<T>) -> (usize, Option<Waker>) {
         let received = self.items.len();
+        self.weight = 0;
         if into.is_empty() {
             mem::swap(&mut self.items, into);
         } else {

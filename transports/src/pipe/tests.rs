@@ -167,3 +167,13 @@ fn items_that_nobody_can_take_are_dropped() {
     drop(b);
     assert_eq!(Arc::strong_count(&item), 1);
 }
+
+#[test]
+fn a_heavy_batch_fills_a_direction() {
+    let (a, b) = pair(10, 10);
+    assert_eq!(a.try_send_weighing(&mut batch(0..2), 128 << 20), Ok(2));
+    assert_eq!(a.try_send_weighing(&mut batch(2..3), 1), Ok(0));
+    let mut received = VecDeque::new();
+    assert_eq!(b.try_recv_batch(&mut received), Ok(2));
+    assert_eq!(a.try_send_weighing(&mut batch(2..3), 1), Ok(1));
+}
