@@ -24,10 +24,10 @@ use withy_proto::endpoint::EndpointError;
 use withy_proto::{Endpoint, Message};
 
 use crate::error::{
-    BindError, ConnectError, ReceiveError, RequestError, SendError, UnknownEndpoint,
+    BindError, Closed, ConnectError, ReceiveError, RequestError, SendError, UnknownEndpoint,
 };
-use crate::event::{Event, Monitor};
-use crate::socket::{ReceivesAny, SendsAny, Socket};
+use crate::event::{Event, Monitor, PeerInfo};
+use crate::socket::{OverLimit, PeerKey, ReceivesAny, SendsAny, Socket};
 use crate::stats::Stats;
 
 /// A socket whose methods block.
@@ -170,7 +170,13 @@ impl<S: Socket> Blocking<S> {
 
     /// Waits until a peer is connected, for `timeout` at most; whether one is.
     pub fn ready_timeout(&self, timeout: Duration) -> bool {
-        block_on(tokio::time::timeout(timeout, self.0.owner().ready())).is_ok()
+        self.wait_peers_timeout(1, timeout)
+    }
+
+    /// Waits until `peers` of them are connected at a time, for `timeout` at most; whether they
+    /// are.
+    pub fn wait_peers_timeout(&self, peers: usize, timeout: Duration) -> bool {
+        in_time(timeout, self.0.owner().wait_peers(peers))
     }
 
     /// The socket's events from now on.
@@ -260,6 +266,20 @@ impl<S: ReceivesAny> Blocking<S> {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, ReceiveError> {
         block_on(self.0.owner().recv_timeout(timeout))
     }
+
+    /// Receives the next message, and says which peer sent it; [`peer`](Self::peer) tells who
+    /// that is.
+    ///
+    /// # Errors
+    /// The socket is closed.
+    pub fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
+        block_on(self.0.owner().recv_from())
+    }
+
+    /// Who sent a message; `None` once that connection is gone.
+    pub fn peer(&self, key: PeerKey) -> Option<Arc<PeerInfo>> {
+        self.0.owner().peer(key)
+    }
 }
 
 impl Req {
@@ -312,6 +332,11 @@ impl Request {
         self.0.message()
     }
 
+    /// Who asks; `None` once it is gone.
+    pub fn peer(&self) -> Option<Arc<PeerInfo>> {
+        self.0.peer()
+    }
+
     /// Sends the reply.
     ///
     /// # Errors
@@ -336,12 +361,57 @@ impl Subscriber {
 impl Publisher {
     /// Waits until the peers have at least `subscriptions` subscriptions together, for `timeout`
     /// at most; whether they have.
-    pub fn wait_subscribed(&self, subscriptions: usize, timeout: Duration) -> bool {
-        block_on(tokio::time::timeout(
-            timeout,
-            self.0.wait_subscribed(subscriptions),
-        ))
-        .is_ok()
+    pub fn wait_subscribed_timeout(&self, subscriptions: usize, timeout: Duration) -> bool {
+        in_time(timeout, self.0.wait_subscribed(subscriptions))
+    }
+}
+
+impl XPub {
+    /// Subscribes a peer to `topic`, or takes that back; see [`crate::XPub::grant`].
+    ///
+    /// # Errors
+    /// The peer would be over a limit; it stays as it was.
+    pub fn grant(
+        &self,
+        peer: PeerKey,
+        topic: impl AsRef<[u8]>,
+        subscribed: bool,
+    ) -> Result<(), OverLimit> {
+        self.0.grant(peer, topic, subscribed)
+    }
+
+    /// Sends a message to one peer; see [`crate::XPub::send_to`].
+    ///
+    /// # Errors
+    /// The peer is gone, or the socket is closed; the message comes back.
+    pub fn send_to(&self, peer: PeerKey, message: impl Into<Message>) -> Result<(), SendError> {
+        block_on(self.0.send_to(peer, message))
+    }
+
+    /// Waits until the peers have at least `subscriptions` subscriptions together, for `timeout`
+    /// at most; whether they have.
+    pub fn wait_subscribed_timeout(&self, subscriptions: usize, timeout: Duration) -> bool {
+        in_time(timeout, self.0.wait_subscribed(subscriptions))
+    }
+}
+
+impl Router {
+    /// Connects to one more endpoint, whose peer this socket knows as `routing_id`; see
+    /// [`crate::Router::connect_as`].
+    ///
+    /// # Errors
+    /// As [`connect`](Blocking::connect), or `routing_id` is none.
+    pub fn connect_as<E>(
+        &self,
+        endpoint: E,
+        routing_id: impl Into<Vec<u8>>,
+    ) -> Result<(), ConnectError>
+    where
+        E: TryInto<Endpoint>,
+        E::Error: Into<EndpointError>,
+    {
+        let _entered = runtime().map_err(|_| ConnectError::NoRuntime)?.enter();
+        self.0.connect_as(endpoint, routing_id)
     }
 }
 
@@ -370,6 +440,11 @@ fn runtime() -> std::io::Result<&'static Handle> {
         let _ = RUNTIME.set(runtime);
     }
     Ok(RUNTIME.get().expect("it was set just now").handle())
+}
+
+/// Whether what is waited for comes within `timeout`.
+fn in_time(timeout: Duration, awaited: impl Future<Output = Result<(), Closed>>) -> bool {
+    block_on(async { matches!(tokio::time::timeout(timeout, awaited).await, Ok(Ok(()))) })
 }
 
 /// Runs a future on this thread, wherever that is: unlike a runtime's own it does not refuse to

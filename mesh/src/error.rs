@@ -55,6 +55,9 @@ pub enum ConnectError {
         /// The mechanism that follows from what the socket was given.
         mechanism: &'static str,
     },
+    /// The routing id for [`Router::connect_as`](crate::Router::connect_as) is none. Local misuse.
+    #[error("a routing id has 1 to 255 octets, the first of them not zero")]
+    RoutingId,
     /// There is no tokio runtime here. Local misuse.
     #[error("a socket needs a tokio runtime: call this inside one, or use withy::blocking")]
     NoRuntime,
@@ -180,6 +183,11 @@ pub enum RequestError {
     #[error("the socket is closed")]
     Closed,
 }
+
+/// The socket was closed meanwhile. Local misuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the socket is closed")]
+pub struct Closed;
 
 /// An endpoint that the socket is not bound or connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

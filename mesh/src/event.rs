@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
+pub use withy_proto::mechanism::zap::User;
 pub use withy_proto::pattern::outgoing::AttachError;
+use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 
@@ -65,11 +67,11 @@ pub enum EventKind {
         reason: HandshakeFailure,
     },
     /// A peer is connected. Subscriptions were sent before.
-    Connected(PeerInfo),
+    Connected(Arc<PeerInfo>),
     /// A peer is gone.
     Disconnected {
         /// Who.
-        peer: PeerInfo,
+        peer: Arc<PeerInfo>,
         /// Why.
         reason: Reason,
     },
@@ -107,10 +109,12 @@ pub struct PeerInfo {
     pub identity: Vec<u8>,
     /// The mechanism.
     pub mechanism: &'static str,
-    /// Who the authenticator says it is; empty without one.
-    pub user_id: String,
+    /// Who the authenticator says it is; without a name where there is none.
+    pub user: User,
     /// The public key that it proved.
     pub key: Option<[u8; 32]>,
+    /// The properties that it announced in READY (RFC 37 §3.4): its own claims.
+    pub metadata: Metadata,
     /// Whether it is Withy, too.
     pub withy: bool,
 }
@@ -118,8 +122,8 @@ pub struct PeerInfo {
 impl fmt::Display for PeerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} ({}", self.kind, self.address, self.mechanism)?;
-        if !self.user_id.is_empty() {
-            write!(f, ", {}", self.user_id)?;
+        if !self.user.id.is_empty() {
+            write!(f, ", {}", self.user.id)?;
         }
         f.write_str(")")
     }

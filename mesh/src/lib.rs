@@ -90,15 +90,16 @@ pub mod typed;
 pub use auth::{Authenticator, Credentials};
 pub use builder::Builder;
 pub use error::{
-    BindError, BuildError, ConnectError, ReceiveError, RequestError, SendError, UnknownEndpoint,
+    BindError, BuildError, Closed, ConnectError, ReceiveError, RequestError, SendError,
+    UnknownEndpoint,
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
 pub use proxy::{Proxy, ProxyControl};
 pub use security::generate_key_pair;
 pub use select::Select;
 pub use socket::{
-    AnySocket, Dealer, Pair, Publisher, Pull, Push, Rep, Req, Request, Router, Subscriber, XPub,
-    XSub,
+    AnySocket, Dealer, Pair, PeerKey, Publisher, Pull, Push, Rep, Req, Request, Router, Subscriber,
+    XPub, XSub,
 };
 pub use stats::Stats;
 pub use typed::Typed;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use withy_proto::pattern::outgoing::{Balance, Overflow, SendOptions};
+pub use withy_proto::pattern::outgoing::{Balance, Overflow};
 pub use withy_proto::pattern::pipe::HighWaterMark;
 pub use withy_proto::pattern::publish::Verbose;
 pub use withy_proto::peer::{Heartbeat, Reconnect};
@@ -11,6 +11,8 @@ pub use withy_proto::zmtp::Limits;
 pub use withy_transports::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, Socks5, TcpOptions,
 };
+
+use withy_proto::pattern::outgoing::SendOptions;
 
 use crate::security::Security;
 
@@ -64,13 +66,13 @@ impl Default for RequestOptions {
 
 /// Options of an XPUB.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct XPubOptions {
+pub(crate) struct XPubOptions {
     /// Which subscriptions the application sees.
-    pub verbose: Verbose,
+    pub(crate) verbose: Verbose,
     /// The application decides on each subscription itself (libzmq: XPUB_MANUAL).
-    pub manual: bool,
+    pub(crate) manual: bool,
     /// Sent to each subscriber when it connects (libzmq: XPUB_WELCOME_MSG).
-    pub welcome: Option<withy_proto::Message>,
+    pub(crate) welcome: Option<withy_proto::Message>,
 }
 
 /// Everything that a builder collects.

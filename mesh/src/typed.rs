@@ -5,13 +5,15 @@
 //! back as [`TypedError::Decode`] with the message.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use withy_proto::Message;
 
-use crate::error::{ReceiveError, SendError};
-use crate::socket::{ReceivesAny, SendsAny};
+use crate::error::{ReceiveError, RequestError, SendError};
+use crate::event::PeerInfo;
+use crate::socket::{ReceivesAny, Rep, Req, Request, SendsAny};
 
 /// Turns values into octets and back.
 pub trait Codec {
@@ -112,6 +114,9 @@ pub enum TypedError<E: std::error::Error> {
     /// The socket did not receive.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+    /// The request has no reply.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 impl<S, T, C> Typed<S, T, C> {
@@ -143,8 +148,7 @@ impl<S: SendsAny, T: Serialize, C: Codec> Typed<S, T, C> {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call did not send the value.
     pub async fn send(&self, value: &T) -> Result<(), TypedError<C::Error>> {
-        let octets = C::encode(value).map_err(TypedError::Encode)?;
-        Ok(self.socket.owner().send(Message::from(octets)).await?)
+        Ok(self.socket.owner().send(encode::<T, C>(value)?).await?)
     }
 }
 
@@ -157,7 +161,94 @@ impl<S: ReceivesAny, T: DeserializeOwned, C: Codec> Typed<S, T, C> {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&self) -> Result<T, TypedError<C::Error>> {
-        let message = self.socket.owner().recv().await?;
-        C::decode(message.first()).map_err(|error| TypedError::Decode { error, message })
+        decode::<T, C>(self.socket.owner().recv().await?)
     }
+}
+
+/// `T` is the type of requests.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use withy::{Rep, Req, Typed};
+///
+/// let adder: Typed<Rep, (i32, i32)> = Typed::new(Rep::bind("tcp://127.0.0.1:*").await?);
+/// let sums: Typed<Req, (i32, i32)> = Typed::new(Req::connect(&adder.socket().endpoints()[0])?);
+/// tokio::spawn(async move {
+///     while let Ok(((a, b), request)) = adder.recv().await {
+///         let _ = request.reply(&(a + b)).await; // the client may have left
+///     }
+/// });
+/// let sum: i32 = sums.request(&(3, 4)).await?;
+/// assert_eq!(sum, 7);
+/// # Ok(())
+/// # }
+/// ```
+impl<T: Serialize, C: Codec> Typed<Req, T, C> {
+    /// Sends a request and waits for its reply; see [`Req::request`].
+    ///
+    /// # Errors
+    /// The value cannot be encoded, there is no reply, or the reply is no `R`.
+    ///
+    /// # Cancel safety
+    /// As [`Req::request`].
+    pub async fn request<R: DeserializeOwned>(&self, value: &T) -> Result<R, TypedError<C::Error>> {
+        decode::<R, C>(self.socket.request(encode::<T, C>(value)?).await?)
+    }
+}
+
+impl<T: DeserializeOwned, C: Codec> Typed<Rep, T, C> {
+    /// Receives the next request, and the right to reply to it.
+    ///
+    /// # Errors
+    /// The request is no value of the type (it gets no reply), or the socket is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no request.
+    pub async fn recv(&self) -> Result<(T, TypedRequest<C>), TypedError<C::Error>> {
+        let mut request = self.socket.recv().await?;
+        let value = decode::<T, C>(request.take_message())?;
+        Ok((
+            value,
+            TypedRequest {
+                request,
+                codec: PhantomData,
+            },
+        ))
+    }
+}
+
+/// The right to reply once with a value. Dropping it sends no reply.
+#[derive(Debug)]
+pub struct TypedRequest<C = Postcard> {
+    request: Request,
+    codec: PhantomData<fn() -> C>,
+}
+
+impl<C: Codec> TypedRequest<C> {
+    /// Sends the reply; see [`Request::reply`].
+    ///
+    /// # Errors
+    /// The value cannot be encoded, the peer is gone, or the socket is closed.
+    ///
+    /// # Cancel safety
+    /// As [`Request::reply`].
+    pub async fn reply<R: Serialize>(self, value: &R) -> Result<(), TypedError<C::Error>> {
+        Ok(self.request.reply(encode::<R, C>(value)?).await?)
+    }
+
+    /// Who asks; `None` once it is gone.
+    pub fn peer(&self) -> Option<Arc<PeerInfo>> {
+        self.request.peer()
+    }
+}
+
+fn encode<T: Serialize, C: Codec>(value: &T) -> Result<Message, TypedError<C::Error>> {
+    C::encode(value)
+        .map(Message::from)
+        .map_err(TypedError::Encode)
+}
+
+fn decode<T: DeserializeOwned, C: Codec>(message: Message) -> Result<T, TypedError<C::Error>> {
+    C::decode(message.first()).map_err(|error| TypedError::Decode { error, message })
 }

@@ -139,7 +139,7 @@ async fn messages_to_a_push_are_dropped_and_counted() {
         })
     };
     let before = puller();
-    push.ready().await;
+    push.ready().await.unwrap();
     let mut offender = raw::Peer::connect(&endpoint.to_string()).await.unwrap();
     offender.handshake("PULL").await.unwrap();
     let during = puller();

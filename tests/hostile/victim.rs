@@ -482,7 +482,7 @@ impl Victim {
         };
         match self.kind() {
             SocketType::Pub | SocketType::XPub => self.probe(good, socket).await,
-            SocketType::Sub => socket.wait_subscribed(1).await,
+            SocketType::Sub => socket.wait_subscribed(1).await.unwrap(),
             _ => {}
         }
         let mut numbers = good.numbers.lock().await;
@@ -580,7 +580,7 @@ impl Record {
                     if peer.withy && !matches!(reason, Reason::PeerClosed | Reason::Closed) {
                         self.good_lost.fetch_add(1, Ordering::Relaxed);
                     }
-                    (peer.address, Verdict::Lost(reason))
+                    (peer.address.clone(), Verdict::Lost(reason))
                 }
                 _ => continue,
             };

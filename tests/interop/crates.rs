@@ -186,7 +186,7 @@ async fn pass(peer: &Crate, keys: &Keys, cell: Cell, load: &Load) -> Result<(), 
                 theirs.connect(&endpoint.to_string()).await?;
             } else {
                 ours.connect_to(theirs.bind().await?.as_str())?;
-                ours.ready().await;
+                ours.ready().await?;
             }
             let answering = async {
                 for _ in 0..load.count {
@@ -222,7 +222,7 @@ async fn pass(peer: &Crate, keys: &Keys, cell: Cell, load: &Load) -> Result<(), 
             } else {
                 ours.connect_to(theirs.bind().await?.as_str())?;
             }
-            ours.ready().await;
+            ours.ready().await?;
             if matches!(cell.theirs, SocketType::Sub | SocketType::XSub) && cell.name == "zeromq" {
                 // It tells only those publishers of a subscription that it knows by then.
                 theirs.subscribe().await?;
@@ -249,7 +249,7 @@ async fn pass_any(
             back(ours, theirs, load).await
         }
         (Pub | XPub, Sub | XSub) => {
-            ours.wait_subscribed(1).await;
+            ours.wait_subscribed(1).await?;
             forth(ours, theirs, load).await
         }
         (Sub | XSub, XPub) if cell.name == "zeromq" => {

@@ -43,7 +43,7 @@ async fn idle(peer: &Peer, we_ask: bool, they_ask: bool) {
     let ours = Dealer::builder().heartbeat(quick(we_ask)).build().unwrap();
     let mut monitor = ours.monitor();
     ours.connect_to(&*endpoint).unwrap();
-    soon(ours.ready()).await;
+    soon(ours.ready()).await.unwrap();
     let ended = async {
         loop {
             let event = monitor.next().await.unwrap();
@@ -72,7 +72,7 @@ async fn a_frozen_peer_is_noticed() {
     let ours = Dealer::builder().heartbeat(quick(true)).build().unwrap();
     let mut monitor = ours.monitor();
     ours.connect_to(&*endpoint).unwrap();
-    soon(ours.ready()).await;
+    soon(ours.ready()).await.unwrap();
     peer.freeze();
     assert_eq!(soon(disconnected(&mut monitor)).await, Reason::Silent);
     peer.thaw();

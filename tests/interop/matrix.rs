@@ -332,7 +332,7 @@ async fn pass(peer: &Peer, keys: &Keys, cell: Cell, load: &Load) -> Result<(), F
             if cell.theirs == SocketType::XSub {
                 theirs.send(&[b"\x01"]).await?;
             }
-            timeout(SOON, ours.ready()).await?;
+            timeout(SOON, ours.ready()).await??;
             pass_any(&ours, &theirs, cell, load).await?;
             ours.close().await;
         }
@@ -375,7 +375,7 @@ async fn pass_any(
         (Pub | XPub, Sub | XSub) => {
             // A bound libzmq SUB tells its subscriptions once its application calls into it.
             let publishing = async {
-                timeout(SOON, ours.wait_subscribed(1)).await?;
+                timeout(SOON, ours.wait_subscribed(1)).await??;
                 for index in 0..load.count {
                     ours.send_timeout(message(&[], load, index), SOON).await?;
                 }

@@ -212,7 +212,7 @@ async fn a_sub_subscribes_again_to_our_publisher_that_returns() {
     theirs.connect(&endpoint.to_string()).await.unwrap();
     for round in 0..ROUNDS {
         let publishing = async {
-            soon(ours.wait_subscribed(1)).await;
+            soon(ours.wait_subscribed(1)).await.unwrap();
             ours.send("a").await.unwrap();
             ours.send(format!("b{round}")).await.unwrap();
         };

@@ -59,7 +59,7 @@ async fn our_xpub_follows_a_sub() {
         let endpoint = ours.bind_to("tcp://127.0.0.1:*").await.unwrap();
         let theirs = peer.socket("SUB", &[]).await.unwrap();
         theirs.connect(&endpoint.to_string()).await.unwrap();
-        soon(ours.ready()).await;
+        soon(ours.ready()).await.unwrap();
         let steps = steps(seed);
         for (topic, add) in &steps {
             if *add {
@@ -88,7 +88,7 @@ async fn a_xpub_follows_our_subscriber() {
         let theirs = peer.socket("XPUB", &[]).await.unwrap();
         let endpoint = theirs.bind("tcp://127.0.0.1:*").await.unwrap();
         let ours = Subscriber::connect(&*endpoint).unwrap();
-        soon(ours.ready()).await;
+        soon(ours.ready()).await.unwrap();
         let steps = steps(seed);
         for (topic, add) in &steps {
             if *add {

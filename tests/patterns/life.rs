@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use withy::options::Heartbeat;
 use withy::{
-    AnySocket, BindError, ConnectError, EventKind, Message, Pull, Push, Reason, ReceiveError,
-    SocketType,
+    AnySocket, BindError, Closed, ConnectError, EventKind, Message, Publisher, Pull, Push, Reason,
+    ReceiveError, SocketType, Subscriber,
 };
 
 use withy_tests::raw;
@@ -37,7 +37,7 @@ async fn the_monitor_tells_the_story_of_a_connection() {
     let mut monitor = pull.monitor();
     let endpoint = pull.bind_to(ANY).await.unwrap();
     let push = Push::connect(endpoint.clone()).unwrap();
-    soon(push.ready()).await;
+    soon(push.ready()).await.unwrap();
     drop(push);
     let mut story = Vec::new();
     soon(async {
@@ -273,4 +273,20 @@ async fn a_slow_reader_is_not_taken_for_dead() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_peers_hears_that_the_socket_closes() {
+    let publisher = Publisher::bind(ANY).await.unwrap();
+    let waiting = publisher.clone();
+    let both =
+        tokio::spawn(
+            async move { tokio::join!(waiting.wait_peers(2), waiting.wait_subscribed(1)) },
+        );
+    let subscriber = Subscriber::connect(only(publisher.endpoints())).unwrap();
+    soon(publisher.ready()).await.unwrap();
+    soon(publisher.clone().close()).await;
+    assert_eq!(soon(both).await.unwrap(), (Err(Closed), Err(Closed)));
+    assert_eq!(soon(publisher.ready()).await, Err(Closed));
+    drop(subscriber);
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use withy::options::{Overflow, Verbose};
 use withy::{
-    EventKind, Message, Publisher, Reason, ReceiveError, SendError, Subscriber, XPub, XSub,
+    EventKind, Message, Publisher, Reason, ReceiveError, SendError, SocketType, Subscriber, XPub,
+    XSub,
 };
 
 use crate::support::{ANY, any_of_each, number, number_of, only, soon};
@@ -22,7 +23,7 @@ async fn asked_for(any: &str) {
     subscriber.subscribe("a");
     subscriber.subscribe("bc");
     subscriber.subscribe("bc");
-    soon(publisher.wait_subscribed(2)).await;
+    soon(publisher.wait_subscribed(2)).await.unwrap();
     for topic in ["b", "a", "bcd", "", "x", "abc"] {
         publisher.send(topic).await.unwrap();
     }
@@ -53,10 +54,10 @@ async fn subscriptions_come_back_before_the_reconnect_event() {
     let endpoint = only(publisher.endpoints());
     let subscriber = Subscriber::connect(endpoint.clone()).unwrap();
     subscriber.subscribe("t");
-    soon(publisher.wait_subscribed(1)).await;
+    soon(publisher.wait_subscribed(1)).await.unwrap();
     publisher.close().await;
     let publisher = Publisher::bind(endpoint).await.unwrap();
-    soon(publisher.wait_subscribed(1)).await;
+    soon(publisher.wait_subscribed(1)).await.unwrap();
     publisher.send("t again").await.unwrap();
     assert_eq!(
         soon(subscriber.recv()).await.unwrap(),
@@ -74,7 +75,7 @@ async fn overflown(overflow: Overflow) -> (Publisher, Subscriber) {
     let endpoint = publisher.bind_to(ANY).await.unwrap();
     let subscriber = Subscriber::connect(endpoint).unwrap();
     subscriber.subscribe("");
-    soon(publisher.wait_subscribed(1)).await;
+    soon(publisher.wait_subscribed(1)).await.unwrap();
     (publisher, subscriber)
 }
 
@@ -165,7 +166,7 @@ async fn an_xpub_sees_the_first_and_last_subscription_and_verbose_ones_see_more(
         ];
         for (at, subscriber) in subscribers.iter().enumerate() {
             subscriber.subscribe("topic");
-            soon(xpub.wait_subscribed(at + 1)).await;
+            soon(xpub.wait_subscribed(at + 1)).await.unwrap();
         }
         for (at, subscriber) in subscribers.iter().enumerate() {
             subscriber.unsubscribe("topic");
@@ -196,7 +197,7 @@ async fn a_forwarder_of_xsub_and_xpub_passes_topics_up_and_messages_down() {
     let proxy = withy::Proxy::new(xsub, xpub);
     let control = proxy.control();
     let running = tokio::spawn(proxy.run());
-    soon(publisher.wait_subscribed(1)).await;
+    soon(publisher.wait_subscribed(1)).await.unwrap();
     publisher.send("down").await.unwrap();
     publisher.send("upper").await.unwrap();
     assert_eq!(
@@ -259,7 +260,7 @@ async fn conflated(any: &str) {
     let subscriber = Subscriber::builder().conflate().build().unwrap();
     subscriber.subscribe("");
     subscriber.connect_to(endpoint).unwrap();
-    soon(publisher.wait_subscribed(1)).await;
+    soon(publisher.wait_subscribed(1)).await.unwrap();
     let count = 100_000;
     soon(async {
         for n in 0..count {
@@ -275,4 +276,64 @@ async fn conflated(any: &str) {
     assert_eq!(number_of(&last), count - 1, "over {any}");
     let stats = subscriber.stats();
     assert_eq!(stats.received, stats.discarded + 1);
+}
+
+#[tokio::test]
+async fn an_xpub_gives_the_last_value_to_a_newcomer_only() {
+    let xpub = XPub::builder().manual().build().unwrap();
+    let endpoint = xpub.bind_to(ANY).await.unwrap();
+    let mut subscribers = Vec::new();
+    for name in ["old", "new"] {
+        let subscriber = Subscriber::connect(endpoint.clone()).unwrap();
+        subscriber.subscribe("topic");
+        let (asked, peer) = soon(xpub.recv_from()).await.unwrap();
+        assert_eq!(asked.first(), b"\x01topic");
+        assert_eq!(xpub.peer(peer).unwrap().kind, SocketType::Sub);
+        xpub.grant(peer, "topic", true).unwrap();
+        xpub.send_to(peer, format!("topic: last, for {name}"))
+            .await
+            .unwrap();
+        subscribers.push((name, peer, subscriber));
+    }
+    xpub.send("topic: next").await.unwrap();
+    for (name, peer, subscriber) in subscribers {
+        let own = soon(subscriber.recv()).await.unwrap();
+        assert_eq!(own.first(), &*format!("topic: last, for {name}"));
+        let next = soon(subscriber.recv()).await.unwrap();
+        assert_eq!(next.first(), "topic: next");
+        soon(subscriber.close()).await;
+        soon(async {
+            while xpub.peer(peer).is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let gone = xpub.send_to(peer, "too late").await;
+        assert!(matches!(gone, Err(SendError::PeerGone(_))));
+    }
+}
+
+#[tokio::test]
+async fn sending_to_one_peer_waits_for_its_room() {
+    let xpub = XPub::builder()
+        .manual()
+        .send_high_water_octets(1_000)
+        .build()
+        .unwrap();
+    let endpoint = xpub.bind_to(ANY).await.unwrap();
+    let subscriber = Subscriber::connect(endpoint).unwrap();
+    subscriber.subscribe("");
+    let (_, peer) = soon(xpub.recv_from()).await.unwrap();
+    let sending = async {
+        for n in 0..200_u32 {
+            xpub.send_to(peer, vec![n as u8; 100_000]).await.unwrap();
+        }
+    };
+    let receiving = async {
+        for n in 0..200_u32 {
+            assert_eq!(subscriber.recv().await.unwrap().first()[0], n as u8);
+        }
+    };
+    soon(async { tokio::join!(sending, receiving) }).await;
+    assert_eq!(xpub.stats().dropped, 0);
 }

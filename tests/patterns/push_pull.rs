@@ -95,7 +95,7 @@ async fn work_goes_to_each_peer_in_turn() {
         .map(|_| Pull::connect(endpoint.clone()).unwrap())
         .collect();
     for pull in &pulls {
-        soon(pull.ready()).await;
+        soon(pull.ready()).await.unwrap();
     }
     soon(async {
         while push.stats().peers < 4 {
@@ -121,8 +121,8 @@ async fn a_peer_that_takes_nothing_blocks_the_sender_and_loses_nothing() {
     let pull = Pull::bind(ANY).await.unwrap();
     let push = Push::builder().send_high_water_mark(10).build().unwrap();
     push.connect_to(only(pull.endpoints())).unwrap();
-    soon(pull.ready()).await;
-    soon(push.ready()).await;
+    soon(pull.ready()).await.unwrap();
+    soon(push.ready()).await.unwrap();
     let body = vec![1; 100_000];
     let mut sent = 0;
     let mut full = 0;
@@ -179,8 +179,8 @@ async fn what_a_lost_peer_did_not_get_goes_to_another() {
     let push = Push::bind(ANY).await.unwrap();
     let endpoint = only(push.endpoints());
     let dead = Pull::connect(endpoint.clone()).unwrap();
-    soon(dead.ready()).await;
-    soon(push.ready()).await;
+    soon(dead.ready()).await.unwrap();
+    soon(push.ready()).await.unwrap();
     // More than the kernel takes, so that some of it waits on our side.
     let body = vec![0; 64 * 1024];
     let mut sent = 0;

@@ -83,7 +83,7 @@ async fn requests_and_fan_out_pass() {
         subscriber.connect_to(endpoint.clone()).unwrap();
         subscriber
     });
-    soon(publisher.wait_subscribed(3)).await;
+    soon(publisher.wait_subscribed(3)).await.unwrap();
     for n in 0..500 {
         publisher.send(number(n)).await.unwrap();
     }

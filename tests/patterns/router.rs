@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use withy::{Dealer, EventKind, Message, Router, SendError};
+use withy::{ConnectError, Dealer, EventKind, Frame, Message, Router, SendError};
 
 use crate::support::{ANY, any_of_each, only, soon};
 
@@ -124,4 +124,37 @@ async fn a_probe_tells_the_router_who_is_there() {
         .await
         .unwrap();
     assert_eq!(probe, ["probe", ""].into_iter().collect::<Message>());
+}
+
+#[tokio::test]
+async fn a_router_names_the_peer_that_it_connects_to() {
+    for any in any_of_each("connect-as") {
+        let listening = Router::bind(any).await.unwrap();
+        let router = Router::new();
+        router
+            .connect_as(only(listening.endpoints()), "left")
+            .unwrap();
+        soon(router.ready()).await.unwrap();
+        router
+            .send(Message::from_iter(["left", "hello"]))
+            .await
+            .unwrap();
+        let got = soon(listening.recv()).await.unwrap();
+        assert_eq!(got.part(1).unwrap(), "hello");
+        listening
+            .send(Message::from_iter([
+                got.first().clone(),
+                Frame::from("back"),
+            ]))
+            .await
+            .unwrap();
+        assert_eq!(
+            soon(router.recv()).await.unwrap(),
+            Message::from_iter(["left", "back"])
+        );
+    }
+    for bad in [vec![], vec![0, 1], vec![1; 256]] {
+        let refused = Router::new().connect_as("tcp://127.0.0.1:1", bad);
+        assert!(matches!(refused, Err(ConnectError::RoutingId)));
+    }
 }

@@ -1,6 +1,6 @@
 //! PLAIN and CURVE over real links: who may connect, and that nothing else gets through.
 
-use withy::auth::{CurveAllowList, PlainFile, ZAP_ENDPOINT, Zap};
+use withy::auth::{CurveAllowList, Metadata, PlainFile, ZAP_ENDPOINT, Zap};
 use withy::{Dealer, EventKind, Message, Monitor, Pull, Push, Rep, Req, Router, generate_key_pair};
 
 use crate::support::{ANY, number, number_of, soon};
@@ -165,7 +165,7 @@ async fn plain_users_come_from_a_file() {
     soon(async {
         loop {
             if let Some(EventKind::Connected(peer)) = monitor.next().await.map(|event| event.kind) {
-                assert_eq!((peer.user_id.as_str(), peer.mechanism), ("ada", "PLAIN"));
+                assert_eq!((peer.user.id.as_str(), peer.mechanism), ("ada", "PLAIN"));
                 return;
             }
         }
@@ -189,7 +189,10 @@ async fn a_zap_handler_in_the_process_decides() {
             };
             let id = frames[1].as_str().unwrap_or_default().to_owned();
             let user = frames[6].as_str().unwrap_or_default().to_owned();
-            let reply: Message = ["1.0", &id, status, text, &user, ""].into_iter().collect();
+            let mut rank = Metadata::default();
+            rank.set("rank", "admiral").unwrap();
+            let mut reply: Message = ["1.0", &id, status, text, &user].into_iter().collect();
+            reply.push(rank.encode());
             request.reply(reply).await.unwrap();
         }
     });
@@ -213,6 +216,11 @@ async fn a_zap_handler_in_the_process_decides() {
     let good = dealer("good");
     good.connect_to(endpoint).unwrap();
     good.send("in").await.unwrap();
-    assert_eq!(soon(server.recv()).await.unwrap().part(1).unwrap(), "in");
+    let (message, peer) = soon(server.recv_from()).await.unwrap();
+    assert_eq!(message.part(1).unwrap(), "in");
+    let peer = server.peer(peer).unwrap();
+    assert_eq!(peer.user.id, "bob");
+    assert_eq!(peer.user.metadata.value("Rank"), Some(&b"admiral"[..]));
+    assert_eq!(peer.metadata.value("Socket-Type"), Some(&b"DEALER"[..]));
     assert!(bad.stats().peers == 0);
 }

@@ -55,7 +55,7 @@ async fn a_pull_takes_from_a_thousand_peers() {
         withy.push((peer, Push::connect(in_turn(&endpoints, peer)).unwrap()));
     }
     for (_, push) in &withy {
-        soon(push.ready()).await;
+        soon(push.ready()).await.unwrap();
     }
     let python = python::Peer::start();
     let mut libzmq = Vec::new();
@@ -161,7 +161,9 @@ async fn a_pub_reaches_a_thousand_peers() {
             assert_eq!(received.messages, each);
         });
     }
-    soon(publisher.wait_subscribed(PEERS as usize)).await;
+    soon(publisher.wait_subscribed(PEERS as usize))
+        .await
+        .unwrap();
     let start = Instant::now();
     soon(async {
         for n in 0..each {

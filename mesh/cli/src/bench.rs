@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use withy::socket::Socket;
-use withy::{Builder, Endpoint, KeyPair, PublicKey, Pull, Push, Rep, Req, generate_key_pair};
+use withy::{
+    Builder, Closed, Endpoint, KeyPair, PublicKey, Pull, Push, Rep, Req, generate_key_pair,
+};
 
 use crate::args::Bench;
 use crate::child::{self, Family};
@@ -242,7 +244,9 @@ fn any(options: &Bench) -> &'static str {
     }
 }
 
-async fn here(ready: impl Future<Output = ()>) -> Outcome {
-    let here = tokio::time::timeout(START, ready).await;
-    here.map_err(|_| Failure::failed("the other side did not start"))
+async fn here(ready: impl Future<Output = Result<(), Closed>>) -> Outcome {
+    match tokio::time::timeout(START, ready).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Failure::failed("the other side did not start")),
+    }
 }

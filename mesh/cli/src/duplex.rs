@@ -39,7 +39,7 @@ async fn talk(builder: Builder<AnySocket>, traffic: &Traffic) -> Outcome {
         let is_given = input.is_given();
         let sending = async {
             if is_given {
-                let ready = limit.run(session.any.ready()).await;
+                let ready = limit.run(session.any.ready()).await.and_then(Result::ok);
                 ready.ok_or_else(|| {
                     Failure::timed_out(session.explain("no peer was there in time"))
                 })?;

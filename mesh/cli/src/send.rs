@@ -16,7 +16,7 @@ pub(crate) async fn push(traffic: &Traffic) -> Outcome {
     let (session, mut input) = open(AnySocket::builder(SocketType::Push), traffic).await?;
     let limit = Limit::of_sender(traffic.timeout, input.is_given());
     let sending = async {
-        let ready = limit.run(session.any.ready()).await;
+        let ready = limit.run(session.any.ready()).await.and_then(Result::ok);
         ready.ok_or_else(|| Failure::timed_out(session.explain("no peer was there in time")))?;
         send_all(&session, &mut input, limit).await
     };
@@ -41,7 +41,7 @@ pub(crate) async fn publish(options: &Publish) -> Outcome {
         subscribed = tokio::time::timeout(options.wait, session.any.wait_subscribed(1)) => subscribed,
         () = interrupt.wait() => return Ok(()),
     };
-    if subscribed.is_err() {
+    if !matches!(subscribed, Ok(Ok(()))) {
         complain(session.explain(format!(
             "there was no subscriber within {}",
             duration::show(options.wait)

@@ -134,7 +134,7 @@ mod tests {
             credentials,
         };
         match list.authenticate(&request).await {
-            Decision::Accept { user_id, .. } => Some(user_id),
+            Decision::Accept(user) => Some(user.id),
             Decision::Deny { .. } => None,
         }
     }

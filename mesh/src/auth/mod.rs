@@ -23,7 +23,7 @@ pub use certificate::{read_key_pair, read_public_key};
 pub use curve_allow_list::CurveAllowList;
 pub use file::FileError;
 pub use plain_file::PlainFile;
-pub use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
+pub use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 pub use withy_proto::zmtp::metadata::Metadata;
 pub use zap::{ZAP_ENDPOINT, Zap};
 

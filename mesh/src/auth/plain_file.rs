@@ -109,7 +109,7 @@ mod tests {
             identity: Vec::new(),
             credentials,
         };
-        matches!(file.authenticate(&request).await, Decision::Accept { user_id, .. } if user_id == username)
+        matches!(file.authenticate(&request).await, Decision::Accept(user) if user.id == username)
     }
 
     #[tokio::test]

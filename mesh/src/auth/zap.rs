@@ -6,7 +6,7 @@ use std::time::Duration;
 use withy_proto::zmtp::metadata::Metadata;
 use withy_proto::{Frame, Message};
 
-use super::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
+use super::{AuthRequest, Authenticator, Credentials, Deciding, Decision, User};
 use crate::Req;
 use crate::error::ConnectError;
 
@@ -115,10 +115,8 @@ fn answer(reply: &Message) -> Result<Decision, &'static str> {
     match status.as_slice() {
         b"200" => {
             let metadata = Metadata::decode(metadata).map_err(|_| "has malformed metadata")?;
-            Ok(Decision::Accept {
-                user_id: read(user_id),
-                metadata,
-            })
+            let id = read(user_id);
+            Ok(Decision::Accept(User { id, metadata }))
         }
         b"300" => deny(300),
         b"400" => deny(400),

@@ -21,7 +21,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 
 use super::link::{self, Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
-use crate::event::{Event, EventKind, Events, Reason};
+use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
 use crate::options::Options;
 use crate::socket::req::Asker;
 
@@ -60,6 +60,7 @@ pub(crate) struct Sending {
 #[derive(Debug)]
 pub(crate) struct SendLink {
     pub(crate) link: Arc<Link>,
+    pub(crate) peer: Arc<PeerInfo>,
     /// The right to write, with what belongs to it; away while somebody writes.
     pub(crate) token: Option<Box<Token>>,
     /// When the last write ended.
@@ -465,6 +466,7 @@ impl Core {
         established: Established,
         reader: Reader,
         writer: Writer,
+        info: Arc<PeerInfo>,
     ) -> Result<(Arc<Link>, Peer), AttachError> {
         let Established {
             peer,
@@ -493,6 +495,7 @@ impl Core {
                 key,
                 SendLink {
                     link: Arc::clone(&link),
+                    peer: info,
                     token,
                     wrote: now,
                     asked: now,
@@ -565,6 +568,13 @@ impl Core {
         // Senders that waited for this peer find another, or learn that it is gone.
         self.room.notify_waiters();
         self.drained.notify_waiters();
+    }
+
+    /// Who is at the other end of a pipe, as long as it is connected.
+    pub(crate) fn peer(&self, key: PipeKey) -> Option<Arc<PeerInfo>> {
+        let sending = self.sending.lock();
+        let send_link = sending.links.get(key.index())?.as_ref()?;
+        (send_link.link.key() == key).then(|| Arc::clone(&send_link.peer))
     }
 
     /// Asks one connection to end.

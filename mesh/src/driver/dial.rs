@@ -11,7 +11,7 @@ use withy_proto::zmtp::connection::Peer;
 use withy_proto::{Endpoint, Message, SocketType};
 
 use super::core::Core;
-use super::handshake::{OsRandomness, Ready};
+use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
 use super::task::Task;
 use crate::event::{EventKind, HandshakeFailure, PeerInfo, Reason};
@@ -31,6 +31,14 @@ pub(crate) struct Active {
     pub(crate) number: u64,
     pub(crate) endpoint: Endpoint,
     pub(crate) stop: CancellationToken,
+}
+
+/// What is dialled.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) endpoint: Endpoint,
+    /// The routing id that the peer gets, whatever it announces (libzmq: CONNECT_ROUTING_ID).
+    pub(crate) routing_id: Option<Vec<u8>>,
 }
 
 impl Endpoints {
@@ -55,10 +63,10 @@ pub(crate) fn stop(uses: &[Active], endpoint: &Endpoint) -> bool {
 
 impl Core {
     /// Starts to connect to `endpoint`, and goes on until it is stopped.
-    pub(crate) fn dial(self: &Arc<Self>, endpoint: Endpoint) {
+    pub(crate) fn dial(self: &Arc<Self>, to: Dialed) {
         let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            let active = endpoints.active(&endpoint);
+            let active = endpoints.active(&to.endpoint);
             let known = (active.number, active.stop.clone());
             endpoints.dialed.push(active);
             self.sending.lock().out.set_dialing(endpoints.dialed.len());
@@ -67,7 +75,7 @@ impl Core {
         self.room.notify_waiters();
         let core = Arc::clone(self);
         self.spawn(async move {
-            core.keep_connected(&endpoint, &stop).await;
+            core.keep_connected(&to, &stop).await;
             core.forget_dialed(number);
         });
     }
@@ -78,13 +86,14 @@ impl Core {
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
-    async fn keep_connected(self: &Arc<Self>, endpoint: &Endpoint, stop: &CancellationToken) {
+    async fn keep_connected(self: &Arc<Self>, to: &Dialed, stop: &CancellationToken) {
+        let endpoint = &to.endpoint;
         let mut backoff = Backoff::new(self.options.reconnect);
         let mut first = true;
         while !stop.is_cancelled() {
             self.emit(endpoint, EventKind::Dialing);
             // Boxed: an idle connection does not keep the memory of how it came about.
-            let attempt = Box::pin(self.dial_once(endpoint));
+            let attempt = Box::pin(self.dial_once(to));
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
                 attempt = attempt => match attempt {
@@ -118,8 +127,9 @@ impl Core {
 
     async fn dial_once(
         self: &Arc<Self>,
-        endpoint: &Endpoint,
-    ) -> Result<(Task, Arc<Link>, PeerInfo), Failed> {
+        to: &Dialed,
+    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), Failed> {
+        let endpoint = &to.endpoint;
         let connected = withy_transports::dial(endpoint, &self.options.dial)
             .await
             .map_err(|error| Failed {
@@ -127,7 +137,7 @@ impl Core {
                 permanent: error.is_permanent(),
             })?;
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
-        match self.handshake(connected, false).await {
+        match self.handshake(connected, Side::Dialing(to)).await {
             Ok(ready) => self
                 .establish(endpoint, ready, address, local)
                 .map_err(|reason| Failed {
@@ -163,15 +173,15 @@ impl Core {
         ready: Ready,
         address: String,
         local: String,
-    ) -> Result<(Task, Arc<Link>, PeerInfo), AttachError> {
-        let info = self.describe(&ready.established.peer, address, local);
+    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), AttachError> {
+        let info = Arc::new(self.describe(&ready.established.peer, address, local));
         let _ = self.find_place(&ready.established.peer);
         let Ready {
             established,
             reader,
             writer,
         } = ready;
-        match self.attach(established, reader, writer) {
+        match self.attach(established, reader, writer, Arc::clone(&info)) {
             Ok((link, peer)) => {
                 self.greet(&link, &peer);
                 self.peers.send_modify(|peers| *peers += 1);
@@ -180,7 +190,7 @@ impl Core {
             }
             Err(error) => {
                 let failure = HandshakeFailure::NoPlace(error);
-                self.handshake_failed(endpoint, info.address, failure);
+                self.handshake_failed(endpoint, info.address.clone(), failure);
                 Err(error)
             }
         }
@@ -229,8 +239,9 @@ impl Core {
             kind: peer.kind,
             identity: peer.identity.clone(),
             mechanism: self.options.security.name(),
-            user_id: peer.user_id.clone(),
+            user: peer.user.clone(),
             key: peer.key,
+            metadata: peer.metadata.clone(),
             withy: peer.extensions.withy,
         }
     }
@@ -241,10 +252,10 @@ impl Core {
         endpoint: &Endpoint,
         task: Task,
         link: &Link,
-        peer: PeerInfo,
+        peer: Arc<PeerInfo>,
         stop: &CancellationToken,
     ) {
-        self.emit(endpoint, EventKind::Connected(peer.clone()));
+        self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
         let reason = tokio::select! {
             reason = task => reason,
             () = stop.cancelled() => Reason::Closed,

@@ -11,11 +11,12 @@ use withy_proto::mechanism::Sealer;
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::{
-    Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox,
+    Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox, Peer,
 };
 use withy_transports::{ByteReader, ByteWriter, Connected, Link, pipe};
 
 use super::core::Core;
+use super::dial::Dialed;
 use super::link::{Reader, Writer};
 use crate::event::HandshakeFailure;
 
@@ -28,6 +29,33 @@ pub(crate) struct Ready {
     pub(crate) established: Established,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+}
+
+/// Which side of a handshake this is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side<'a> {
+    /// The peer made the link.
+    Accepting,
+    /// This side did.
+    Dialing(&'a Dialed),
+}
+
+impl Side<'_> {
+    fn is_accepting(self) -> bool {
+        matches!(self, Self::Accepting)
+    }
+
+    /// The peer by the routing id that this side gives it.
+    fn name(self, mut peer: Peer) -> Peer {
+        if let Self::Dialing(Dialed {
+            routing_id: Some(id),
+            ..
+        }) = self
+        {
+            peer.identity.clone_from(id);
+        }
+        peer
+    }
 }
 
 /// The operating system's randomness.
@@ -59,24 +87,21 @@ impl Core {
         )
     }
 
-    /// Shakes hands on a link that the peer made (`accepting`) or this side.
+    /// Shakes hands on a link.
     pub(crate) async fn handshake(
         &self,
         connected: Connected,
-        accepting: bool,
+        side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let deadline = self.options.connections.handshake_timeout;
         let address = connected.peer.address.clone();
         let result = match connected.link {
             Link::Bytes(reader, writer) => {
-                tokio::time::timeout(
-                    deadline,
-                    self.shake_octets(reader, writer, &address, accepting),
-                )
-                .await
+                tokio::time::timeout(deadline, self.shake_octets(reader, writer, &address, side))
+                    .await
             }
             Link::Messages(end) => {
-                tokio::time::timeout(deadline, self.shake_items(end, accepting)).await
+                tokio::time::timeout(deadline, self.shake_items(end, side)).await
             }
         };
         result.unwrap_or(Err(HandshakeFailure::Timeout(deadline)))
@@ -87,15 +112,15 @@ impl Core {
         mut reader: ByteReader,
         writer: ByteWriter,
         address: &str,
-        accepting: bool,
+        side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let security = &self.options.security;
-        let handshake = security.handshake(self.metadata(), accepting);
+        let handshake = security.handshake(self.metadata(), side.is_accepting());
         let mut connection = Connection::new(
             self.kind,
             security.name(),
             security.is_server(),
-            accepting,
+            side.is_accepting(),
             handshake,
             self.options.limits,
         );
@@ -115,6 +140,7 @@ impl Core {
             }
             match connection.poll_admission() {
                 Ok(Some(peer)) => {
+                    let peer = side.name(peer);
                     if let Err(error) = self.find_place(&peer) {
                         if peer.extensions.withy {
                             connection.refuse(&error.to_string());
@@ -132,7 +158,8 @@ impl Core {
                 }
             }
             if connection.is_complete() {
-                let established = connection.finish()?;
+                let mut established = connection.finish()?;
+                established.peer = side.name(established.peer);
                 return Ok(Ready {
                     established,
                     reader: Reader::Bytes(reader),
@@ -164,11 +191,11 @@ impl Core {
     async fn shake_items(
         &self,
         end: pipe::End<Item>,
-        accepting: bool,
+        side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
         let ready = || VecDeque::from([Item::Command(Box::new(Command::Ready(self.metadata())))]);
-        if !accepting {
+        if !side.is_accepting() {
             end.try_send_batch(&mut ready()).map_err(closed)?;
         }
         let mut items = VecDeque::new();
@@ -182,8 +209,8 @@ impl Core {
             },
             _ => return Err(ConnectionError::MessageBeforeReady.into()),
         };
-        let peer = Connection::peer_of(self.kind, metadata)?;
-        if accepting {
+        let peer = side.name(Connection::peer_of(self.kind, metadata)?);
+        if side.is_accepting() {
             self.find_place(&peer).map_err(HandshakeFailure::NoPlace)?;
             end.try_send_batch(&mut ready()).map_err(closed)?;
         }

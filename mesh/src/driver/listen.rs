@@ -9,6 +9,7 @@ use withy_proto::Endpoint;
 use withy_transports::{Connected, Listener};
 
 use super::core::Core;
+use super::handshake::Side;
 use crate::event::{EventKind, HandshakeFailure};
 
 /// How long accepting rests after it failed for want of resources.
@@ -89,7 +90,7 @@ impl Core {
         self.spawn(async move {
             let (address, local) = (connected.peer.address.clone(), connected.local.clone());
             // Boxed: an idle connection does not keep the memory of how it came about.
-            let handshake = Box::pin(core.handshake(connected, true));
+            let handshake = Box::pin(core.handshake(connected, Side::Accepting));
             let shaken = tokio::select! {
                 () = stop.cancelled() => return,
                 () = too_many.cancelled() => {

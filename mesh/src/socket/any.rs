@@ -4,6 +4,7 @@ use withy_proto::SocketType;
 
 use super::{Owner, handle, receives, sends};
 use crate::builder::Builder;
+use crate::error::Closed;
 
 /// A socket of any type. Programs that know the type are better served by it: there, what a type
 /// cannot do does not compile. Here it fails: what cannot send reports
@@ -82,10 +83,13 @@ impl AnySocket {
     ///
     /// Waits for ever if they never have; put a timeout around it.
     ///
+    /// # Errors
+    /// The socket was closed meanwhile.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn wait_subscribed(&self, subscriptions: usize) {
-        self.owner.wait_subscribed(subscriptions).await;
+    pub async fn wait_subscribed(&self, subscriptions: usize) -> Result<(), Closed> {
+        self.owner.wait_subscribed(subscriptions).await
     }
 }
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use withy_proto::endpoint::EndpointError;
+use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::{Endpoint, Message, SocketType};
 
 use crate::driver::core::{Core, Phase, Rejected};
-use crate::driver::dial;
+use crate::driver::dial::{self, Dialed};
 use crate::driver::receive::Nothing;
-use crate::error::{BindError, ConnectError, ReceiveError, SendError, UnknownEndpoint};
-use crate::event::{Monitor, Reason};
+use crate::error::{BindError, Closed, ConnectError, ReceiveError, SendError, UnknownEndpoint};
+use crate::event::{Monitor, PeerInfo, Reason};
 use crate::options::Options;
 use crate::stats::Stats;
 
@@ -41,7 +43,7 @@ pub use req::Req;
 pub use router::Router;
 pub use stream::{Messages, Outlet};
 pub use subscriber::Subscriber;
-pub use xpub::{OverLimit, PeerKey, XPub};
+pub use xpub::{OverLimit, XPub};
 pub use xsub::XSub;
 
 /// What all socket types have in common.
@@ -72,6 +74,10 @@ mod sealed {
     /// Only the types of this crate are sockets.
     pub trait Sealed {}
 }
+
+/// A peer of one socket, as long as it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerKey(pub(crate) PipeKey);
 
 /// Shared by all handles of a socket; the last one to go closes it.
 #[derive(Debug, Clone)]
@@ -107,6 +113,14 @@ impl Owner {
         &self,
         endpoint: Result<Endpoint, EndpointError>,
     ) -> Result<(), ConnectError> {
+        self.connect_as(endpoint, None)
+    }
+
+    pub(crate) fn connect_as(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+        routing_id: Option<Vec<u8>>,
+    ) -> Result<(), ConnectError> {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
@@ -121,7 +135,10 @@ impl Owner {
         }
         let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         core.runtime.get_or_init(|| runtime);
-        core.dial(endpoint);
+        core.dial(Dialed {
+            endpoint,
+            routing_id,
+        });
         Ok(())
     }
 
@@ -173,14 +190,22 @@ impl Owner {
             .collect()
     }
 
-    pub(crate) async fn ready(&self) {
-        let mut peers = self.core().peers.subscribe();
-        let _ = peers.wait_for(|peers| *peers > 0).await;
+    pub(crate) async fn wait_peers(&self, peers: usize) -> Result<(), Closed> {
+        self.wait_for(&self.core().peers, peers).await
     }
 
-    pub(crate) async fn wait_subscribed(&self, subscriptions: usize) {
-        let mut known = self.core().subscriptions.subscribe();
-        let _ = known.wait_for(|known| *known >= subscriptions).await;
+    pub(crate) async fn wait_subscribed(&self, subscriptions: usize) -> Result<(), Closed> {
+        self.wait_for(&self.core().subscriptions, subscriptions)
+            .await
+    }
+
+    /// Waits until a count is high enough.
+    async fn wait_for(&self, count: &watch::Sender<usize>, wanted: usize) -> Result<(), Closed> {
+        let (mut count, mut phase) = (count.subscribe(), self.core().phase.subscribe());
+        tokio::select! {
+            _ = count.wait_for(|count| *count >= wanted) => Ok(()),
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => Err(Closed),
+        }
     }
 
     pub(crate) fn monitor(&self) -> Monitor {
@@ -251,6 +276,15 @@ impl Owner {
         let core = self.core();
         let (_, message) = core.receive().await.map_err(ReceiveError::from)?;
         Ok(core.newest(message))
+    }
+
+    pub(crate) async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
+        let (key, message) = self.core().receive().await?;
+        Ok((message, PeerKey(key)))
+    }
+
+    pub(crate) fn peer(&self, key: PeerKey) -> Option<Arc<PeerInfo>> {
+        self.core().peer(key.0)
     }
 
     #[inline]
@@ -383,7 +417,7 @@ impl Core {
     }
 
     /// Asks the connection of a pipe to end, since it owes what nobody waits for.
-    pub(crate) fn abandon(&self, key: withy_proto::pattern::PipeKey) {
+    pub(crate) fn abandon(&self, key: PipeKey) {
         self.close_link(key, Reason::Abandoned);
     }
 }
@@ -535,10 +569,24 @@ macro_rules! handle {
 
             /// Waits until a peer is connected, for ever if none comes.
             ///
+            /// # Errors
+            /// The socket was closed meanwhile.
+            ///
             /// # Cancel safety
             /// Cancel-safe.
-            pub async fn ready(&self) {
-                self.owner.ready().await;
+            pub async fn ready(&self) -> Result<(), $crate::error::Closed> {
+                self.owner.wait_peers(1).await
+            }
+
+            /// Waits until `peers` of them are connected at a time, for ever if they never are.
+            ///
+            /// # Errors
+            /// The socket was closed meanwhile.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe.
+            pub async fn wait_peers(&self, peers: usize) -> Result<(), $crate::error::Closed> {
+                self.owner.wait_peers(peers).await
             }
 
             /// The socket's events from now on.
@@ -647,6 +695,30 @@ macro_rules! receives {
             #[inline]
             pub async fn recv(&self) -> Result<withy_proto::Message, $crate::error::ReceiveError> {
                 self.owner.recv().await
+            }
+
+            /// Receives the next message, of the peers in turn, and says which of them sent it;
+            /// [`peer`](Self::peer) tells who that is.
+            ///
+            /// # Errors
+            /// The socket is closed.
+            ///
+            /// # Cancel safety
+            /// Cancel-safe: a cancelled call took no message.
+            pub async fn recv_from(
+                &self,
+            ) -> Result<(withy_proto::Message, $crate::socket::PeerKey), $crate::error::ReceiveError>
+            {
+                self.owner.recv_from().await
+            }
+
+            /// Who sent a message, with the user id that the authenticator gave; `None` once that
+            /// connection is gone.
+            pub fn peer(
+                &self,
+                key: $crate::socket::PeerKey,
+            ) -> Option<std::sync::Arc<$crate::event::PeerInfo>> {
+                self.owner.peer(key)
             }
 
             /// Receives a message if one is there.

@@ -2,6 +2,8 @@
 
 use withy_proto::SocketType;
 
+use crate::error::Closed;
+
 use super::{Owner, sends, socket};
 
 /// Sends each message to the peers that subscribed to a prefix of its first frame (RFC 29). A peer
@@ -16,7 +18,7 @@ use super::{Owner, sends, socket};
 /// let publisher = withy::Publisher::bind("tcp://127.0.0.1:*").await?;
 /// let subscriber = withy::Subscriber::connect(&publisher.endpoints()[0])?;
 /// subscriber.subscribe("oslo ");
-/// publisher.wait_subscribed(1).await;
+/// publisher.wait_subscribed(1).await?;
 /// publisher.send("paris 11").await?;
 /// publisher.send("oslo -3").await?;
 /// assert_eq!(subscriber.recv().await?.first(), "oslo -3");
@@ -43,9 +45,12 @@ impl Publisher {
     ///
     /// Waits for ever if they never have; put a timeout around it.
     ///
+    /// # Errors
+    /// The socket was closed meanwhile.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn wait_subscribed(&self, subscriptions: usize) {
-        self.owner.wait_subscribed(subscriptions).await;
+    pub async fn wait_subscribed(&self, subscriptions: usize) -> Result<(), Closed> {
+        self.owner.wait_subscribed(subscriptions).await
     }
 }

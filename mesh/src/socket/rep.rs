@@ -12,6 +12,7 @@ use super::{Owner, Receives, Sends, socket};
 use crate::driver::core::Core;
 use crate::driver::receive::Nothing;
 use crate::error::{ReceiveError, SendError};
+use crate::event::PeerInfo;
 
 /// Receives requests and replies to them, in any order and from any task (RFC 28).
 ///
@@ -126,6 +127,11 @@ impl Request {
     /// The request's message.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Who asks, with the user id that the authenticator gave; `None` once it is gone.
+    pub fn peer(&self) -> Option<Arc<PeerInfo>> {
+        self.core.peer(self.from)
     }
 
     /// Takes the request's message out, and leaves an empty one.

@@ -1,6 +1,10 @@
 //! ROUTER: answers by routing id (RFC 28).
 
-use withy_proto::SocketType;
+use withy_proto::endpoint::EndpointError;
+use withy_proto::zmtp::connection::MAX_IDENTITY;
+use withy_proto::{Endpoint, SocketType};
+
+use crate::error::ConnectError;
 
 use super::{Owner, receives, sends, socket};
 
@@ -41,4 +45,32 @@ impl Router {
     pub(crate) fn over(owner: Owner) -> Self {
         Self { owner }
     }
+
+    /// Connects to one more endpoint, whose peer this socket knows as `routing_id`, whatever the
+    /// peer announces (libzmq: CONNECT_ROUTING_ID). Returns at once.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), or `routing_id` has not 1 to 255 octets, the first of them
+    /// not zero.
+    pub fn connect_as<E>(
+        &self,
+        endpoint: E,
+        routing_id: impl Into<Vec<u8>>,
+    ) -> Result<(), ConnectError>
+    where
+        E: TryInto<Endpoint>,
+        E::Error: Into<EndpointError>,
+    {
+        let routing_id = routing_id.into();
+        if !is_routing_id(&routing_id) {
+            return Err(ConnectError::RoutingId);
+        }
+        let endpoint = endpoint.try_into().map_err(Into::into);
+        self.owner.connect_as(endpoint, Some(routing_id))
+    }
+}
+
+/// Whether a ROUTER takes it for a name: those that it makes up itself start with a zero octet.
+fn is_routing_id(id: &[u8]) -> bool {
+    id.len() <= MAX_IDENTITY && id.first().is_some_and(|first| *first != 0)
 }

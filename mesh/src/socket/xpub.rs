@@ -1,11 +1,11 @@
 //! XPUB: publishes, and sees the subscriptions (RFC 29).
 
-use withy_proto::pattern::PipeKey;
 use withy_proto::{Message, SocketType};
 
-use crate::error::ReceiveError;
+use crate::driver::core::Core;
+use crate::error::{Closed, SendError};
 
-use super::{Owner, receives, sends, socket};
+use super::{Owner, PeerKey, receives, sends, socket};
 
 /// A publisher whose application receives the subscriptions of its peers: one octet, 1 or 0, and
 /// the topic (RFC 29).
@@ -35,10 +35,6 @@ socket!(XPub, SocketType::XPub);
 sends!(XPub);
 receives!(XPub);
 
-/// A peer of an XPUB, as long as it is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PeerKey(PipeKey);
-
 /// A subscription that was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not granted: {0}")]
@@ -51,17 +47,26 @@ impl XPub {
 }
 
 impl XPub {
-    /// Receives the next subscription or message together with the peer that sent it, for
-    /// [`grant`](Self::grant) in manual mode.
+    /// Sends a message to one peer once there is room for it, whatever it subscribed to: the last
+    /// value to a newcomer, say (libzmq: XPUB_MANUAL_LAST_VALUE). It waits, whichever
+    /// [`overflow`](crate::Builder::overflow) is set.
     ///
     /// # Errors
-    /// The socket is closed.
+    /// The peer is gone, or the socket is closed; the message comes back.
     ///
     /// # Cancel safety
-    /// Cancel-safe: a cancelled call took no message.
-    pub async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
-        let (key, message) = self.owner.core().receive().await?;
-        Ok((message, PeerKey(key)))
+    /// Cancel-safe: a cancelled call did not send the message.
+    pub async fn send_to(
+        &self,
+        peer: PeerKey,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let send = |core: &Core, message| core.try_send_to(peer.0, message);
+        let core = self.owner.core();
+        core.pay_debt().await;
+        core.send_when_room(message.into(), send)
+            .await
+            .map_err(SendError::from)
     }
 
     /// Subscribes a peer to `topic`, or takes that back, in manual mode (libzmq: XPUB_MANUAL with
@@ -85,9 +90,12 @@ impl XPub {
     ///
     /// Waits for ever if they never have; put a timeout around it.
     ///
+    /// # Errors
+    /// The socket was closed meanwhile.
+    ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn wait_subscribed(&self, subscriptions: usize) {
-        self.owner.wait_subscribed(subscriptions).await;
+    pub async fn wait_subscribed(&self, subscriptions: usize) -> Result<(), Closed> {
+        self.owner.wait_subscribed(subscriptions).await
     }
 }

@@ -14,7 +14,7 @@ use super::{Owner, receives, sends, socket};
 /// let publisher = withy::Publisher::bind("tcp://127.0.0.1:*").await?;
 /// let xsub = withy::XSub::connect(&publisher.endpoints()[0])?;
 /// xsub.send(b"\x01news").await?;
-/// publisher.wait_subscribed(1).await;
+/// publisher.wait_subscribed(1).await?;
 /// publisher.send("news: it works").await?;
 /// assert_eq!(xsub.recv().await?.first(), "news: it works");
 /// # Ok(())

@@ -94,7 +94,7 @@ fn commands(choice: u8, input: &mut Input<'_>) {
     assert_eq!(client.peer_key, Some(KEYS[0].public().into()));
     assert_eq!(Some(&server.metadata), model.metadata[0].as_ref());
     assert_eq!(Some(&client.metadata), model.metadata[1].as_ref());
-    assert_eq!(server.user_id.is_empty(), !reception.authenticate);
+    assert_eq!(server.user.id.is_empty(), !reception.authenticate);
 }
 
 /// Changes a command: not at all, some octets, its end, or all of it but its name.

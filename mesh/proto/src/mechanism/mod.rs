@@ -24,7 +24,7 @@ pub mod zap;
 #[cfg(test)]
 mod testing;
 
-use zap::{AuthRequest, Decision};
+use zap::{AuthRequest, Decision, User};
 
 /// What a mechanism needs to know of us to shake hands.
 #[derive(Debug, Clone)]
@@ -90,8 +90,8 @@ pub struct Claims<'a> {
 pub struct Agreed {
     /// The peer's properties, as it announced them.
     pub metadata: Metadata,
-    /// The user id that the authenticator gave, empty without one.
-    pub user_id: String,
+    /// Who the authenticator says it is.
+    pub user: User,
     /// The public key of the peer, where the mechanism proves one.
     pub peer_key: Option<[u8; 32]>,
     /// Seals what we send.

@@ -2,7 +2,7 @@
 //!
 //! An authenticator may still be asked, about the address.
 
-use super::zap::{AuthRequest, Credentials, Decision};
+use super::zap::{AuthRequest, Credentials, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command,
     unexpected,
@@ -36,7 +36,7 @@ pub struct Null {
 enum Auth {
     Due,
     Asked,
-    Passed { user_id: String },
+    Passed(User),
 }
 
 impl Null {
@@ -45,9 +45,7 @@ impl Null {
         let auth = if local.authenticate {
             Auth::Due
         } else {
-            Auth::Passed {
-                user_id: String::new(),
-            }
+            Auth::Passed(User::default())
         };
         Self {
             local,
@@ -109,7 +107,7 @@ impl Handshake for Null {
 
     fn set_decision(&mut self, decision: Decision) {
         match decision {
-            Decision::Accept { user_id, .. } => self.auth = Auth::Passed { user_id },
+            Decision::Accept(user) => self.auth = Auth::Passed(user),
             Decision::Deny { status, .. } => {
                 self.refused = true;
                 self.error_due = super::error_command(status);
@@ -133,9 +131,9 @@ impl Handshake for Null {
     }
 
     fn finish(self: Box<Self>) -> Agreed {
-        let user_id = match self.auth {
-            Auth::Passed { user_id } => user_id,
-            Auth::Due | Auth::Asked => String::new(),
+        let user = match self.auth {
+            Auth::Passed(user) => user,
+            Auth::Due | Auth::Asked => User::default(),
         };
         let (sealer, opener) = if self.in_records {
             (
@@ -147,7 +145,7 @@ impl Handshake for Null {
         };
         Agreed {
             metadata: self.peer.unwrap_or_default(),
-            user_id,
+            user,
             peer_key: None,
             sealer,
             opener,
@@ -192,6 +190,6 @@ mod tests {
         let ours = null.next_command(&mut randomness);
         assert!(ours.is_some_and(|body| body.starts_with(b"\x05READY")));
         assert!(null.is_complete());
-        assert_eq!(Box::new(null).finish().user_id, "ada");
+        assert_eq!(Box::new(null).finish().user.id, "ada");
     }
 }

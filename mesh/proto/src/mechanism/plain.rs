@@ -19,7 +19,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::zap::{AuthRequest, Credentials, Decision};
+use super::zap::{AuthRequest, Credentials, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, error_command,
     split_command, unexpected,
@@ -148,7 +148,7 @@ impl Handshake for Client {
             ClientState::Complete { peer } => peer,
             _ => Metadata::default(),
         };
-        agreed(metadata, String::new())
+        agreed(metadata, User::default())
     }
 }
 
@@ -169,7 +169,7 @@ impl fmt::Debug for Client {
 #[derive(Debug)]
 pub struct Server {
     local: Local,
-    user_id: String,
+    user: User,
     state: ServerState,
 }
 
@@ -197,7 +197,7 @@ impl Server {
     pub fn new(local: Local) -> Self {
         Self {
             local,
-            user_id: String::new(),
+            user: User::default(),
             state: ServerState::AwaitHello,
         }
     }
@@ -255,8 +255,8 @@ impl Handshake for Server {
             return;
         }
         self.state = match decision {
-            Decision::Accept { user_id, .. } => {
-                self.user_id = user_id;
+            Decision::Accept(user) => {
+                self.user = user;
                 ServerState::WelcomeDue
             }
             Decision::Deny { status, .. } => ServerState::ErrorDue { status },
@@ -291,7 +291,7 @@ impl Handshake for Server {
             ServerState::Complete { peer } => peer,
             _ => Metadata::default(),
         };
-        agreed(metadata, self.user_id)
+        agreed(metadata, self.user)
     }
 }
 
@@ -317,10 +317,10 @@ fn decode_hello(data: &[u8]) -> Result<Credentials, HandshakeError> {
     })
 }
 
-fn agreed(metadata: Metadata, user_id: String) -> Agreed {
+fn agreed(metadata: Metadata, user: User) -> Agreed {
     Agreed {
         metadata,
-        user_id,
+        user,
         peer_key: None,
         sealer: Sealer::Clear,
         opener: Opener::Clear,
@@ -374,7 +374,7 @@ mod tests {
         let (client, server) = (Box::new(client).finish(), Box::new(server).finish());
         assert_eq!(client.metadata.value("Socket-Type"), Some(&b"REP"[..]));
         assert_eq!(server.metadata.value("Socket-Type"), Some(&b"REQ"[..]));
-        assert_eq!(server.user_id, "ada@x");
+        assert_eq!(server.user.id, "ada@x");
     }
 
     #[test]

@@ -66,16 +66,20 @@ pub struct AuthRequest {
     pub credentials: Credentials,
 }
 
+/// Who a peer is, in an authenticator's words (RFC 27 §"Reply").
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// Its name, the "User-Id" of libzmq; empty without an authenticator.
+    pub id: String,
+    /// What else is known of it.
+    pub metadata: Metadata,
+}
+
 /// An authenticator's answer (RFC 27 §"Reply").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The peer may connect.
-    Accept {
-        /// Who it is; becomes the connection's user id.
-        user_id: String,
-        /// Properties that the messages of this connection carry.
-        metadata: Metadata,
-    },
+    Accept(User),
     /// The peer may not connect.
     Deny {
         /// 300 temporary, 400 refused, 500 internal error.
@@ -88,10 +92,10 @@ pub enum Decision {
 impl Decision {
     /// Accepts the peer as `user_id`.
     pub fn accept(user_id: impl Into<String>) -> Self {
-        Self::Accept {
-            user_id: user_id.into(),
+        Self::Accept(User {
+            id: user_id.into(),
             metadata: Metadata::default(),
-        }
+        })
     }
 
     /// Refuses the peer for good: status 400.

@@ -327,7 +327,8 @@ impl Outgoing {
         self.pipe(key).is_some_and(|pipe| pipe.has_room(mark))
     }
 
-    /// Sends a message to one pipe: a REP's reply, a REQ's request.
+    /// Sends a message to one pipe, where no routing id or turn says so: a REQ's request, an
+    /// XPUB's message to a newcomer.
     ///
     /// # Errors
     /// The pipe is gone or full.
@@ -335,7 +336,10 @@ impl Outgoing {
         let mark = self.options.high_water_mark;
         match self.pipe(key) {
             None => Err(NotSent::PeerGone(message)),
-            Some(pipe) if !pipe.has_room(mark) => Err(NotSent::Full(message)),
+            Some(pipe) if !pipe.has_room(mark) => {
+                self.deactivate(key.index);
+                Err(NotSent::Full(message))
+            }
             Some(pipe) => {
                 pipe.push(message);
                 self.counts.sent += 1;
@@ -847,6 +851,7 @@ fn push_subscription(pipe: &mut OutPipe, topic: &[u8], add: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mechanism::zap::User;
     use crate::zmtp::connection::Extensions;
     use crate::zmtp::metadata::Metadata;
 
@@ -867,7 +872,7 @@ mod tests {
             minor: 1,
             extensions: Extensions::default(),
             metadata: Metadata::default(),
-            user_id: String::new(),
+            user: User::default(),
             key: None,
         };
         let carrier = Carrier::Octets(Outbox::new(Framing::Clear));

@@ -15,7 +15,7 @@ use super::greeting::{self, GreetingError};
 use super::metadata::{self, Metadata};
 use super::outbox::{Framing, Outbox};
 use crate::crypto::Randomness;
-use crate::mechanism::zap::{AuthRequest, Decision};
+use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{Handshake, HandshakeError, Sealer};
 use crate::pattern::SocketType;
 
@@ -85,8 +85,8 @@ pub struct Peer {
     pub extensions: Extensions,
     /// All its properties.
     pub metadata: Metadata,
-    /// Who the authenticator says it is; empty without one.
-    pub user_id: String,
+    /// Who the authenticator says it is.
+    pub user: User,
     /// The public key that it proved.
     pub key: Option<[u8; 32]>,
 }
@@ -301,7 +301,7 @@ impl Connection {
         let agreed = self.handshake.finish();
         let peer = Peer {
             minor,
-            user_id: agreed.user_id,
+            user: agreed.user,
             key: agreed.peer_key,
             ..Self::peer_of(kind, agreed.metadata)?
         };
@@ -347,7 +347,7 @@ impl Connection {
             minor: 1,
             extensions,
             metadata,
-            user_id: String::new(),
+            user: User::default(),
             key: None,
         })
     }

@@ -127,7 +127,7 @@ impl Peer for Withy {
                 let socket = this.client(Subscriber::builder(), job).build()?;
                 socket.connect_to(&job.endpoint[..])?;
                 socket.subscribe("");
-                socket.ready().await;
+                socket.ready().await?;
                 tasks.spawn(async move {
                     let mut lane = Subscription::new(probe, lane);
                     loop {

@@ -10,7 +10,7 @@ use super::{
 use crate::crypto::Randomness;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::nacl::{BoxKey, Cipher};
-use crate::mechanism::zap::{AuthRequest, Decision};
+use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command,
     unexpected,
@@ -255,7 +255,7 @@ impl Handshake for Client {
         let (sealer, opener) = split(&key, Side::Client, self.nonce + 1, peer_nonce);
         Agreed {
             metadata,
-            user_id: String::new(),
+            user: User::default(),
             peer_key: Some(self.server.into()),
             sealer: Sealer::Curve(Box::new(sealer)),
             opener: Opener::Curve(Box::new(opener)),

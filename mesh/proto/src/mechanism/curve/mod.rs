@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(server.metadata.value("Socket-Type"), Some(&b"REQ"[..]));
         assert_eq!(client.peer_key, Some(keys(20).public().into()));
         assert_eq!(server.peer_key, Some(keys(10).public().into()));
-        assert_eq!(server.user_id, "ada");
+        assert_eq!(server.user.id, "ada");
         let ((mut seal, mut open), (mut seal_back, mut open_back)) =
             (halves(client), halves(server));
         for size in [1, 2, 66, 1_000] {

@@ -10,7 +10,7 @@ use super::{
 use crate::crypto::Randomness;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::crypto::nacl::{BoxKey, Cipher};
-use crate::mechanism::zap::{AuthRequest, Credentials, Decision};
+use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, error_command,
     split_command, unexpected,
@@ -49,11 +49,11 @@ enum State {
     },
     ReadyDue {
         peer: Peer,
-        user_id: String,
+        user: User,
     },
     Complete {
         peer: Peer,
-        user_id: String,
+        user: User,
     },
     ErrorDue {
         status: u16,
@@ -208,7 +208,7 @@ impl Server {
         } else {
             State::ReadyDue {
                 peer,
-                user_id: String::new(),
+                user: User::default(),
             }
         })
     }
@@ -251,9 +251,9 @@ impl Handshake for Server {
                 let (welcome, cookie_key) = self.welcome(randomness, &theirs, &key);
                 (State::AwaitInitiate { cookie_key }, Some(welcome))
             }
-            State::ReadyDue { peer, user_id } => {
+            State::ReadyDue { peer, user } => {
                 let ready = self.ready(&peer);
-                (State::Complete { peer, user_id }, Some(ready))
+                (State::Complete { peer, user }, Some(ready))
             }
             State::ErrorDue { status } => (State::Refused, error_command(status)),
             other => (other, None),
@@ -295,8 +295,8 @@ impl Handshake for Server {
 
     fn set_decision(&mut self, decision: Decision) {
         self.state = match (std::mem::replace(&mut self.state, State::Failed), decision) {
-            (State::Deciding { peer, .. }, Decision::Accept { user_id, .. }) => {
-                State::ReadyDue { peer, user_id }
+            (State::Deciding { peer, .. }, Decision::Accept(user)) => {
+                State::ReadyDue { peer, user }
             }
             (State::Deciding { .. }, Decision::Deny { status, .. }) => State::ErrorDue { status },
             (other, _) => other,
@@ -322,13 +322,13 @@ impl Handshake for Server {
     }
 
     fn finish(self: Box<Self>) -> Agreed {
-        let State::Complete { peer, user_id } = self.state else {
+        let State::Complete { peer, user } = self.state else {
             unreachable!("finish is called on a complete handshake only")
         };
         let (sealer, opener) = split(&peer.key, Side::Server, READY_COUNTER + 1, self.peer_nonce);
         Agreed {
             metadata: peer.metadata,
-            user_id,
+            user,
             peer_key: Some(peer.public.into()),
             sealer: Sealer::Curve(Box::new(sealer)),
             opener: Opener::Curve(Box::new(opener)),
