@@ -51,6 +51,7 @@ impl Select {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&mut self) -> Result<(usize, Message), ReceiveError> {
+        let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         loop {
             match self.try_next() {
                 Ok(received) => return Ok(received),
@@ -59,11 +60,14 @@ impl Select {
                     continue;
                 }
                 Err(Nothing::Closed) => return Err(ReceiveError::Closed),
+                // Looks again once it waits: what came in between may have been told to nobody.
+                Err(Nothing::Empty) if waits.is_empty() => {
+                    for owner in &self.owners {
+                        waits.push(Box::pin(owner.core().ready.waiting()));
+                    }
+                    continue;
+                }
                 Err(Nothing::Empty) => {}
-            }
-            let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
-            for owner in &self.owners {
-                waits.push(Box::pin(owner.core().ready.wait()));
             }
             poll_fn(|cx| {
                 let woken = waits
@@ -76,6 +80,7 @@ impl Select {
                 }
             })
             .await;
+            waits.clear();
         }
     }
 

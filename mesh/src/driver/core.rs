@@ -398,7 +398,7 @@ impl Core {
                 Flush::Now => true,
                 Flush::Soon => {
                     send_link.asked = now;
-                    send_link.link.ask(link::FLUSH);
+                    send_link.link.asked.ask(link::FLUSH);
                     false
                 }
                 Flush::Later => now.saturating_duration_since(send_link.asked) > OVERDUE_MANY,
@@ -446,7 +446,7 @@ impl Core {
                     return true;
                 }
                 send_link.asked = now;
-                send_link.link.ask(link::FLUSH);
+                send_link.link.asked.ask(link::FLUSH);
                 false
             }
             Flush::Later => {
@@ -636,7 +636,7 @@ impl Core {
 pub(crate) fn ask_to_flush(sending: &mut Sending, key: PipeKey) {
     if let Some(Some(send_link)) = sending.links.get_mut(key.index()) {
         send_link.asked = Instant::now();
-        send_link.link.ask(link::FLUSH);
+        send_link.link.asked.ask(link::FLUSH);
     }
 }
 

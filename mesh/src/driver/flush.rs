@@ -108,7 +108,7 @@ impl Core {
             // Under the lock: no reply can back it up again in between.
             link.backed_up.store(false, Ordering::Relaxed);
             link.paused.store(false, Ordering::Relaxed);
-            link.ask(RESUME);
+            link.asked.ask(RESUME);
         }
         if release || token.spare.capacity() > KEEP {
             token.spare = Vec::new();

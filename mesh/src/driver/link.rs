@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::Item;
 use withy_transports::{ByteReader, ByteWriter, pipe};
 
+use super::asked::Asked;
 use crate::event::Reason;
 
 /// The task is asked to flush.
@@ -52,8 +53,7 @@ pub(crate) enum Reader {
 pub(crate) struct Link {
     key: OnceLock<PipeKey>,
     writer: Writer,
-    asked: AtomicU8,
-    task: Mutex<Option<Waker>>,
+    pub(crate) asked: Asked,
     /// Something arrived since the last look, one bit for each who looks.
     heard: AtomicU8,
     /// Something was written since the last look.
@@ -77,8 +77,7 @@ impl Link {
         Self {
             key: OnceLock::new(),
             writer,
-            asked: AtomicU8::new(0),
-            task: Mutex::new(None),
+            asked: Asked::default(),
             heard: AtomicU8::new(HEARD),
             sent: AtomicBool::new(true),
             silent: AtomicBool::new(false),
@@ -103,30 +102,11 @@ impl Link {
             .expect("the key is set before the link is shared")
     }
 
-    /// Registers the task that does what is asked.
-    pub(crate) fn register(&self, waker: &Waker) {
-        let mut task = self.task.lock();
-        if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *task = Some(waker.clone());
-        }
-    }
-
-    /// Asks the task to do something.
-    #[inline]
-    pub(crate) fn ask(&self, what: u8) {
-        if self.asked.fetch_or(what, Ordering::AcqRel) & what != what {
-            let task = self.task.lock().clone();
-            if let Some(task) = task {
-                task.wake();
-            }
-        }
-    }
-
     /// Asks the task to wake the pipe after a rest.
     pub(crate) fn rest(&self, rest: Duration) {
         let micros = u64::try_from(rest.as_micros()).unwrap_or(u64::MAX);
         self.rest.store(micros, Ordering::Relaxed);
-        self.ask(REST);
+        self.asked.ask(REST);
     }
 
     /// How long the rest is that was asked for.
@@ -135,20 +115,10 @@ impl Link {
         Duration::from_micros(self.rest.load(Ordering::Relaxed)).min(Duration::from_secs(3_600))
     }
 
-    /// Takes what was asked, of the things in `mask`.
-    pub(crate) fn take_asked(&self, mask: u8) -> u8 {
-        self.asked.fetch_and(!mask, Ordering::AcqRel) & mask
-    }
-
-    /// Whether any of the things in `mask` is asked.
-    pub(crate) fn is_asked(&self, mask: u8) -> bool {
-        self.asked.load(Ordering::Acquire) & mask != 0
-    }
-
     /// Asks the task to end the connection; the first reason stays.
     pub(crate) fn close(&self, reason: Reason) {
         self.reason.lock().get_or_insert(reason);
-        self.ask(CLOSE);
+        self.asked.ask(CLOSE);
     }
 
     pub(crate) fn take_reason(&self) -> Option<Reason> {

@@ -8,15 +8,19 @@
 //! Invariants: no lock is held across a write; the receiving lock is taken before the sending lock
 //! and never after it; a batch has one writer at a time, named by the token in [`core::SendLink`].
 
-pub(crate) mod buffer;
+pub(crate) mod asked;
+mod buffer;
 pub(crate) mod core;
 pub(crate) mod dial;
 pub(crate) mod flush;
 pub(crate) mod handshake;
 pub(crate) mod link;
 pub(crate) mod listen;
+#[cfg(all(test, withy_loom))]
+mod loom_tests;
 pub(crate) mod ready;
 pub(crate) mod receive;
 pub(crate) mod subscribe;
+mod sync;
 pub(crate) mod task;
 pub(crate) mod watch;

@@ -5,29 +5,39 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Wake;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use withy_proto::pattern::PipeKey;
 
 use super::link::Link;
+use super::sync::{AtomicBool, AtomicUsize, Mutex, Notify, Ordering};
 use super::watch::Watch;
 
 /// The list, and the receivers that wait for it.
-#[derive(Debug, Default)]
-pub(crate) struct Ready {
-    list: Mutex<VecDeque<PipeKey>>,
+#[derive(Debug)]
+pub(crate) struct Ready<K = PipeKey> {
+    list: Mutex<VecDeque<K>>,
     any: AtomicBool,
     receivers: AtomicUsize,
-    notify: Notify,
+    notify: Arc<Notify>,
     pub(crate) watch: Watch,
 }
 
-impl Ready {
+impl<K> Default for Ready<K> {
+    fn default() -> Self {
+        Self {
+            list: Mutex::default(),
+            any: AtomicBool::default(),
+            receivers: AtomicUsize::default(),
+            notify: Arc::default(),
+            watch: Watch::default(),
+        }
+    }
+}
+
+impl<K> Ready<K> {
     /// Moves the list to the back of `rotation`.
-    pub(crate) fn take(&self, rotation: &mut VecDeque<PipeKey>) {
+    pub(crate) fn take(&self, rotation: &mut VecDeque<K>) {
         if self.any.swap(false, Ordering::AcqRel) {
             rotation.append(&mut self.list.lock());
         }
@@ -43,9 +53,13 @@ impl Ready {
         self.receivers.load(Ordering::Acquire) > 0
     }
 
-    fn push(&self, key: PipeKey) {
+    /// Puts a pipe on the list, and tells who looks at it.
+    pub(crate) fn wake(&self, key: K) {
         self.list.lock().push_back(key);
-        self.any.store(true, Ordering::Release);
+        // Not a store: the model of loom orders stores and swaps only where threads meet.
+        self.any.swap(true, Ordering::AcqRel);
+        self.watch.start();
+        self.notify();
     }
 
     /// Wakes one receiver; the next to come if none waits.
@@ -59,17 +73,26 @@ impl Ready {
         self.notify.notify_one();
     }
 
-    /// Waits until there may be something. Cancel-safe: a wake-up that is not used is passed on.
-    pub(crate) async fn wait(&self) {
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
+    /// A receiver that found nothing, and waits until there may be something. Made under the lock
+    /// under which it looked: whoever brings something after that sees it. Cancel-safe: a wake-up
+    /// that is not used is passed on.
+    pub(crate) fn waiting(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<K>
+    where
+        K: Send + 'static,
+    {
+        struct Waiting<K>(Arc<Ready<K>>);
+        impl<K> Drop for Waiting<K> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::AcqRel);
+                self.0.receivers.fetch_sub(1, Ordering::AcqRel);
             }
         }
         self.receivers.fetch_add(1, Ordering::AcqRel);
-        let _waiting = Waiting(&self.receivers);
-        self.notify.notified().await;
+        let waiting = Waiting(Arc::clone(self));
+        let notified = Arc::clone(&self.notify).notified_owned();
+        async move {
+            let _waiting = waiting;
+            notified.await;
+        }
     }
 }
 
@@ -87,8 +110,6 @@ impl Wake for ReadWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.link.fall_behind();
-        self.ready.push(self.link.key());
-        self.ready.watch.start();
-        self.ready.notify();
+        self.ready.wake(self.link.key());
     }
 }

@@ -42,6 +42,17 @@ const MAX_NOTICES: usize = 100_000;
 /// The memory of these, and of the messages that ended connections left.
 const MAX_NOTICE_OCTETS: usize = 256 * 1024 * 1024;
 
+/// Why there is no message for a receiver that waits for one.
+#[derive(Debug)]
+pub(crate) enum Stalled<W> {
+    /// Nothing is there: wait for this.
+    Wait(W),
+    /// As [`Nothing::Yield`].
+    Yield,
+    /// As [`Nothing::Closed`].
+    Closed,
+}
+
 /// Why nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nothing {
@@ -68,14 +79,33 @@ impl Core {
     #[inline]
     pub(crate) fn try_receive(&self) -> Result<(PipeKey, Message), Nothing> {
         let mut receiving = self.receiving.lock();
-        let result = self.next(&mut receiving);
+        self.take_turn(&mut receiving)
+    }
+
+    /// As [`Core::try_receive`], for who waits where nothing is.
+    #[inline]
+    pub(crate) fn receive_or_wait(
+        &self,
+    ) -> Result<(PipeKey, Message), Stalled<impl Future<Output = ()> + Send + use<>>> {
+        let mut receiving = self.receiving.lock();
+        self.take_turn(&mut receiving)
+            .map_err(|nothing| match nothing {
+                // Still under the lock: who takes what comes next sees that somebody waits.
+                Nothing::Empty => Stalled::Wait(self.ready.waiting()),
+                Nothing::Yield => Stalled::Yield,
+                Nothing::Closed => Stalled::Closed,
+            })
+    }
+
+    #[inline]
+    fn take_turn(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
+        let result = self.next(receiving);
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
             && (receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
-        drop(receiving);
         if more {
             self.ready.notify();
         }
@@ -198,7 +228,7 @@ impl Core {
                 && let Some(receive_link) = self::receive_link(receiving, key)
             {
                 receive_link.link.paused.store(false, Ordering::Relaxed);
-                receive_link.link.ask(link::RESUME);
+                receive_link.link.asked.ask(link::RESUME);
             }
             return Some((key, Some(message)));
         }
@@ -551,7 +581,7 @@ impl Core {
                 Some(receive_link) if !receive_link.ended => {
                     if read >= TASK_TURN {
                         // Others have their turn first.
-                        receive_link.link.ask(link::RESUME);
+                        receive_link.link.asked.ask(link::RESUME);
                         return Poll::Pending;
                     }
                 }
@@ -653,10 +683,11 @@ impl Core {
     /// Waits for the next message. Cancel-safe: a message is taken in the poll that returns it.
     pub(crate) async fn receive(&self) -> Result<(PipeKey, Message), Nothing> {
         loop {
-            match self.try_receive() {
-                Err(Nothing::Empty) => self.ready.wait().await,
-                Err(Nothing::Yield) => tokio::task::yield_now().await,
-                result => return result,
+            match self.receive_or_wait() {
+                Ok(received) => return Ok(received),
+                Err(Stalled::Wait(waiting)) => waiting.await,
+                Err(Stalled::Yield) => tokio::task::yield_now().await,
+                Err(Stalled::Closed) => return Err(Nothing::Closed),
             }
         }
     }

@@ -74,7 +74,7 @@ impl Task {
             }
         }
         self.blocked = false;
-        self.link.ask(FLUSH);
+        self.link.asked.ask(FLUSH);
         None
     }
 
@@ -117,11 +117,11 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reason> {
         let this = &mut *self;
-        this.link.register(cx.waker());
+        this.link.asked.register(cx.waker());
         loop {
-            let asked = this.link.take_asked(FLUSH | RESUME | REST);
+            let asked = this.link.asked.take(FLUSH | RESUME | REST);
             // Only looked at: CLOSE stays for all to see.
-            if this.link.is_asked(CLOSE) {
+            if this.link.asked.is(CLOSE) {
                 return Poll::Ready(this.link.take_reason().unwrap_or(Reason::Closed));
             }
             if asked & FLUSH != 0
@@ -183,7 +183,7 @@ impl Future for Task {
                 return Poll::Ready(reason);
             }
         }
-        if this.link.is_asked(FLUSH | CLOSE | RESUME | REST) {
+        if this.link.asked.is(FLUSH | CLOSE | RESUME | REST) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

@@ -12,12 +12,10 @@
 //! socket, which costs a receiver nothing but a flag.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::core::{Core, Phase};
+use super::sync::{AtomicBool, Notify, Ordering};
 
 /// How long a readable pipe waits for its application.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -29,7 +27,7 @@ const PATIENT: u32 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     on: AtomicBool,
-    notify: Notify,
+    notify: Arc<Notify>,
 }
 
 impl Watch {
@@ -40,12 +38,23 @@ impl Watch {
         }
     }
 
-    fn stop(&self) {
-        self.on.swap(false, Ordering::AcqRel);
+    /// Waits until there is something to watch.
+    pub(crate) async fn started(&self) {
+        self.notify.notified().await;
     }
 
-    fn go_on(&self) {
-        self.on.store(true, Ordering::Release);
+    /// Whether it goes on, as `look` says. What comes while that looks starts the watch again.
+    pub(crate) fn goes_on(&self, look: impl FnOnce() -> bool) -> bool {
+        self.stop();
+        let goes_on = look();
+        if goes_on {
+            self.on.store(true, Ordering::Release);
+        }
+        goes_on
+    }
+
+    fn stop(&self) {
+        self.on.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -61,7 +70,7 @@ impl Core {
 
     async fn keep_watching(&self) {
         loop {
-            self.ready.watch.notify.notified().await;
+            self.ready.watch.started().await;
             let (mut taken, mut waited) = (None, 0);
             while self.has_untaken() {
                 let now = self.receiving.lock().taken;
@@ -81,14 +90,9 @@ impl Core {
     /// Whether anything was readable and is not taken; if not, the watch ends.
     fn has_untaken(&self) -> bool {
         let receiving = self.receiving.lock();
-        // Before looking: what comes afterwards starts the watch again.
-        self.ready.watch.stop();
-        let untaken =
-            self.ready.any() || receiving.is_on_a_pipe() || !receiving.rotation.is_empty();
-        if untaken {
-            self.ready.watch.go_on();
-        }
-        untaken
+        self.ready.watch.goes_on(|| {
+            self.ready.any() || receiving.is_on_a_pipe() || !receiving.rotation.is_empty()
+        })
     }
 
     fn pump_all(&self) {

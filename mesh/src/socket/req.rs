@@ -18,7 +18,7 @@ use withy_proto::{Message, SocketType};
 
 use super::{Owner, Sends, socket};
 use crate::driver::core::{Core, Phase};
-use crate::driver::receive::Nothing;
+use crate::driver::receive::Stalled;
 use crate::error::{ReceiveError, RequestError, SendError};
 
 /// Asks its peers in turn (RFC 28).
@@ -230,27 +230,19 @@ impl Core {
                 .flatten()
                 .min();
             let far = Instant::now() + Duration::from_secs(3_600);
-            tokio::select! {
-                () = room => {}
-                // A connection may be free once its late reply is read, and nobody else reads.
-                () = self.ready.wait() => {
-                    loop {
-                        match self.try_receive() {
-                            Ok((from, late)) => self.hand_out(from, late),
-                            Err(Nothing::Yield) => tokio::task::yield_now().await,
-                            Err(Nothing::Empty | Nothing::Closed) => break,
-                        }
-                        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                            return Err(RequestError::NotSent(message));
-                        }
-                    }
-                }
-                () = tokio::time::sleep_until(wake.unwrap_or(far)) => {
-                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                        return Err(RequestError::NotSent(message));
-                    }
-                    self.replace_owing();
-                }
+            // A connection may be free once its late reply is read, and nobody else reads.
+            match self.receive_or_wait() {
+                Ok((from, late)) => self.hand_out(from, late),
+                Err(Stalled::Yield) => tokio::task::yield_now().await,
+                Err(Stalled::Closed) => return Err(RequestError::Closed),
+                Err(Stalled::Wait(waiting)) => tokio::select! {
+                    () = room => {}
+                    () = waiting => {}
+                    () = tokio::time::sleep_until(wake.unwrap_or(far)) => self.replace_owing(),
+                },
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(RequestError::NotSent(message));
             }
         }
     }
@@ -311,13 +303,13 @@ impl Core {
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
             }
-            match self.try_receive() {
+            match self.receive_or_wait() {
                 Ok((from, message)) => self.hand_out(from, message),
-                Err(Nothing::Yield) => tokio::task::yield_now().await,
-                Err(Nothing::Closed) => return Err(RequestError::Closed),
-                Err(Nothing::Empty) => tokio::select! {
+                Err(Stalled::Yield) => tokio::task::yield_now().await,
+                Err(Stalled::Closed) => return Err(RequestError::Closed),
+                Err(Stalled::Wait(waiting)) => tokio::select! {
                     result = &mut *reply => return result.unwrap_or(Err(RequestError::Closed)),
-                    () = self.ready.wait() => {}
+                    () = waiting => {}
                 },
             }
         }

@@ -11,7 +11,7 @@ use withy_proto::pattern::outgoing::NotSent;
 
 use super::{ReceivesAny, SendsAny};
 use crate::driver::core::{Core, Rejected};
-use crate::driver::receive::Nothing;
+use crate::driver::receive::Stalled;
 use crate::error::SendError;
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -58,17 +58,14 @@ impl<S: Unpin> Stream for Messages<S> {
                 ready!(wait.as_mut().poll(cx));
                 this.wait = None;
             }
-            match this.core.try_receive() {
+            match this.core.receive_or_wait() {
                 Ok((_, message)) => return Poll::Ready(Some(this.core.newest(message))),
-                Err(Nothing::Closed) => return Poll::Ready(None),
-                Err(Nothing::Yield) => {
+                Err(Stalled::Closed) => return Poll::Ready(None),
+                Err(Stalled::Yield) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Err(Nothing::Empty) => {
-                    let ready = Arc::clone(&this.core.ready);
-                    this.wait = Some(Box::pin(async move { ready.wait().await }));
-                }
+                Err(Stalled::Wait(waiting)) => this.wait = Some(Box::pin(waiting)),
             }
         }
     }
