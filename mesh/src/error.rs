@@ -5,7 +5,7 @@ use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::{Endpoint, Message};
 pub use withy_transports::ListenError;
 
-use crate::driver::core::Rejected;
+use crate::driver::send::Rejected;
 
 /// Why a socket could not be bound. Nothing changed.
 #[derive(Debug, thiserror::Error)]

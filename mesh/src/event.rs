@@ -182,6 +182,11 @@ impl Reason {
         matches!(self, Self::Protocol(_) | Self::Subscriptions(_))
     }
 
+    /// Whether the link broke or was closed by the peer, rather than by this side.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::PeerClosed | Self::Link(_))
+    }
+
     pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use withy::options::Heartbeat;
 use withy::{
-    AnySocket, BindError, Closed, ConnectError, EventKind, Message, Publisher, Pull, Push, Reason,
-    ReceiveError, SocketType, Subscriber,
+    AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Publisher, Pull, Push,
+    Reason, ReceiveError, SocketType, Subscriber,
 };
 
 use withy_tests::raw;
@@ -289,4 +289,39 @@ async fn whoever_waits_for_peers_hears_that_the_socket_closes() {
     assert_eq!(soon(both).await.unwrap(), (Err(Closed), Err(Closed)));
     assert_eq!(soon(publisher.ready()).await, Err(Closed));
     drop(subscriber);
+}
+
+#[tokio::test]
+async fn what_a_peer_sent_before_it_left_arrives_though_writing_to_it_fails_first() {
+    for _ in 0..20 {
+        let dealer = Dealer::bind(ANY).await.unwrap();
+        let mut monitor = dealer.monitor();
+        let endpoint = only(dealer.endpoints()).to_string();
+        let mut peer = raw::Peer::connect(&endpoint).await.unwrap();
+        peer.handshake("DEALER").await.unwrap();
+        soon(dealer.ready()).await.unwrap();
+        let flood = {
+            let dealer = dealer.clone();
+            tokio::spawn(async move { while dealer.send(vec![0; 10_000]).await.is_ok() {} })
+        };
+        // Some of it stands unread when the peer closes, which resets the connection.
+        peer.frame().await.unwrap();
+        let sent: Vec<u8> = (0..2_000)
+            .flat_map(|n| raw::message(&[number(n).first()]))
+            .collect();
+        peer.send(&sent).await.unwrap();
+        drop(peer);
+        soon(async {
+            while let Some(event) = monitor.next().await {
+                if matches!(event.kind, EventKind::Disconnected { .. }) {
+                    return;
+                }
+            }
+        })
+        .await;
+        for n in 0..2_000 {
+            assert_eq!(number_of(&soon(dealer.recv()).await.unwrap()), n);
+        }
+        flood.abort();
+    }
 }

@@ -260,6 +260,9 @@ impl Core {
             reason = task => reason,
             () = stop.cancelled() => Reason::Closed,
         };
+        if reason.is_loss() {
+            self.read_rest(link.key());
+        }
         self.detach(link.key());
         link.shutdown();
         self.peers.send_modify(|peers| *peers -= 1);

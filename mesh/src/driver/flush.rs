@@ -10,8 +10,9 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::pipe::Load;
 use withy_proto::zmtp::Item;
 
-use super::core::{Core, Token, ask_to_flush};
+use super::core::{Core, Token};
 use super::link::{Link, RESUME};
+use super::send::ask_to_flush;
 use crate::event::Reason;
 
 /// Slices of one vectored write.

@@ -9,6 +9,7 @@
 //! and never after it; a batch has one writer at a time, named by the token in [`core::SendLink`].
 
 pub(crate) mod asked;
+mod away;
 mod buffer;
 pub(crate) mod core;
 pub(crate) mod dial;
@@ -18,8 +19,10 @@ pub(crate) mod link;
 pub(crate) mod listen;
 #[cfg(all(test, withy_loom))]
 mod loom_tests;
+mod read;
 pub(crate) mod ready;
 pub(crate) mod receive;
+pub(crate) mod send;
 pub(crate) mod subscribe;
 mod sync;
 pub(crate) mod task;

@@ -341,8 +341,14 @@ impl Core {
         }
     }
 
-    /// The requests of a connection that is gone have no reply.
+    /// The requests of a connection that is gone have no reply, but for those that came before.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
+        if self.receiving.lock().requests.is_empty() {
+            return;
+        }
+        for (from, message) in self.take_notices() {
+            self.hand_out(from, message);
+        }
         for asker in self.receiving.lock().requests.lost(key) {
             let _ = asker.send(Err(RequestError::PeerGone));
         }

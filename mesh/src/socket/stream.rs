@@ -10,8 +10,9 @@ use withy_proto::Message;
 use withy_proto::pattern::outgoing::NotSent;
 
 use super::{ReceivesAny, SendsAny};
-use crate::driver::core::{Core, Rejected};
+use crate::driver::core::Core;
 use crate::driver::receive::Stalled;
+use crate::driver::send::Rejected;
 use crate::error::SendError;
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,0 +1,98 @@
+//! Sending to all pipes, or to those that want a topic; and what happens to one without room.
+
+use super::{NotSent, Outgoing, Overflow, PipeKey};
+use crate::message::Message;
+
+impl Outgoing {
+    pub(super) fn publish(&mut self, message: Message) -> Result<(), NotSent> {
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        self.publishing
+            .matches(message.first(), &mut |index| targets.push(index));
+        if self.options.invert_matching {
+            let mut wanted = std::mem::take(&mut targets);
+            wanted.sort_unstable();
+            targets.extend(
+                self.pipes
+                    .iter()
+                    .map(|(index, _)| index as u32)
+                    .filter(|index| wanted.binary_search(index).is_err()),
+            );
+        }
+        let result = self.fan_out(&targets, message);
+        self.targets = targets;
+        result
+    }
+
+    pub(super) fn send_to_all(&mut self, message: Message) -> Result<(), NotSent> {
+        // An XSUB's subscriptions are messages of the application (RFC 29).
+        if let ([first], Some((&head @ (0 | 1), topic))) =
+            (message.frames(), message.first().split_first())
+        {
+            let _ = first;
+            let topic = topic.to_vec();
+            self.subscribe(&topic, head == 1);
+            return Ok(());
+        }
+        let targets: Vec<u32> = self.pipes.iter().map(|(index, _)| index as u32).collect();
+        self.fan_out(&targets, message)
+    }
+
+    pub(super) fn fan_out(&mut self, targets: &[u32], message: Message) -> Result<(), NotSent> {
+        let mark = self.options.high_water_mark;
+        if self.options.overflow == Overflow::Block
+            && targets
+                .iter()
+                .any(|&index| !self.pipes[index as usize].has_room(mark))
+        {
+            targets.iter().for_each(|&index| {
+                if !self.pipes[index as usize].has_room(mark) {
+                    self.deactivate(index);
+                }
+            });
+            return Err(NotSent::Full(message));
+        }
+        self.scratch.clear();
+        if targets.len() > 1 {
+            self.scratch.push(&message);
+        }
+        for &index in targets {
+            let pipe = &mut self.pipes[index as usize];
+            let key = PipeKey {
+                index,
+                generation: pipe.generation,
+            };
+            if self.options.conflate {
+                let forgotten = pipe.forget_waiting() as u64;
+                pipe.dropped += forgotten;
+                self.counts.dropped += forgotten;
+            } else if !pipe.has_room(mark) {
+                let mut dropped = 0;
+                if self.options.overflow == Overflow::DropOldest {
+                    while !pipe.has_room(mark) && pipe.drop_oldest() {
+                        dropped += 1;
+                    }
+                }
+                let room = pipe.has_room(mark);
+                dropped += u64::from(!room);
+                pipe.dropped += dropped;
+                self.counts.dropped += dropped;
+                if !room {
+                    if self.options.overflow == Overflow::Disconnect {
+                        self.kicked.push(key);
+                    }
+                    continue;
+                }
+            }
+            let encoded = if targets.len() > 1 {
+                self.scratch.encoded()
+            } else {
+                None
+            };
+            pipe.push_shared(&message, encoded);
+            self.counts.sent += 1;
+            self.touch(key);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! Sending: a message goes to its pipes, and whoever is to write them is told, or does it at once.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::pattern::pipe::Flush;
+use withy_proto::{Message, SocketType};
+
+use super::core::{Core, Sending};
+use super::link;
+use crate::event::Reason;
+
+/// A caller writes itself when the link was idle for this long.
+const IDLE: Duration = Duration::from_micros(20);
+/// A caller writes itself when the task was asked this long ago and did not come.
+const OVERDUE: Duration = Duration::from_micros(50);
+/// As [`OVERDUE`], for a message to many: their tasks take longer in turn.
+const OVERDUE_MANY: Duration = Duration::from_millis(2);
+/// Below this many waiting messages the clock is read for each, above it for one in as many.
+const CLOCK_EVERY: usize = 16;
+
+/// Why a message came back to the sender.
+#[derive(Debug)]
+pub(crate) enum Rejected {
+    NotSent(NotSent),
+    Closed(Message),
+}
+
+impl From<NotSent> for Rejected {
+    fn from(reason: NotSent) -> Self {
+        Self::NotSent(reason)
+    }
+}
+
+impl Core {
+    /// Sends a message the way the socket's type does it, and does or arranges its flush.
+    #[inline]
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        sending.out.send(message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Sends once there is room. Cancel-safe: the message is accepted in the last poll, or not at
+    /// all.
+    #[inline]
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Rejected> {
+        self.pay_debt().await;
+        match self.try_send(message) {
+            Err(Rejected::NotSent(NotSent::Full(message))) => {
+                self.send_when_room(message, Self::try_send).await
+            }
+            result => result,
+        }
+    }
+
+    /// Yields when an inline flush used up this caller's turn.
+    #[inline]
+    pub(crate) async fn pay_debt(&self) {
+        if self.debt.load(Ordering::Relaxed) {
+            self.debt.store(false, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tries `send` again whenever there may be room.
+    pub(crate) async fn send_when_room(
+        &self,
+        mut message: Message,
+        mut send: impl FnMut(&Self, Message) -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            message = match send(self, message) {
+                Err(Rejected::NotSent(NotSent::Full(message))) => message,
+                result => return result,
+            };
+            room.await;
+        }
+    }
+
+    /// Sends to one pipe, and does or arranges its flush.
+    pub(crate) fn try_send_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        sending.out.send_to(key, message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Sends a REP's reply. It never waits: a peer that leaves its replies unread is not read
+    /// until it has room again.
+    pub(crate) fn reply_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed(message));
+        }
+        if !sending.out.reply_to(key, message)?
+            && let Some(Some(send_link)) = sending.links.get(key.index())
+        {
+            send_link.link.backed_up.store(true, Ordering::Relaxed);
+        }
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// Does what the pipes that were touched need: nothing, a wake-up, or a write here and now.
+    #[inline]
+    pub(crate) fn after_send(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
+        let Some((key, flush)) = sending.out.touched() else {
+            if !sending.out.is_settled() {
+                self.after_fan_out(sending, None);
+            }
+            return;
+        };
+        if sending.out.is_settled() {
+            let write = self.judge(&mut sending, key, flush);
+            drop(sending);
+            if write {
+                self.flush_by_caller(key);
+            }
+        } else {
+            self.after_fan_out(sending, Some((key, flush)));
+        }
+    }
+
+    /// As [`Core::after_send`], for a message that went to more than one pipe: the tasks write,
+    /// and the caller does it only where a whole batch waits.
+    fn after_fan_out(
+        &self,
+        mut sending: parking_lot::MutexGuard<'_, Sending>,
+        first: Option<(PipeKey, Flush)>,
+    ) {
+        let now = Instant::now();
+        let mut full = std::mem::take(&mut sending.full);
+        let mut next = first;
+        while let Some((key, flush)) = next.take().or_else(|| sending.out.touched()) {
+            let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+                continue;
+            };
+            let late = match flush {
+                Flush::Now => true,
+                Flush::Soon => {
+                    send_link.asked = now;
+                    send_link.link.asked.ask(link::FLUSH);
+                    false
+                }
+                Flush::Later => now.saturating_duration_since(send_link.asked) > OVERDUE_MANY,
+            };
+            if late && send_link.may_write() {
+                full.push(key);
+            }
+        }
+        while let Some(key) = sending.out.kicked() {
+            if let Some(Some(send_link)) = sending.links.get(key.index()) {
+                send_link.link.close(Reason::Overflow);
+            }
+        }
+        if full.is_empty() {
+            sending.full = full;
+            return;
+        }
+        drop(sending);
+        for key in full.drain(..) {
+            self.flush_by_caller(key);
+        }
+        self.sending.lock().full = full;
+    }
+
+    /// As [`Core::after_send`], but leaves all writing to the connections' tasks: for callers that
+    /// hold the receiving lock, or that have just written.
+    pub(crate) fn after_send_by_tasks(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
+        while let Some((key, _)) = sending.out.touched() {
+            ask_to_flush(&mut sending, key);
+        }
+    }
+
+    /// Whether the caller is to write this pipe itself.
+    #[inline]
+    fn judge(&self, sending: &mut Sending, key: PipeKey, flush: Flush) -> bool {
+        let Some(Some(send_link)) = sending.links.get_mut(key.index()) else {
+            return false;
+        };
+        match flush {
+            Flush::Now => send_link.may_write(),
+            Flush::Soon => {
+                let now = Instant::now();
+                let at_once = matches!(self.kind, SocketType::Req | SocketType::Rep);
+                if send_link.may_write() && (at_once || now - send_link.wrote > IDLE) {
+                    return true;
+                }
+                send_link.asked = now;
+                send_link.link.asked.ask(link::FLUSH);
+                false
+            }
+            Flush::Later => {
+                let (asked, may_write) = (send_link.asked, send_link.may_write());
+                let waiting = sending.out.waiting(key);
+                let looks = waiting <= CLOCK_EVERY || waiting.is_multiple_of(CLOCK_EVERY);
+                looks && may_write && asked.elapsed() > OVERDUE
+            }
+        }
+    }
+}
+
+/// Asks the task of a pipe to flush.
+pub(crate) fn ask_to_flush(sending: &mut Sending, key: PipeKey) {
+    if let Some(Some(send_link)) = sending.links.get_mut(key.index()) {
+        send_link.asked = Instant::now();
+        send_link.link.asked.ask(link::FLUSH);
+    }
+}

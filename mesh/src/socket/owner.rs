@@ -1,0 +1,365 @@
+//! What all handles of a socket share, and the operations below the typed faces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use withy_proto::endpoint::EndpointError;
+use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::{Endpoint, Message, SocketType};
+
+use crate::driver::core::{Core, Phase};
+use crate::driver::dial::{self, Dialed};
+use crate::driver::receive::Nothing;
+use crate::driver::send::Rejected;
+use crate::error::{BindError, Closed, ConnectError, ReceiveError, SendError, UnknownEndpoint};
+use crate::event::{Monitor, PeerInfo, Reason};
+use crate::options::Options;
+use crate::stats::Stats;
+
+use super::PeerKey;
+
+/// Shared by all handles of a socket; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct Owner(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned(Arc<Core>);
+
+impl Drop for Owned {
+    /// Without `close`, what waits is sent in the background, for as long as `linger` says.
+    fn drop(&mut self) {
+        self.0.start_closing();
+        if let Some(runtime) = self.0.runtime.get() {
+            let core = Arc::clone(&self.0);
+            runtime.spawn(async move {
+                let linger = core.options.linger;
+                core.finish_closing(linger).await;
+            });
+        }
+    }
+}
+
+impl Owner {
+    pub(crate) fn new(kind: SocketType, options: Options) -> Self {
+        Self(Arc::new(Owned(Core::new(kind, options))))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+
+    pub(crate) fn connect(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+    ) -> Result<(), ConnectError> {
+        self.connect_as(endpoint, None)
+    }
+
+    pub(crate) fn connect_as(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+        routing_id: Option<Vec<u8>>,
+    ) -> Result<(), ConnectError> {
+        let endpoint = endpoint?;
+        let core = self.core();
+        let security = &core.options.security;
+        if !security.permits(core.options.dial.is_local(&endpoint)) {
+            return Err(ConnectError::Insecure {
+                endpoint,
+                mechanism: security.name(),
+            });
+        }
+        if core.phase() != Phase::Open {
+            return Err(ConnectError::Closed);
+        }
+        let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        core.runtime.get_or_init(|| runtime);
+        core.dial(Dialed {
+            endpoint,
+            routing_id,
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn bind(
+        &self,
+        endpoint: Result<Endpoint, EndpointError>,
+    ) -> Result<Endpoint, BindError> {
+        let endpoint = endpoint?;
+        let core = self.core();
+        let security = &core.options.security;
+        if !security.permits(endpoint.is_local()) {
+            return Err(BindError::Insecure {
+                endpoint,
+                mechanism: security.name(),
+            });
+        }
+        if core.phase() != Phase::Open {
+            return Err(BindError::Closed);
+        }
+        let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        core.runtime.get_or_init(|| runtime);
+        match withy_transports::listen(&endpoint, &core.options.listen).await {
+            Ok(listener) => Ok(core.serve(listener)),
+            Err(source) => Err(BindError::Transport { endpoint, source }),
+        }
+    }
+
+    pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        let known = dial::stop(&self.core().endpoints.lock().dialed, endpoint);
+        known
+            .then_some(())
+            .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
+    }
+
+    pub(crate) fn unbind(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        let known = dial::stop(&self.core().endpoints.lock().bound, endpoint);
+        known
+            .then_some(())
+            .ok_or_else(|| UnknownEndpoint(endpoint.clone()))
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.core()
+            .endpoints
+            .lock()
+            .bound
+            .iter()
+            .map(|active| active.endpoint.clone())
+            .collect()
+    }
+
+    pub(crate) async fn wait_peers(&self, peers: usize) -> Result<(), Closed> {
+        self.wait_for(&self.core().peers, peers).await
+    }
+
+    pub(crate) async fn wait_subscribed(&self, subscriptions: usize) -> Result<(), Closed> {
+        self.wait_for(&self.core().subscriptions, subscriptions)
+            .await
+    }
+
+    /// Waits until a count is high enough.
+    async fn wait_for(&self, count: &watch::Sender<usize>, wanted: usize) -> Result<(), Closed> {
+        let (mut count, mut phase) = (count.subscribe(), self.core().phase.subscribe());
+        tokio::select! {
+            _ = count.wait_for(|count| *count >= wanted) => Ok(()),
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => Err(Closed),
+        }
+    }
+
+    pub(crate) fn monitor(&self) -> Monitor {
+        self.core().events.monitor()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    pub(crate) async fn close(self) -> usize {
+        let core = self.core();
+        core.start_closing();
+        core.finish_closing(core.options.linger).await
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.core().flushed().await;
+    }
+
+    // Sending.
+
+    #[inline]
+    pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
+        self.core().send(message).await.map_err(SendError::from)
+    }
+
+    #[inline]
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
+        self.core().try_send(message).map_err(SendError::from)
+    }
+
+    pub(crate) async fn send_timeout(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        let core = self.core();
+        let first = core.try_send(message);
+        let Err(Rejected::NotSent(NotSent::Full(message))) = first else {
+            return first.map_err(SendError::from);
+        };
+        // The message stays here, so that it can be given back when the time is up.
+        let mut waiting = Some(message);
+        let sending = async {
+            loop {
+                let mut room = std::pin::pin!(core.room.notified());
+                room.as_mut().enable();
+                if let Some(message) = waiting.take() {
+                    match core.try_send(message) {
+                        Err(Rejected::NotSent(NotSent::Full(message))) => waiting = Some(message),
+                        result => return result.map_err(SendError::from),
+                    }
+                }
+                room.await;
+            }
+        };
+        match tokio::time::timeout(timeout, sending).await {
+            Ok(result) => result,
+            Err(_) => Err(SendError::Timeout(waiting.unwrap_or_default())),
+        }
+    }
+
+    // Receiving.
+
+    #[inline]
+    pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
+        let core = self.core();
+        let (_, message) = core.receive().await.map_err(ReceiveError::from)?;
+        Ok(core.newest(message))
+    }
+
+    pub(crate) async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
+        let (key, message) = self.core().receive().await?;
+        Ok((message, PeerKey(key)))
+    }
+
+    pub(crate) fn peer(&self, key: PeerKey) -> Option<Arc<PeerInfo>> {
+        self.core().peer(key.0)
+    }
+
+    #[inline]
+    pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        let mut yielded = false;
+        loop {
+            match self.core().try_receive() {
+                Ok((_, message)) => return Ok(self.core().newest(message)),
+                // Twice means that peers send only what is not for the application.
+                Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
+                Err(nothing) => return Err(nothing.into()),
+            }
+        }
+    }
+
+    pub(crate) async fn recv_timeout(&self, timeout: Duration) -> Result<Message, ReceiveError> {
+        tokio::time::timeout(timeout, self.recv())
+            .await
+            .unwrap_or(Err(ReceiveError::Timeout))
+    }
+
+    pub(crate) async fn recv_many(
+        &self,
+        messages: &mut Vec<Message>,
+        max: usize,
+    ) -> Result<usize, ReceiveError> {
+        if max == 0 {
+            return Ok(0);
+        }
+        messages.push(self.recv().await?);
+        let mut received = 1;
+        while received < max {
+            let Ok((_, message)) = self.core().try_receive() else {
+                break;
+            };
+            messages.push(message);
+            received += 1;
+        }
+        Ok(received)
+    }
+}
+
+impl From<Nothing> for ReceiveError {
+    fn from(nothing: Nothing) -> Self {
+        match nothing {
+            Nothing::Empty | Nothing::Yield => Self::Empty,
+            Nothing::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Core {
+    /// The message itself, or with CONFLATE the newest of what is there.
+    #[inline]
+    pub(crate) fn newest(&self, message: Message) -> Message {
+        if self.options.conflate_received {
+            self.overtake(message)
+        } else {
+            message
+        }
+    }
+
+    fn overtake(&self, mut message: Message) -> Message {
+        // A peer that sends faster than this reads may not keep the caller for ever.
+        let mut patience = 64;
+        let mut overtaken = 0;
+        while patience > 0 {
+            match self.try_receive() {
+                Ok((_, newer)) => {
+                    message = newer;
+                    overtaken += 1;
+                }
+                Err(Nothing::Yield) => patience -= 1,
+                Err(_) => break,
+            }
+        }
+        self.receiving.lock().inc.overtaken(overtaken);
+        message
+    }
+
+    /// Waits until all that was sent so far was handed to the links.
+    async fn flushed(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.sending.lock().out.is_drained() {
+                return;
+            }
+            self.flushing
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+            if self.sending.lock().out.is_drained() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut stats = Stats::default();
+        {
+            let receiving = self.receiving.lock();
+            let counts = receiving.inc.counts();
+            stats.received = counts.received;
+            stats.discarded = counts.discarded;
+            stats.ignored_commands = counts.unknown_commands;
+            stats.unread = (receiving.inc.queued() + receiving.notices.len()) as u64;
+        }
+        {
+            let mut sending = self.sending.lock();
+            let counts = sending.out.counts();
+            stats.sent = counts.sent;
+            stats.dropped = counts.dropped;
+            stats.uncertain = counts.uncertain;
+            stats.queued = sending.out.queued() as u64;
+            stats.ignored_commands += sending.out.publishing().ignored();
+            stats.subscriptions = sending.out.publishing().subscriptions() as u64;
+        }
+        stats.peers = *self.peers.borrow() as u64;
+        let counters = &self.counters;
+        stats.connections = counters.connections.load(Relaxed);
+        stats.reconnects = counters.reconnects.load(Relaxed);
+        stats.handshakes_failed = counters.handshakes_failed.load(Relaxed);
+        stats.protocol_errors = counters.protocol_errors.load(Relaxed);
+        stats.late_replies = counters.late_replies.load(Relaxed);
+        stats.malformed = counters.malformed.load(Relaxed);
+        stats.ignored_commands += counters.unanswered_pings.load(Relaxed);
+        stats.dropped += counters.notices_dropped.load(Relaxed);
+        stats
+    }
+
+    /// Asks the connection of a pipe to end, since it owes what nobody waits for.
+    pub(crate) fn abandon(&self, key: PipeKey) {
+        self.close_link(key, Reason::Abandoned);
+    }
+}
