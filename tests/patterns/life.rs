@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use withy::options::Heartbeat;
+use withy::options::{Heartbeat, HighWaterMark};
 use withy::{
     AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Publisher, Pull, Push,
     Reason, ReceiveError, SocketType, Subscriber,
@@ -324,4 +324,37 @@ async fn what_a_peer_sent_before_it_left_arrives_though_writing_to_it_fails_firs
         }
         flood.abort();
     }
+}
+
+/// The high-water mark is reached with the last whole frame of a read that fills its buffer.
+#[tokio::test]
+async fn reading_goes_on_in_the_middle_of_a_frame_after_a_pause() {
+    const READ: usize = 64 * 1024;
+    const COUNT: u32 = 4_000;
+    let body = |n: u32| [&n.to_be_bytes()[..], &[0; 60]].concat();
+    let frame = raw::message(&[body(0)]).len();
+    assert_ne!(READ % frame, 0);
+    let mark = HighWaterMark {
+        messages: READ / frame,
+        ..HighWaterMark::default()
+    };
+    let pull = Pull::builder()
+        .receive_high_water_mark(mark)
+        .build()
+        .unwrap();
+    let endpoint = pull.bind_to(ANY).await.unwrap().to_string();
+    let mut peer = raw::Peer::connect(&endpoint).await.unwrap();
+    peer.handshake("PUSH").await.unwrap();
+    soon(pull.ready()).await.unwrap();
+    let sent: Vec<u8> = (0..COUNT).flat_map(|n| raw::message(&[body(n)])).collect();
+    let sending = async { peer.send(&sent).await.unwrap() };
+    let receiving = async {
+        while (pull.stats().unread as usize) < mark.messages {
+            tokio::task::yield_now().await;
+        }
+        for n in 0..COUNT {
+            assert_eq!(*pull.recv().await.unwrap().first(), *body(n));
+        }
+    };
+    soon(async { tokio::join!(sending, receiving) }).await;
 }

@@ -92,7 +92,10 @@ impl Core {
                         return polled;
                     }
                     let tail = decoder.unstash();
-                    if std::mem::take(&mut receive_link.undecoded) {
+                    if buffer.is_empty() {
+                        *buffer = buffer::lend();
+                    }
+                    if std::mem::take(&mut receive_link.undecoded) && !tail.is_empty() {
                         // Whole frames may stand here: they come before anything that is read.
                         *current = Some(Current {
                             key,
@@ -103,11 +106,8 @@ impl Core {
                         buffer[..tail.len()].copy_from_slice(&tail);
                         return Poll::Ready(Ok(tail.len()));
                     }
-                    if buffer.is_empty() {
-                        *buffer = buffer::lend();
-                    }
                     let from = tail.len() + unopened;
-                    if unopened > 0 && buffer.len() < buffer::LARGE {
+                    if (unopened > 0 || from == buffer.len()) && buffer.len() < buffer::LARGE {
                         // A whole record has to fit behind the tail.
                         buffer.resize(buffer::LARGE, 0);
                     }
