@@ -107,7 +107,7 @@ impl Core {
                         return Poll::Ready(Ok(tail.len()));
                     }
                     let from = tail.len() + unopened;
-                    if (unopened > 0 || from == buffer.len()) && buffer.len() < buffer::LARGE {
+                    if unopened > 0 && buffer.len() < buffer::LARGE {
                         // A whole record has to fit behind the tail.
                         buffer.resize(buffer::LARGE, 0);
                     }
