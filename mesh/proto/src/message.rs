@@ -16,37 +16,66 @@ pub struct Frame(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline {
-        len: u8,
-        octets: [u8; Frame::INLINE],
-    },
+    Inline(Inline),
     Shared(Bytes),
+}
+
+/// A short body. Messages are moved through many hands: aligned and of whole words, a move is a
+/// few wide loads that never straddle the stores of the one before.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Inline {
+    octets: [u8; Frame::INLINE],
+    len: u8,
+}
+
+impl Inline {
+    const EMPTY: Self = Self {
+        octets: [0; Frame::INLINE],
+        len: 0,
+    };
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
 }
 
 impl Frame {
     /// The longest body, in octets, that a frame holds without an allocation.
-    pub const INLINE: usize = 70;
+    pub const INLINE: usize = 71;
 
     /// An empty frame.
     pub const fn new() -> Self {
-        Self(Repr::Inline {
-            len: 0,
-            octets: [0; Self::INLINE],
-        })
+        Self(Repr::Inline(Inline::EMPTY))
     }
 
     /// Copies `octets` into a frame.
     #[inline]
     pub fn copy_from_slice(octets: &[u8]) -> Self {
         if octets.len() <= Self::INLINE {
-            let mut inline = [0; Self::INLINE];
-            inline[..octets.len()].copy_from_slice(octets);
-            Self(Repr::Inline {
-                len: octets.len() as u8,
-                octets: inline,
-            })
+            let mut inline = Inline::EMPTY;
+            inline.octets[..octets.len()].copy_from_slice(octets);
+            inline.len = octets.len() as u8;
+            Self(Repr::Inline(inline))
         } else {
             Self(Repr::Shared(Bytes::copy_from_slice(octets)))
+        }
+    }
+
+    /// Copies the first `len` of `octets`: quicker where more of them stand behind, since a copy
+    /// of fixed length needs no call.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[inline]
+    pub(crate) fn copy_from_front(octets: &[u8], len: usize) -> Self {
+        match octets.first_chunk() {
+            Some(&octets) if len <= Self::INLINE => Self(Repr::Inline(Inline {
+                octets,
+                len: len as u8,
+            })),
+            _ => Self::copy_from_slice(&octets[..len]),
         }
     }
 
@@ -54,7 +83,7 @@ impl Frame {
     #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Repr::Inline { len, .. } => usize::from(*len),
+            Repr::Inline(inline) => usize::from(inline.len),
             Repr::Shared(bytes) => bytes.len(),
         }
     }
@@ -69,7 +98,7 @@ impl Frame {
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
-            Repr::Inline { len, octets } => &octets[..usize::from(*len)],
+            Repr::Inline(inline) => inline.as_slice(),
             Repr::Shared(bytes) => bytes,
         }
     }
@@ -78,7 +107,7 @@ impl Frame {
     #[inline]
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
-            Repr::Inline { len, octets } => Bytes::copy_from_slice(&octets[..usize::from(len)]),
+            Repr::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
             Repr::Shared(bytes) => bytes,
         }
     }
@@ -87,7 +116,7 @@ impl Frame {
     #[inline]
     pub fn as_shared(&self) -> Option<&Bytes> {
         match &self.0 {
-            Repr::Inline { .. } => None,
+            Repr::Inline(_) => None,
             Repr::Shared(bytes) => Some(bytes),
         }
     }

@@ -36,6 +36,26 @@ pub(crate) enum Phase {
     Closed,
 }
 
+/// How long a caller keeps its thread before it lets the runtime's other tasks run. A yield costs
+/// some microseconds, since it wakes an idle worker to look for work that is not there.
+const TURN: Duration = Duration::from_micros(200);
+
+/// A caller's turn on its thread.
+#[derive(Debug)]
+pub(crate) struct Turn(Instant);
+
+impl Turn {
+    /// Whether the turn is over; the next then begins.
+    #[inline]
+    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        let over = now.saturating_duration_since(self.0) > TURN;
+        if over {
+            self.0 = now;
+        }
+        over
+    }
+}
+
 /// The sending half and its links.
 #[derive(Debug)]
 pub(crate) struct Sending {
@@ -45,6 +65,7 @@ pub(crate) struct Sending {
     /// The owner closed the socket: nothing more is accepted.
     pub(crate) closed: bool,
     pub(crate) links: Vec<Option<SendLink>>,
+    pub(crate) turn: Turn,
 }
 
 /// What the sending half knows of a link.
@@ -95,8 +116,9 @@ pub(crate) struct Receiving {
     /// connections that are gone had left.
     pub(crate) notices: VecDeque<(PipeKey, Message)>,
     pub(crate) notices_size: usize,
-    /// Receives until the next yield.
+    /// What was done since the last look at the clock.
     pub(crate) budget: u32,
+    pub(crate) turn: Turn,
     /// How often somebody came to take a message.
     pub(crate) taken: u64,
     /// A REQ's requests.
@@ -200,6 +222,7 @@ impl Core {
                 full: Vec::new(),
                 closed: false,
                 links: Vec::new(),
+                turn: Turn(Instant::now()),
             }),
             receiving: Mutex::new(Receiving {
                 inc,
@@ -211,6 +234,7 @@ impl Core {
                 notices: VecDeque::new(),
                 notices_size: 0,
                 budget: 0,
+                turn: Turn(Instant::now()),
                 taken: 0,
                 requests: Requests::default(),
             }),

@@ -77,6 +77,7 @@ impl Core {
             (link, token)
         };
         let result = write(&link, &mut token);
+        let wrote = Instant::now();
         let mut sending = self.sending.lock();
         let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
         match result {
@@ -89,7 +90,7 @@ impl Core {
                 if !release {
                     sending.out.keep(key, items);
                 }
-                if messages > 64 {
+                if messages > 64 && sending.turn.is_over(wrote) {
                     self.debt.store(true, Ordering::Relaxed);
                 }
                 if sending.out.is_waiting(key) {
@@ -117,7 +118,7 @@ impl Core {
         match sending.links.get_mut(key.index()) {
             Some(Some(send_link)) if send_link.link.key() == key => {
                 send_link.token = Some(token);
-                send_link.wrote = Instant::now();
+                send_link.wrote = wrote;
             }
             // The connection ended meanwhile: what was not written finds another peer.
             _ => {

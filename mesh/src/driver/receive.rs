@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::Context;
+use std::time::Instant;
 
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
@@ -18,9 +19,10 @@ use super::link;
 use super::read::Read;
 use crate::event::Reason;
 
-/// Receives between two yields, so that a busy receiver does not starve its runtime. Commands and
-/// reads count, too: a peer may send what is not for the application without end.
-const BUDGET: u32 = 1_024;
+/// Receives between two looks at the clock, which tells a busy receiver to yield before it starves
+/// its runtime. Commands and reads count, too: a peer may send what is not for the application
+/// without end.
+const BUDGET: u32 = 256;
 
 /// Why there is no message for a receiver that waits for one.
 #[derive(Debug)]
@@ -137,12 +139,14 @@ impl Core {
         }
     }
 
-    /// Spends one of what may be done before the next yield.
+    /// Spends one of what may be done before the next look at the clock.
     #[inline]
     fn spend(receiving: &mut Receiving) -> Result<(), Nothing> {
         if receiving.budget >= BUDGET {
             receiving.budget = 0;
-            return Err(Nothing::Yield);
+            if receiving.turn.is_over(Instant::now()) {
+                return Err(Nothing::Yield);
+            }
         }
         receiving.budget += 1;
         Ok(())

@@ -107,6 +107,10 @@ impl Decoder {
                 return Ok((used, None));
             }
             used = start + size;
+            if header.flags == 0 && self.parts.is_empty() && !self.is_sealed() {
+                let frame = Frame::copy_from_front(&input[start..], size);
+                return Ok((used, Some(Item::Message(Message::from(frame)))));
+            }
             if let Some(item) = self.frame(header.flags, &mut input[start..used])? {
                 return Ok((used, Some(item)));
             }
@@ -226,6 +230,12 @@ impl Decoder {
         }
     }
 
+    /// Whether each frame is sealed.
+    #[inline]
+    fn is_sealed(&self) -> bool {
+        matches!(self.opener, Opener::Curve(_))
+    }
+
     fn start_body(&mut self, flags: u8, size: usize, start: &[u8]) {
         // Octets on hand vouch for some more: a body that is a quarter here gets its whole buffer.
         let capacity = size.min((start.len() * 4).max(FIRST_BODY));
@@ -270,9 +280,6 @@ impl Decoder {
     #[inline]
     fn frame(&mut self, flags: u8, body: &mut [u8]) -> Result<Option<Item>, DecodeError> {
         match &mut self.opener {
-            Opener::Clear | Opener::Records(_) if flags == 0 && self.parts.is_empty() => Ok(Some(
-                Item::Message(Message::from(Frame::copy_from_slice(body))),
-            )),
             Opener::Clear | Opener::Records(_) if flags & COMMAND != 0 => Ok(Some(command(body)?)),
             Opener::Clear | Opener::Records(_) => self.part(flags, Frame::copy_from_slice(body)),
             Opener::Curve(opener) => {
