@@ -147,6 +147,7 @@ impl From<Rejected> for SendError {
 /// Why nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum ReceiveError {
     /// Nothing is there.
     #[error("no message is there")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use withy_proto::mechanism::zap::Decision;
-use withy_proto::pattern::incoming::Event as Incoming;
+use withy_proto::pattern::incoming::{Control, Event as Incoming};
 use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::pattern::pipe::{Carrier, Flush, Load};
 use withy_proto::pattern::request::{Reply, wrap};
@@ -689,11 +689,15 @@ impl World {
     fn handle(&mut self, node: usize, link: usize, key: PipeKey, event: Incoming) {
         let now = self.moment();
         let this = &mut self.nodes[node];
-        match event {
+        let control = match event {
             Incoming::Message(message) => {
                 this.inc.enqueue(key, message);
+                return;
             }
-            Incoming::Subscription { topic, add } => {
+            Incoming::Control(control) => *control,
+        };
+        match control {
+            Control::Subscription { topic, add } => {
                 this.out.subscribed(key, &topic, add).unwrap();
                 let wants = &mut this.up(link).unwrap().wants;
                 if add {
@@ -702,14 +706,14 @@ impl World {
                     wants.remove(&topic[..]);
                 }
             }
-            Incoming::Ping { ttl, context } => {
+            Control::Ping { ttl, context } => {
                 this.up(link).unwrap().pulse.set_ttl(ttl, now);
                 this.out.send_command(key, Command::Pong { context });
                 self.wind(node, link);
                 self.settle(node);
             }
-            Incoming::Pong { .. } => {}
-            Incoming::Error { reason } => panic!("an established peer says {reason}"),
+            Control::Pong { .. } => {}
+            Control::Error { reason } => panic!("an established peer says {reason}"),
         }
     }
 

@@ -14,7 +14,9 @@ use bytes::Bytes;
 #[derive(Clone)]
 pub struct Frame(Repr);
 
+/// The tag takes a whole word, so that what stands behind it is not moved from an odd place.
 #[derive(Clone)]
+#[repr(u64)]
 enum Repr {
     Inline(Inline),
     Shared(Bytes),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::incoming::Event;
+use withy_proto::pattern::incoming::{Control, Event};
 
 use super::away::notice_size;
 use super::buffer;
@@ -37,6 +37,7 @@ pub(crate) enum Stalled<W> {
 
 /// Why nothing was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum Nothing {
     /// Nothing is there.
     Empty,
@@ -172,8 +173,8 @@ impl Core {
                         }
                         Some(message)
                     }
-                    event => {
-                        self.control(receiving, key, event);
+                    Event::Control(control) => {
+                        self.control(receiving, key, *control);
                         None
                     }
                 }
@@ -272,18 +273,18 @@ impl Core {
                 }
                 Some(message)
             }
-            event => {
-                self.control(receiving, key, event);
+            Event::Control(control) => {
+                self.control(receiving, key, *control);
                 None
             }
         }
     }
 
     /// Does what a command asks for.
-    fn control(&self, receiving: &mut Receiving, key: PipeKey, event: Event) {
-        match event {
-            Event::Message(_) | Event::Pong { .. } => {}
-            Event::Ping { ttl, context } => {
+    fn control(&self, receiving: &mut Receiving, key: PipeKey, control: Control) {
+        match control {
+            Control::Pong { .. } => {}
+            Control::Ping { ttl, context } => {
                 if let Some(receive_link) = receive_link(receiving, key) {
                     let millis = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
                     receive_link.link.peer_ttl.store(millis, Ordering::Relaxed);
@@ -296,8 +297,12 @@ impl Core {
                 }
                 self.after_send_by_tasks(sending);
             }
-            Event::Error { reason } => self.end_reading(receiving, key, Reason::PeerError(reason)),
-            Event::Subscription { topic, add } => self.peer_subscribed(receiving, key, &topic, add),
+            Control::Error { reason } => {
+                self.end_reading(receiving, key, Reason::PeerError(reason))
+            }
+            Control::Subscription { topic, add } => {
+                self.peer_subscribed(receiving, key, &topic, add)
+            }
         }
     }
 

@@ -17,6 +17,14 @@ use crate::zmtp::{Command, DecodeError, Decoder, Item};
 pub enum Event {
     /// For the application.
     Message(Message),
+    /// For the connection, or for the publishing half. Apart, so that nothing small overlaps a
+    /// message on its way.
+    Control(Box<Control>),
+}
+
+/// What a pipe sent that is not for the application.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Control {
     /// For the publishing half: a peer wants a topic, or no longer wants it.
     Subscription {
         /// The topic.
@@ -302,10 +310,10 @@ impl Incoming {
                 if let ([_], Some((&head @ (0 | 1), topic))) =
                     (message.frames(), message.first().split_first())
                 {
-                    return Some(Event::Subscription {
+                    return Some(Event::Control(Box::new(Control::Subscription {
                         topic: Frame::copy_from_slice(topic),
                         add: head == 1,
-                    });
+                    })));
                 }
                 if self.kind == SocketType::Pub {
                     self.counts.discarded += 1;
@@ -323,21 +331,20 @@ impl Incoming {
 
     fn accept_command(&mut self, command: Command) -> Option<Event> {
         let publishes = matches!(self.kind, SocketType::Pub | SocketType::XPub);
-        match command {
-            Command::Ping { ttl, context } => Some(Event::Ping { ttl, context }),
-            Command::Pong { context } => Some(Event::Pong { context }),
-            Command::Subscribe(topic) if publishes => {
-                Some(Event::Subscription { topic, add: true })
-            }
-            Command::Cancel(topic) if publishes => Some(Event::Subscription { topic, add: false }),
-            Command::Error { reason } => Some(Event::Error { reason }),
+        let control = match command {
+            Command::Ping { ttl, context } => Control::Ping { ttl, context },
+            Command::Pong { context } => Control::Pong { context },
+            Command::Subscribe(topic) if publishes => Control::Subscription { topic, add: true },
+            Command::Cancel(topic) if publishes => Control::Subscription { topic, add: false },
+            Command::Error { reason } => Control::Error { reason },
             Command::Subscribe(_)
             | Command::Cancel(_)
             | Command::Ready(_)
             | Command::Unknown { .. } => {
                 self.counts.unknown_commands += 1;
-                None
+                return None;
             }
-        }
+        };
+        Some(Event::Control(Box::new(control)))
     }
 }
