@@ -14,38 +14,63 @@ use bytes::Bytes;
 #[derive(Clone)]
 pub struct Frame(Repr);
 
-/// The tag takes a whole word, so that what stands behind it is not moved from an odd place.
 #[derive(Clone)]
-#[repr(u64)]
 enum Repr {
     Inline(Inline),
     Shared(Bytes),
 }
 
-/// A short body. Messages are moved through many hands: aligned and of whole words, a move is a
-/// few wide loads that never straddle the stores of the one before.
+/// A short body. A message is moved through many hands, so a move has to be cheap: whole words, and
+/// always the same ones, so that no load straddles the stores of the move before.
 #[derive(Clone, Copy)]
-#[repr(C, align(8))]
+#[repr(C)]
 struct Inline {
     octets: [u8; Frame::INLINE],
-    len: u8,
+    length: Length,
+}
+
+/// Makes the type of a short body's length. What is no length is the compiler's to tell everything
+/// else apart that stands in the place of a short body, without a tag in front that would shift it.
+macro_rules! lengths {
+    ($($name:ident)*) => {
+        #[derive(Clone, Copy)]
+        #[repr(u64)]
+        enum Length { $($name),* }
+
+        impl Length {
+            const ALL: [Self; Frame::INLINE + 1] = [$(Self::$name),*];
+        }
+    };
+}
+
+lengths! {
+    L0 L1 L2 L3 L4 L5 L6 L7 L8 L9 L10 L11 L12
+    L13 L14 L15 L16 L17 L18 L19 L20 L21 L22 L23 L24 L25
+    L26 L27 L28 L29 L30 L31 L32 L33 L34 L35 L36 L37 L38
+    L39 L40 L41 L42 L43 L44 L45 L46 L47 L48 L49 L50 L51
+    L52 L53 L54 L55 L56 L57 L58 L59 L60 L61 L62 L63 L64
 }
 
 impl Inline {
     const EMPTY: Self = Self {
         octets: [0; Frame::INLINE],
-        len: 0,
+        length: Length::L0,
     };
 
     #[inline]
+    fn len(&self) -> usize {
+        self.length as usize
+    }
+
+    #[inline]
     fn as_slice(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
+        &self.octets[..self.len()]
     }
 }
 
 impl Frame {
     /// The longest body, in octets, that a frame holds without an allocation.
-    pub const INLINE: usize = 71;
+    pub const INLINE: usize = 64;
 
     /// An empty frame.
     pub const fn new() -> Self {
@@ -58,7 +83,7 @@ impl Frame {
         if octets.len() <= Self::INLINE {
             let mut inline = Inline::EMPTY;
             inline.octets[..octets.len()].copy_from_slice(octets);
-            inline.len = octets.len() as u8;
+            inline.length = Length::ALL[octets.len()];
             Self(Repr::Inline(inline))
         } else {
             Self(Repr::Shared(Bytes::copy_from_slice(octets)))
@@ -75,7 +100,7 @@ impl Frame {
         match octets.first_chunk() {
             Some(&octets) if len <= Self::INLINE => Self(Repr::Inline(Inline {
                 octets,
-                len: len as u8,
+                length: Length::ALL[len],
             })),
             _ => Self::copy_from_slice(&octets[..len]),
         }
@@ -85,7 +110,7 @@ impl Frame {
     #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Repr::Inline(inline) => usize::from(inline.len),
+            Repr::Inline(inline) => inline.len(),
             Repr::Shared(bytes) => bytes.len(),
         }
     }
@@ -432,6 +457,9 @@ impl<'a> IntoIterator for &'a Message {
         self.frames().iter()
     }
 }
+
+// Wrapped or not, a message has one shape.
+const _: () = assert!(size_of::<Option<Result<Message, u64>>>() == size_of::<Inline>());
 
 #[cfg(test)]
 mod tests {
