@@ -32,6 +32,33 @@ async fn in_order(any: &str) {
     soon(sender).await.unwrap();
 }
 
+/// What one peer sent while nobody received waits in a queue, what another sends now is read from
+/// the link: both have the same share.
+#[tokio::test]
+async fn a_queue_has_its_share_beside_a_link() {
+    let pull = Pull::bind(ANY).await.unwrap();
+    let flood = |from: u64| {
+        let push = Push::connect(only(pull.endpoints())).unwrap();
+        tokio::spawn(async move { while push.send(number(from)).await.is_ok() {} })
+    };
+    let first = flood(1);
+    soon(async {
+        while pull.stats().unread < 1_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let second = flood(2);
+    while number_of(&soon(pull.recv()).await.unwrap()) != 2 {}
+    let mut received = [0; 3];
+    for _ in 0..20_000 {
+        received[number_of(&soon(pull.recv()).await.unwrap()) as usize] += 1;
+    }
+    assert!(received[1] >= 5_000 && received[2] >= 5_000, "{received:?}");
+    first.abort();
+    second.abort();
+}
+
 #[tokio::test]
 async fn every_size_and_shape_arrives_as_it_was() {
     for any in any_of_each("sizes") {
@@ -45,8 +72,8 @@ async fn as_it_was(any: &str) {
     let sizes = [
         0,
         1,
-        70,
-        71,
+        Frame::INLINE,
+        Frame::INLINE + 1,
         255,
         256,
         8_191,

@@ -476,8 +476,11 @@ mod tests {
             1_000,
         ] {
             let body: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let more = [&body[..], &[0xff; 100]].concat();
             for frame in [
                 Frame::copy_from_slice(&body),
+                Frame::copy_from_front(&body, len),
+                Frame::copy_from_front(&more, len),
                 Frame::from(body.clone()),
                 Frame::from(Bytes::from(body.clone())),
             ] {

@@ -109,6 +109,8 @@ pub(crate) struct Receiving {
     pub(crate) rotation: VecDeque<PipeKey>,
     /// The undecoded part of the buffer.
     pub(crate) current: Option<Current>,
+    /// Octets that the pipe at the front of the rotation gave from its queue in this turn.
+    pub(crate) dequeued: usize,
     /// The pipe inside the process whose items are being taken.
     pub(crate) supplied: Option<PipeKey>,
     pub(crate) buffer: Vec<u8>,
@@ -140,6 +142,8 @@ pub(crate) struct ReceiveLink {
     pub(crate) waker: Waker,
     /// In the rotation.
     pub(crate) listed: bool,
+    /// Was read since the [watch](super::watch) last looked.
+    pub(crate) had_turn: bool,
     /// The peer ended; nothing more comes.
     pub(crate) ended: bool,
     /// What the peer used of its rate limit; `None` without one.
@@ -229,6 +233,7 @@ impl Core {
                 links: Vec::new(),
                 rotation: VecDeque::new(),
                 current: None,
+                dequeued: 0,
                 supplied: None,
                 buffer: Vec::new(),
                 notices: VecDeque::new(),
@@ -343,6 +348,7 @@ impl Core {
                 reader,
                 waker: waker.clone(),
                 listed: false,
+                had_turn: true,
                 ended: false,
                 bucket: self
                     .options

@@ -16,7 +16,7 @@ use super::link::Reader;
 use super::receive::receive_link;
 use crate::event::Reason;
 
-/// Octets that a round of reads over all readable pipes takes, at about; a pipe gets its share of
+/// Octets that a round over all readable pipes takes, at about; a pipe gets its share of
 /// it in one turn, so that none waits long for the next.
 const ROUND: usize = 1024 * 1024;
 /// The least that a pipe gets in one turn.
@@ -37,6 +37,11 @@ pub(super) enum Read {
     Ended,
 }
 
+/// Octets that a pipe may give in one turn, with `others` in the rotation.
+pub(super) fn share(others: usize) -> usize {
+    (ROUND / (others + 1)).max(TURN)
+}
+
 impl Core {
     /// Reads a pipe once, into the buffer (which must be free) or into the frame under way.
     /// Pending means that the waker of `cx` is registered.
@@ -54,12 +59,13 @@ impl Core {
             rotation,
             ..
         } = receiving;
-        let turn = (ROUND / (rotation.len() + 1)).max(TURN);
+        let turn = share(rotation.len());
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
         // Before the read: what comes afterwards is noted again.
         receive_link.link.catch_up();
+        receive_link.had_turn = true;
         let by_items = matches!(receive_link.reader, Reader::Items { .. });
         let mut unsound = None;
         let polled = match &mut receive_link.reader {

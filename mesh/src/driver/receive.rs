@@ -16,7 +16,7 @@ use super::away::notice_size;
 use super::buffer;
 use super::core::{Core, Current, Phase, ReceiveLink, Receiving};
 use super::link;
-use super::read::Read;
+use super::read::{self, Read};
 use crate::event::Reason;
 
 /// Receives between two looks at the clock, which tells a busy receiver to yield before it starves
@@ -200,7 +200,14 @@ impl Core {
             return Some((key, None));
         }
         if let Some(message) = receiving.inc.dequeue(key) {
-            receiving.rotation.push_back(key);
+            // As much as a read would have given.
+            receiving.dequeued += size_of::<Message>().max(message.size());
+            if receiving.dequeued < read::share(receiving.rotation.len()) {
+                receiving.rotation.push_front(key);
+            } else {
+                receiving.dequeued = 0;
+                receiving.rotation.push_back(key);
+            }
             if let Some(receive_link) = receive_link(receiving, key)
                 && receive_link.link.paused.load(Ordering::Relaxed)
                 && receiving.inc.has_room(key)
@@ -211,6 +218,7 @@ impl Core {
             }
             return Some((key, Some(message)));
         }
+        receiving.dequeued = 0;
         if let Some(event) = receiving.inc.next_supplied(key) {
             receiving.supplied = Some(key);
             return Some((key, self.supplied(receiving, key, event)));

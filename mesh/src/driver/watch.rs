@@ -3,9 +3,9 @@
 //! ```text
 //!  resting --- a pipe became readable ---> watching --- all was taken ---> resting
 //!                                             |
-//!                  nobody received for PATIENCE, or others' messages only
+//!         nobody received for PATIENCE, or a pipe had no turn for PATIENT times that
 //!                                             v
-//!                      read all that is readable into the pipes' queues
+//!                   read all such that are readable into their pipes' queues
 //! ```
 //!
 //! So PING is answered and a hang-up is seen, whether or not somebody receives. One task per
@@ -14,12 +14,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Phase};
+use super::core::{Core, Phase, ReceiveLink};
+use super::receive::receive_link;
 use super::sync::{AtomicBool, Notify, Ordering};
 
 /// How long a readable pipe waits for its application.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// How often it waits that long again while the application takes messages.
+/// How often it waits that long again while the application takes the messages of others.
 const PATIENT: u32 = 100;
 
 /// Whether there is something to watch. It is on from the wake-up of a pipe until all that was
@@ -74,11 +75,15 @@ impl Core {
             let (mut taken, mut waited) = (None, 0);
             while self.has_untaken() {
                 let now = self.receiving.lock().taken;
-                if taken.is_some_and(|before| before == now || waited == PATIENT) {
+                if taken == Some(now) {
                     // Before reading: what is readable afterwards wakes again.
                     self.ready.watch.stop();
-                    self.pump_all();
+                    self.pump_all(|_| true);
                     break;
+                }
+                if waited == PATIENT {
+                    waited = 0;
+                    self.pump_all(|receive_link| !std::mem::take(&mut receive_link.had_turn));
                 }
                 waited += 1;
                 taken = Some(now);
@@ -95,7 +100,8 @@ impl Core {
         })
     }
 
-    fn pump_all(&self) {
+    /// Reads those of the readable pipes that `which` says.
+    fn pump_all(&self, mut which: impl FnMut(&mut ReceiveLink) -> bool) {
         let keys = {
             let mut receiving = self.receiving.lock();
             let receiving = &mut *receiving;
@@ -103,7 +109,9 @@ impl Core {
             let current = receiving.current.map(|current| current.key);
             let listed = receiving.rotation.iter().copied();
             let on = current.into_iter().chain(receiving.supplied);
-            on.chain(listed).collect::<Vec<_>>()
+            let mut keys = on.chain(listed).collect::<Vec<_>>();
+            keys.retain(|&key| receive_link(receiving, key).is_some_and(&mut which));
+            keys
         };
         for key in keys {
             let _ = self.pump(key, None);

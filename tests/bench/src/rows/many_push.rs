@@ -21,7 +21,8 @@ pub(super) const SIZE: usize = 64;
 
 /// How long all connections may take to deliver their first message.
 const FIRST: Duration = Duration::from_secs(30);
-/// Windows in one: with the queues of a thousand senders, one alone says little about sharing.
+/// Windows in one, and warm-ups: the queues of a thousand senders take their time to fill, and one
+/// window alone says little about sharing.
 const WINDOWS: u32 = 4;
 
 pub(super) fn rows() -> Vec<Row> {
@@ -49,6 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     let before = connect_all(row, trial, scratch)?;
+    trial.timing.warm_up *= WINDOWS;
     trial.timing.window *= WINDOWS;
     trial.tell("flood")?;
     let window = trial.window(0)?;
