@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Phase, ReceiveLink};
+use super::core::{Core, Phase};
 use super::receive::receive_link;
 use super::sync::{AtomicBool, Notify, Ordering};
 
@@ -78,12 +78,12 @@ impl Core {
                 if taken == Some(now) {
                     // Before reading: what is readable afterwards wakes again.
                     self.ready.watch.stop();
-                    self.pump_all(|_| true);
+                    self.pump_all(false);
                     break;
                 }
                 if waited == PATIENT {
                     waited = 0;
-                    self.pump_all(|receive_link| !std::mem::take(&mut receive_link.had_turn));
+                    self.pump_all(true);
                 }
                 waited += 1;
                 taken = Some(now);
@@ -100,8 +100,8 @@ impl Core {
         })
     }
 
-    /// Reads those of the readable pipes that `which` says.
-    fn pump_all(&self, mut which: impl FnMut(&mut ReceiveLink) -> bool) {
+    /// Reads what is readable; with `neglected`, of the pipes that had no turn since the last time.
+    fn pump_all(&self, neglected: bool) {
         let keys = {
             let mut receiving = self.receiving.lock();
             let receiving = &mut *receiving;
@@ -110,7 +110,11 @@ impl Core {
             let listed = receiving.rotation.iter().copied();
             let on = current.into_iter().chain(receiving.supplied);
             let mut keys = on.chain(listed).collect::<Vec<_>>();
-            keys.retain(|&key| receive_link(receiving, key).is_some_and(&mut which));
+            if neglected {
+                keys.retain(|&key| receive_link(receiving, key).is_some_and(|link| !link.had_turn));
+                let links = receiving.links.iter_mut().flatten();
+                links.for_each(|link| link.had_turn = false);
+            }
             keys
         };
         for key in keys {
