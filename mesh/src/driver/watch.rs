@@ -72,22 +72,25 @@ impl Core {
     async fn keep_watching(&self) {
         loop {
             self.ready.watch.started().await;
-            let (mut taken, mut waited) = (None, 0);
-            while self.has_untaken() {
-                let now = self.receiving.lock().taken;
-                if taken == Some(now) {
+            let mut waited = 0;
+            loop {
+                let taken = self.receiving.lock().taken;
+                // First: a receiver that is quick is not to start the watch with every message.
+                tokio::time::sleep(PATIENCE).await;
+                if !self.has_untaken() {
+                    break;
+                }
+                if self.receiving.lock().taken == taken {
                     // Before reading: what is readable afterwards wakes again.
                     self.ready.watch.stop();
                     self.pump_all(false);
                     break;
                 }
+                waited += 1;
                 if waited == PATIENT {
                     waited = 0;
                     self.pump_all(true);
                 }
-                waited += 1;
-                taken = Some(now);
-                tokio::time::sleep(PATIENCE).await;
             }
         }
     }

@@ -69,6 +69,20 @@ impl Sends for Req {}
 /// Where a reply goes.
 pub(crate) type Asker = oneshot::Sender<Result<Message, RequestError>>;
 
+/// A reply on its way to who asked.
+#[derive(Debug)]
+struct Answer {
+    id: u32,
+    asker: Asker,
+    message: Message,
+}
+
+impl Answer {
+    fn hand_out(self) {
+        let _ = self.asker.send(Ok(self.message));
+    }
+}
+
 /// A request that was sent. Dropping it abandons the request.
 #[derive(Debug)]
 struct Pending {
@@ -136,7 +150,7 @@ impl Req {
     ) -> Result<Message, RequestError> {
         let core = self.owner.core();
         let mut pending = core.start_request(message, deadline).await?;
-        let reply = core.await_reply(&mut pending.reply);
+        let reply = core.await_reply(&mut pending);
         match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, reply)
                 .await
@@ -200,7 +214,7 @@ impl Req {
         let Some(pending) = &mut waiting.1 else {
             return Err(ReceiveError::NotYourTurn);
         };
-        let result = self.owner.core().await_reply(&mut pending.reply).await;
+        let result = self.owner.core().await_reply(pending).await;
         drop(waiting.1.take());
         result.map_err(|error| match error {
             RequestError::PeerGone => ReceiveError::PeerGone,
@@ -293,22 +307,28 @@ impl Core {
     }
 
     /// Waits for one reply, and hands the others out that come meanwhile.
-    async fn await_reply(
-        &self,
-        reply: &mut oneshot::Receiver<Result<Message, RequestError>>,
-    ) -> Result<Message, RequestError> {
+    async fn await_reply(&self, pending: &mut Pending) -> Result<Message, RequestError> {
         loop {
-            match reply.try_recv() {
+            match pending.reply.try_recv() {
                 Ok(result) => return result,
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
             }
             match self.receive_or_wait() {
-                Ok((from, message)) => self.hand_out(from, message),
+                Ok((from, message)) => {
+                    if let Some(answer) = self.match_reply(from, message) {
+                        if answer.id == pending.id {
+                            // Taken here: this task is not to wake itself.
+                            pending.reply.close();
+                            return Ok(answer.message);
+                        }
+                        answer.hand_out();
+                    }
+                }
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(RequestError::Closed),
                 Err(Stalled::Wait(waiting)) => tokio::select! {
-                    result = &mut *reply => return result.unwrap_or(Err(RequestError::Closed)),
+                    result = &mut pending.reply => return result.unwrap_or(Err(RequestError::Closed)),
                     () = waiting => {}
                 },
             }
@@ -317,28 +337,34 @@ impl Core {
 
     /// Gives a reply to the request that waits for it.
     fn hand_out(&self, from: PipeKey, message: Message) {
+        if let Some(answer) = self.match_reply(from, message) {
+            answer.hand_out();
+        }
+    }
+
+    /// Finds the request that a message answers; where there is none, it is counted.
+    fn match_reply(&self, from: PipeKey, message: Message) -> Option<Answer> {
         let reply = self.receiving.lock().requests.reply(from, message);
-        let frees = match reply {
+        let (answer, frees) = match reply {
             Reply::Answers {
+                id,
                 asker,
                 message,
                 frees,
-            } => {
-                let _ = asker.send(Ok(message));
-                frees
-            }
+            } => (Some(Answer { id, asker, message }), frees),
             Reply::Late { frees } => {
                 self.counters.late_replies.fetch_add(1, Ordering::Relaxed);
-                frees
+                (None, frees)
             }
             Reply::Malformed => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-                false
+                (None, false)
             }
         };
         if frees && self.sending.lock().out.replied(from) {
             self.room.notify_waiters();
         }
+        answer
     }
 
     /// The requests of a connection that is gone have no reply, but for those that came before.

@@ -4,6 +4,7 @@
 //! four octets stands before it; a REP or ROUTER returns it unread (libzmq: REQ_CORRELATE).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::pipe::PipeKey;
@@ -15,14 +16,32 @@ use crate::message::{Frame, Message};
 pub struct Requests<R> {
     next: u32,
     waiting: BTreeMap<u32, Waiting<R>>,
-    owing: BTreeMap<PipeKey, Duration>,
+    /// Connections without request ids that are not free.
+    plain: BTreeMap<PipeKey, Plain>,
 }
 
 #[derive(Debug)]
 struct Waiting<R> {
     to: PipeKey,
-    correlated: bool,
     asker: R,
+}
+
+/// What a connection without request ids still has to bring.
+#[derive(Debug)]
+enum Plain {
+    /// The reply to this request.
+    Asked(u32),
+    /// A reply that nobody waits for, since then.
+    Owes(Duration),
+}
+
+impl Plain {
+    fn owes_since(&self) -> Option<Duration> {
+        match self {
+            Self::Asked(_) => None,
+            Self::Owes(since) => Some(*since),
+        }
+    }
 }
 
 /// What came of a message that a REQ received.
@@ -30,6 +49,8 @@ struct Waiting<R> {
 pub enum Reply<R> {
     /// It answers a request. `frees` says that its connection may take the next one.
     Answers {
+        /// The request.
+        id: u32,
         /// Who asked.
         asker: R,
         /// The reply, without its envelope.
@@ -51,7 +72,7 @@ impl<R> Default for Requests<R> {
         Self {
             next: 0,
             waiting: BTreeMap::new(),
-            owing: BTreeMap::new(),
+            plain: BTreeMap::new(),
         }
     }
 }
@@ -60,25 +81,22 @@ impl<R> Requests<R> {
     /// Notes a request to a pipe, and returns its id.
     pub fn start(&mut self, to: PipeKey, correlated: bool, asker: R) -> u32 {
         self.next = self.next.wrapping_add(1);
-        let waiting = Waiting {
-            to,
-            correlated,
-            asker,
-        };
-        self.waiting.insert(self.next, waiting);
+        self.waiting.insert(self.next, Waiting { to, asker });
+        if !correlated {
+            self.plain.insert(to, Plain::Asked(self.next));
+        }
         self.next
     }
 
     /// Nobody waits for a reply any more. Returns whether a connection now owes one that it must
     /// bring before it may be asked again.
     pub fn abandon(&mut self, id: u32, now: Duration) -> bool {
-        match self.waiting.remove(&id) {
-            Some(Waiting {
-                to,
-                correlated: false,
-                ..
-            }) => {
-                self.owing.insert(to, now);
+        let Some(Waiting { to, .. }) = self.waiting.remove(&id) else {
+            return false;
+        };
+        match self.plain.get_mut(&to) {
+            Some(plain @ Plain::Asked(_)) => {
+                *plain = Plain::Owes(now);
                 true
             }
             _ => false,
@@ -90,37 +108,34 @@ impl<R> Requests<R> {
         let Some((id, message)) = unwrap(message) else {
             return Reply::Malformed;
         };
-        let known = match id {
-            Some(id) => self
-                .waiting
-                .get(&id)
-                .is_some_and(|waiting| waiting.to == from)
-                .then_some(id),
-            None => {
-                let mut plain = self
-                    .waiting
-                    .iter()
-                    .filter(|(_, waiting)| waiting.to == from && !waiting.correlated);
-                plain.next().map(|(id, _)| *id)
+        let (id, frees) = match (id, self.plain.get(&from)) {
+            (None, Some(&Plain::Asked(asked))) => (asked, true),
+            (None, Some(Plain::Owes(_))) => {
+                self.plain.remove(&from);
+                return Reply::Late { frees: true };
             }
+            (Some(id), None) => (id, false),
+            (None, None) | (Some(_), Some(_)) => return Reply::Late { frees: false },
         };
-        match known.and_then(|id| self.waiting.remove(&id)) {
-            Some(Waiting {
-                correlated, asker, ..
-            }) => Reply::Answers {
-                asker,
-                message,
-                frees: !correlated,
-            },
-            None => Reply::Late {
-                frees: id.is_none() && self.owing.remove(&from).is_some(),
-            },
+        match self.waiting.entry(id) {
+            Entry::Occupied(waiting) if waiting.get().to == from => {
+                if frees {
+                    self.plain.remove(&from);
+                }
+                Reply::Answers {
+                    id,
+                    asker: waiting.remove().asker,
+                    message,
+                    frees,
+                }
+            }
+            _ => Reply::Late { frees: false },
         }
     }
 
     /// Takes the requests of a pipe that is gone: they have no reply.
     pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = R> {
-        self.owing.remove(&key);
+        self.plain.remove(&key);
         let lost = self
             .waiting
             .extract_if(.., move |_, waiting| waiting.to == key);
@@ -129,12 +144,14 @@ impl<R> Requests<R> {
 
     /// Since when the first connection owes a reply.
     pub fn owing_since(&self) -> Option<Duration> {
-        self.owing.values().min().copied()
+        self.plain.values().filter_map(Plain::owes_since).min()
     }
 
     /// Takes the connections that owe a reply since `then` or before: they are to be replaced.
     pub fn overdue(&mut self, then: Duration) -> Vec<PipeKey> {
-        let overdue = self.owing.extract_if(.., |_, since| *since <= then);
+        let overdue = self.plain.extract_if(.., |_, plain| {
+            plain.owes_since().is_some_and(|since| since <= then)
+        });
         overdue.map(|(key, _)| key).collect()
     }
 
@@ -184,8 +201,9 @@ mod tests {
         }
     }
 
-    fn answers(asker: &str, frees: bool) -> Reply<&str> {
+    fn answers(id: u32, asker: &str, frees: bool) -> Reply<&str> {
         Reply::Answers {
+            id,
             asker,
             message: Message::from("reply"),
             frees,
@@ -203,14 +221,18 @@ mod tests {
         assert_eq!(requests.reply(key(2), reply(Some(one))), late);
         assert_eq!(
             requests.reply(key(1), reply(Some(two))),
-            answers("two", false)
+            answers(two, "two", false)
         );
         assert_eq!(
             requests.reply(key(1), reply(Some(one))),
-            answers("one", false)
+            answers(one, "one", false)
         );
         assert_eq!(requests.reply(key(1), reply(Some(one))), late);
-        assert_eq!(requests.reply(key(2), reply(None)), answers("plain", true));
+        assert_eq!(requests.reply(key(2), reply(Some(plain))), late);
+        assert_eq!(
+            requests.reply(key(2), reply(None)),
+            answers(plain, "plain", true)
+        );
         assert!(!requests.abandon(plain, Duration::ZERO));
         assert_eq!(requests.reply(key(2), Message::from("x")), Reply::Malformed);
         assert!(requests.is_empty());
