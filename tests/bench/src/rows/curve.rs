@@ -1,48 +1,55 @@
-//! PUSH/PULL and REQ/REP over TCP with the CURVE mechanism.
+//! Rows of the other families once more, over TCP with the CURVE mechanism.
 
-use super::{Row, job, push_pull, req_rep};
-use crate::job::{Cores, Job, Role, Transport};
+use super::{Row, connect, idle, many_push, pub_sub, push_pull, req_rep};
+use crate::job::Job;
 
-const FAMILY: &str = "CURVE over TCP";
-const SIZES: [usize; 4] = [64, 1024, 16_384, 131_072];
+/// The rows that are measured with CURVE as well. Crossing cores costs the same as without.
+const SEALED: [&str; 10] = [
+    "push-pull/tcp/64",
+    "push-pull/tcp/1024",
+    "push-pull/tcp/16384",
+    "push-pull/tcp/131072",
+    "req-rep/tcp/64/free",
+    "req-rep/tcp/64/together",
+    "pub-sub/8/64",
+    "many-push/1000/64",
+    "idle/1000",
+    "connect/tcp",
+];
 
 pub(super) fn rows() -> Vec<Row> {
-    let mut rows: Vec<_> = SIZES.map(stream).into();
-    rows.extend([Cores::Free, Cores::Together].map(round_trip));
-    rows
+    let clear = [
+        push_pull::rows(),
+        req_rep::rows(),
+        pub_sub::rows(),
+        many_push::rows(),
+        idle::rows(),
+        connect::rows(),
+    ];
+    let clear = clear.into_iter().flatten();
+    clear
+        .filter(|row| SEALED.contains(&row.name.as_str()))
+        .map(seal)
+        .collect()
 }
 
-fn stream(size: usize) -> Row {
+fn seal(row: Row) -> Row {
+    let seal = |job| Job { curve: true, ..job };
     Row {
-        family: FAMILY,
-        name: format!("curve/push-pull/{size}"),
-        bind: sealed(Role::Pull, size),
-        connect: Some(sealed(Role::Push, size)),
-        metrics: push_pull::METRICS,
-        measure: push_pull::measure,
+        family: "CURVE over TCP",
+        name: format!("curve/{}", row.name),
+        bind: seal(row.bind),
+        connect: row.connect.map(seal),
+        ..row
     }
 }
 
-fn round_trip(cores: Cores) -> Row {
-    Row {
-        family: FAMILY,
-        name: format!("curve/req-rep/{}/{cores}", req_rep::SIZE),
-        bind: Job {
-            cores,
-            ..sealed(Role::Rep, req_rep::SIZE)
-        },
-        connect: Some(Job {
-            cores,
-            ..sealed(Role::Req, req_rep::SIZE)
-        }),
-        metrics: req_rep::METRICS,
-        measure: req_rep::measure,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn sealed(role: Role, size: usize) -> Job {
-    Job {
-        curve: true,
-        ..job(role, Transport::Tcp, size)
+    #[test]
+    fn every_name_is_a_row() {
+        assert_eq!(rows().len(), SEALED.len());
     }
 }

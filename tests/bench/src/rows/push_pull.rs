@@ -7,24 +7,14 @@ use crate::{
     trial::{Scratch, Trial},
 };
 
-pub(super) const METRICS: &[Metric] = &[Metric::Rate, Metric::Cpu];
+const METRICS: &[Metric] = &[Metric::Rate, Metric::Cpu];
 
-const CASES: [(Transport, &[usize]); 3] = [
-    (
-        Transport::Tcp,
-        &[16, 64, 256, 1024, 16_384, 131_072, 1_048_576],
-    ),
-    (Transport::Ipc, &[64, 1024, 131_072]),
-    (Transport::Inproc, &[64, 1024, 131_072]),
-];
+const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Ipc, Transport::Inproc];
+const SIZES: [usize; 7] = [16, 64, 256, 1024, 16_384, 131_072, 1_048_576];
 
 pub(super) fn rows() -> Vec<Row> {
-    let cases = CASES
-        .iter()
-        .flat_map(|(transport, sizes)| sizes.iter().map(|size| (*transport, *size)));
-    cases
-        .map(|(transport, size)| row(transport, size))
-        .collect()
+    let sizes = |transport| SIZES.map(|size| row(transport, size));
+    TRANSPORTS.into_iter().flat_map(sizes).collect()
 }
 
 fn row(transport: Transport, size: usize) -> Row {
@@ -43,7 +33,7 @@ fn row(transport: Transport, size: usize) -> Row {
     }
 }
 
-pub(super) fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
+fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     row.start(trial, scratch, 0)?;
     let window = trial.window(0)?;
     Ok(vec![window.rate(), window.cpu()])

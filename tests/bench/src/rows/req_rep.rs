@@ -12,7 +12,7 @@ use crate::{
     trial::{Scratch, Trial},
 };
 
-pub(super) const METRICS: &[Metric] = &[Metric::P50, Metric::P99, Metric::Cpu];
+const METRICS: &[Metric] = &[Metric::P50, Metric::P99, Metric::Cpu];
 
 /// Bytes of a request and of its reply.
 pub(super) const SIZE: usize = 64;
@@ -43,7 +43,7 @@ fn row(transport: Transport, cores: Cores) -> Row {
     }
 }
 
-pub(super) fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
+fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     row.start(trial, scratch, 1)?;
     let window = trial.window(1)?;
     let micros = |share| percentile(&window.counted().round_trips, share) / 1e3;
