@@ -68,6 +68,7 @@ struct InPipe {
     generation: u32,
     source: Source,
     queue: VecDeque<Message>,
+    /// The memory of these.
     queue_size: usize,
     identity: Frame,
 }
@@ -226,7 +227,7 @@ impl Incoming {
             pipe.queue.clear();
             pipe.queue_size = 0;
         }
-        pipe.queue_size += message.size();
+        pipe.queue_size += message.footprint();
         pipe.queue.push_back(message);
         let room = pipe.has_room(mark) || conflate;
         self.counts.discarded += replaced;
@@ -255,7 +256,7 @@ impl Incoming {
     pub fn dequeue(&mut self, key: PipeKey) -> Option<Message> {
         let pipe = self.pipe(key)?;
         let message = pipe.queue.pop_front()?;
-        pipe.queue_size -= message.size();
+        pipe.queue_size -= message.footprint();
         Some(message)
     }
 
@@ -346,5 +347,34 @@ impl Incoming {
             }
         };
         Some(Event::Control(Box::new(control)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_counts_the_memory_of_empty_frames_and_gives_it_back() {
+        let mark = HighWaterMark {
+            messages: 1_000,
+            octets: 1 << 20,
+        };
+        let key = PipeKey {
+            index: 0,
+            generation: 1,
+        };
+        let mut inc = Incoming::new(SocketType::Pull, mark, false);
+        inc.attach(key, None, Frame::new());
+        let message = Message::from_frames(vec![Frame::new(); 1_024]);
+        let mut queued = 1;
+        while inc.enqueue(key, message.clone()) {
+            queued += 1;
+        }
+        let each = 1_024 * size_of::<Frame>();
+        assert_eq!(queued, mark.octets / each + 1);
+        while inc.dequeue(key).is_some() {}
+        assert_eq!(inc.pipe(key).unwrap().queue_size, 0);
+        assert!(inc.has_room(key));
     }
 }
