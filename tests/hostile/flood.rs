@@ -266,3 +266,33 @@ async fn half_open_connections_cost_little_memory() {
     victim.exchange(&good, 1_000).await;
     victim.acquit().await;
 }
+
+/// Frames without a body cost memory all the same, at the queue and when their sender is gone.
+#[tokio::test]
+async fn empty_frames_of_peers_that_leave_cost_bounded_memory() {
+    let memory = Growth::alone().await;
+    let pull = Pull::new();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to("tcp://127.0.0.1:0").await.unwrap();
+    // 74 KB in memory each: 200 are within the mark, and 25 times as many take 370 MB.
+    let octets = raw::message(&[""; 1_024]).repeat(200);
+    for _ in 0..25 {
+        let mut peer = raw::Peer::connect(&endpoint.to_string()).await.unwrap();
+        peer.handshake("PUSH").await.unwrap();
+        peer.send(&octets).await.unwrap();
+        drop(peer);
+        within(10, async {
+            while let Some(event) = monitor.next().await {
+                if matches!(event.kind, withy::EventKind::Disconnected { .. }) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+    let stats = pull.stats();
+    assert_eq!(stats.unread + stats.dropped, 25 * 200);
+    assert!(stats.unread > 0 && stats.dropped > 0, "{stats:?}");
+    memory.within(320 << 20);
+    pull.close().await;
+}

@@ -36,6 +36,7 @@
 //! | *whoever reads nothing keeps nobody waiting and costs little memory* | |
 //! | a subscriber, a ROUTER's peer, a REQ | `slow::…` |
 //! | an XPUB's own application | `subscriptions::an_application_that_does_not_read_…` |
+//! | empty frames of peers that leave | `flood::empty_frames_…` |
 //! | *the caller's own mistakes* | |
 //! | impossible options | `misuse::impossible_options_…`, `misuse::the_limits_of_options_are_accepted` |
 //! | malformed endpoints | `misuse::malformed_endpoints_…` |

@@ -1,7 +1,8 @@
 //! Listening sockets that another program opened: a service manager, a parent process.
 //!
-//! The descriptor is duplicated, and the original left as it is, since this process may hold it in
-//! other hands. So a dropped listener stops accepting, but does not close the socket: connections
+//! The descriptor is duplicated, and the original stays open, since this process may hold it in
+//! other hands. Both stand for one socket, which no longer blocks afterwards (`O_NONBLOCK`), whoever
+//! uses it. So a dropped listener stops accepting, but does not close the socket: connections
 //! wait in it for the next listener, here or after a restart.
 //!
 //! This is the one module with `unsafe` code: a descriptor number is no object that Rust knows the

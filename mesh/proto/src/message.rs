@@ -148,6 +148,12 @@ impl Frame {
         }
     }
 
+    /// The octets that the body takes beside the value.
+    #[inline]
+    fn on_heap(&self) -> usize {
+        self.as_shared().map_or(0, Bytes::len)
+    }
+
     /// The body as text, when it is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self).ok()
@@ -345,6 +351,20 @@ impl Message {
         }
     }
 
+    /// The memory that the message takes, in octets: itself, its frames, and their bodies that are
+    /// longer than [`Frame::INLINE`]. A body that others share counts in full.
+    #[inline]
+    pub fn footprint(&self) -> usize {
+        size_of::<Self>()
+            + match &self.0 {
+                Frames::One(frame) => frame.on_heap(),
+                Frames::Many(frames) => {
+                    let bodies: usize = frames.iter().map(Frame::on_heap).sum();
+                    frames.capacity() * size_of::<Frame>() + bodies
+                }
+            }
+    }
+
     /// Appends a frame.
     pub fn push(&mut self, frame: impl Into<Frame>) {
         let frame = frame.into();
@@ -503,6 +523,17 @@ mod tests {
         assert_eq!(message.pop_front().unwrap(), "only");
         assert!(message.pop_front().is_none());
         assert_eq!(message, Message::from("last"));
+    }
+
+    #[test]
+    fn a_footprint_counts_what_a_size_does_not() {
+        let value = size_of::<Message>();
+        assert_eq!(Message::new().footprint(), value);
+        assert_eq!(Message::from([7; Frame::INLINE]).footprint(), value);
+        assert_eq!(Message::from(vec![7; 1_000]).footprint(), value + 1_000);
+        let empty = Message::from_frames(vec![Frame::new(); 1_024]);
+        assert_eq!(empty.size(), 0);
+        assert!(empty.footprint() >= 1_024 * size_of::<Frame>());
     }
 
     #[test]

@@ -33,7 +33,7 @@ const MAX_NOTICE_OCTETS: usize = 256 * 1024 * 1024;
 enum Until {
     /// As far as there is room, in turns.
     Full,
-    /// Whatever there is.
+    /// Whatever there is, into the notices, whose memory is limited.
     End,
 }
 
@@ -69,6 +69,9 @@ impl Core {
     /// taken yet: the peer may have sent it and left.
     pub(crate) fn read_rest(&self, key: PipeKey) {
         let mut receiving = self.receiving.lock();
+        if !self.options.conflate_received {
+            self.keep_queued(&mut receiving, key);
+        }
         let cx = &mut Context::from_waker(Waker::noop());
         let _ = self.pump_pipe(&mut receiving, key, cx, Until::End);
     }
@@ -105,6 +108,14 @@ impl Core {
             until == Until::Full
                 && (!receiving.inc.has_room(key) || self.is_backed_up(receiving, key))
         };
+        let keep = |receiving: &mut Receiving, message| match until {
+            Until::End if !self.options.conflate_received => {
+                self.keep_notice(receiving, key, message);
+            }
+            _ => {
+                receiving.inc.enqueue(key, message);
+            }
+        };
         let mut read = 0;
         loop {
             while let Some(current) = receiving.current {
@@ -112,12 +123,12 @@ impl Core {
                     return self.pause(receiving, key);
                 }
                 if let Some(message) = self.decode_current(receiving, current) {
-                    receiving.inc.enqueue(key, message);
+                    keep(receiving, message);
                 }
             }
             while let Some(event) = receiving.inc.next_supplied(key) {
                 if let Some(message) = self.supplied(receiving, key, event) {
-                    receiving.inc.enqueue(key, message);
+                    keep(receiving, message);
                 }
             }
             if is_full(receiving) {
@@ -169,15 +180,16 @@ impl Core {
     pub(crate) fn drain_ended(&self, key: PipeKey) {
         let mut receiving = self.receiving.lock();
         let receiving = &mut *receiving;
-        let mut left = Vec::new();
-        while let Some(message) = receiving.inc.dequeue(key) {
-            left.push(message);
-        }
+        self.keep_queued(receiving, key);
         while let Some(current) = receiving.current.filter(|current| current.key == key) {
-            left.extend(self.decode_current(receiving, current));
+            if let Some(message) = self.decode_current(receiving, current) {
+                self.keep_notice(receiving, key, message);
+            }
         }
         while let Some(event) = receiving.inc.next_supplied(key) {
-            left.extend(self.supplied(receiving, key, event));
+            if let Some(message) = self.supplied(receiving, key, event) {
+                self.keep_notice(receiving, key, message);
+            }
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
             let mut tail = receiving
@@ -188,11 +200,10 @@ impl Core {
             let mut at = 0;
             while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
                 at += used;
-                left.extend(self.supplied(receiving, key, event));
+                if let Some(message) = self.supplied(receiving, key, event) {
+                    self.keep_notice(receiving, key, message);
+                }
             }
-        }
-        for message in left {
-            self.keep_notice(receiving, key, message);
         }
         receiving.inc.detach(key);
         if let Some(slot) = receiving.links.get_mut(key.index())
@@ -225,8 +236,15 @@ impl Core {
         }
     }
 
-    /// As [`Core::notice`], bounded by memory alone: what an ended connection had left is no
-    /// more than its high-water mark, and messages that arrived are not to be lost.
+    /// Takes a pipe's queue over, for a connection that ended.
+    fn keep_queued(&self, receiving: &mut Receiving, key: PipeKey) {
+        while let Some(message) = receiving.inc.dequeue(key) {
+            self.keep_notice(receiving, key, message);
+        }
+    }
+
+    /// As [`Core::notice`], bounded by memory alone: messages that arrived are not to be lost for
+    /// their number.
     fn keep_notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
         let size = receiving.notices_size + notice_size(&message);
         if size <= MAX_NOTICE_OCTETS {
@@ -242,5 +260,5 @@ impl Core {
 
 /// The memory that a message takes among the notices.
 pub(super) fn notice_size(message: &Message) -> usize {
-    size_of::<(PipeKey, Message)>() + message.size()
+    size_of::<PipeKey>() + message.footprint()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use withy_proto::Frame;
+use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::pipe::Load;
 use withy_proto::zmtp::Item;
@@ -90,7 +90,7 @@ impl Core {
                 sending.out.written(key, messages, size);
                 // Bodies on the heap that a receiver inside the process frees while the sender
                 // makes the next: both would wait for the allocator.
-                let shares_a_heap = items.capacity() > 0 && size > messages * Frame::INLINE;
+                let shares_a_heap = items.capacity() > 0 && size > messages * size_of::<Message>();
                 if messages > 64 && (shares_a_heap || sending.turn.is_over(wrote)) {
                     self.debt.store(true, Ordering::Relaxed);
                 }

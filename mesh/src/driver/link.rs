@@ -200,7 +200,7 @@ impl Link {
         written
     }
 
-    /// Hands items over that have `size` octets together.
+    /// Hands items over that take `size` octets together.
     pub(crate) fn try_send(
         &self,
         items: &mut VecDeque<Item>,

@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
     subscriptions: 24,
     prefix: 512,
     octets: 1500,
-    octets_in_all: 2250,
+    octets_in_all: 2250 + 60 * Limits::OVERHEAD,
 };
 
 const SUBSCRIBERS: u8 = 6;
@@ -106,7 +106,8 @@ impl List {
                 limit: LIMITS.octets,
             });
         }
-        if self.octets() + prefix.len() > LIMITS.octets_in_all {
+        let subscriptions = self.all.len() + 1;
+        if self.octets() + prefix.len() + subscriptions * Limits::OVERHEAD > LIMITS.octets_in_all {
             return Err(TrieError::Full {
                 limit: LIMITS.octets_in_all,
             });

@@ -10,7 +10,7 @@ use super::SocketType;
 use super::pipe::{HighWaterMark, PipeKey};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, DecodeError, Decoder, Item};
+use crate::zmtp::{Command, DecodeError, Decoder, Item, Limits};
 
 /// What the driver is to do about what a pipe sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub enum Control {
         /// Our context.
         context: Frame,
     },
+    /// A message over a limit came inside the process, where nothing is decoded: the connection
+    /// must close.
+    OverLimit(DecodeError),
     /// The peer closes, and says why.
     Error {
         /// Its reason.
@@ -68,6 +71,7 @@ struct InPipe {
     generation: u32,
     source: Source,
     queue: VecDeque<Message>,
+    /// The memory of these.
     queue_size: usize,
     identity: Frame,
 }
@@ -93,6 +97,7 @@ pub struct Incoming {
     high_water_mark: HighWaterMark,
     invert_matching: bool,
     conflate: bool,
+    limits: Limits,
     pipes: Vec<Option<InPipe>>,
     filters: Filters,
     counts: ReceiveCounts,
@@ -106,6 +111,7 @@ impl Incoming {
             high_water_mark,
             invert_matching,
             conflate: false,
+            limits: Limits::default(),
             pipes: Vec::new(),
             filters: Filters::new(),
             counts: ReceiveCounts::default(),
@@ -117,6 +123,13 @@ impl Incoming {
     #[must_use]
     pub fn conflating(mut self, conflate: bool) -> Self {
         self.conflate = conflate;
+        self
+    }
+
+    /// Holds messages of links inside the process to `limits`, as decoders do it with theirs.
+    #[must_use]
+    pub fn limiting(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -202,11 +215,19 @@ impl Incoming {
         }
     }
 
-    /// Takes the next event from the supplied items.
+    /// Takes the next event from the supplied items. After [`Control::OverLimit`] there is none.
     #[inline]
     pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
+        let limits = self.limits;
         loop {
-            let item = self.supply(key)?.pop_front()?;
+            let items = self.supply(key)?;
+            let item = items.pop_front()?;
+            if let Item::Message(message) = &item
+                && let Err(error) = limits.check(message)
+            {
+                items.clear();
+                return Some(Event::Control(Box::new(Control::OverLimit(error))));
+            }
             if let Some(event) = self.accept(key, item) {
                 return Some(event);
             }
@@ -226,7 +247,7 @@ impl Incoming {
             pipe.queue.clear();
             pipe.queue_size = 0;
         }
-        pipe.queue_size += message.size();
+        pipe.queue_size += message.footprint();
         pipe.queue.push_back(message);
         let room = pipe.has_room(mark) || conflate;
         self.counts.discarded += replaced;
@@ -255,7 +276,7 @@ impl Incoming {
     pub fn dequeue(&mut self, key: PipeKey) -> Option<Message> {
         let pipe = self.pipe(key)?;
         let message = pipe.queue.pop_front()?;
-        pipe.queue_size -= message.size();
+        pipe.queue_size -= message.footprint();
         Some(message)
     }
 
@@ -346,5 +367,34 @@ impl Incoming {
             }
         };
         Some(Event::Control(Box::new(control)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_counts_the_memory_of_empty_frames_and_gives_it_back() {
+        let mark = HighWaterMark {
+            messages: 1_000,
+            octets: 1 << 20,
+        };
+        let key = PipeKey {
+            index: 0,
+            generation: 1,
+        };
+        let mut inc = Incoming::new(SocketType::Pull, mark, false);
+        inc.attach(key, None, Frame::new());
+        let message = Message::from_frames(vec![Frame::new(); 1_024]);
+        let mut queued = 1;
+        while inc.enqueue(key, message.clone()) {
+            queued += 1;
+        }
+        let each = 1_024 * size_of::<Frame>();
+        assert_eq!(queued, mark.octets / each + 1);
+        while inc.dequeue(key).is_some() {}
+        assert_eq!(inc.pipe(key).unwrap().queue_size, 0);
+        assert!(inc.has_room(key));
     }
 }

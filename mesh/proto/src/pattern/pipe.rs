@@ -25,7 +25,9 @@ impl PipeKey {
 pub struct HighWaterMark {
     /// Messages. Default 1,000, as in libzmq.
     pub messages: usize,
-    /// Octets, headers included. Default 16 MiB.
+    /// Octets: what waits for the wire as it goes out, headers included; messages that are kept as
+    /// such by the memory that they take, some 72 octets for each frame and its body. Default
+    /// 16 MiB.
     pub octets: usize,
 }
 
@@ -89,7 +91,7 @@ pub enum Load {
         items: VecDeque<Item>,
         /// How many of them are messages.
         messages: usize,
-        /// Their size in octets.
+        /// The memory that they take, in octets.
         size: usize,
     },
 }
@@ -240,7 +242,7 @@ impl OutPipe {
                 messages,
                 ..
             } => {
-                *size += message.size();
+                *size += message.footprint();
                 *messages += 1;
                 queue.push_back(Item::Message(message));
             }
@@ -315,7 +317,7 @@ impl OutPipe {
                     return false;
                 };
                 let dropped = queue.remove(at).and_then(message_of);
-                *size -= dropped.map_or(0, |message| message.size());
+                *size -= dropped.map_or(0, |message| message.footprint());
                 *messages -= 1;
                 true
             }

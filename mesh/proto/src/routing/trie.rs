@@ -29,8 +29,14 @@ pub struct Limits {
     pub prefix: usize,
     /// Octets of all prefixes of one subscriber. Default 16 MiB.
     pub octets: usize,
-    /// Octets of all prefixes of all subscribers. Default 256 MiB.
+    /// Octets of all prefixes of all subscribers, and [`Limits::OVERHEAD`] for each. Default
+    /// 256 MiB.
     pub octets_in_all: usize,
+}
+
+impl Limits {
+    /// The octets that a subscription counts for beside its prefix, at about what it takes.
+    pub const OVERHEAD: usize = 128;
 }
 
 impl Default for Limits {
@@ -68,8 +74,8 @@ pub enum TrieError {
         /// As configured.
         limit: usize,
     },
-    /// The prefixes of all subscribers are larger than [`Limits::octets_in_all`].
-    #[error("the subscriptions of all peers are over {limit} octets of topics together")]
+    /// The subscriptions of all subscribers are larger than [`Limits::octets_in_all`].
+    #[error("the subscriptions of all peers are over {limit} octets together")]
     Full {
         /// As configured.
         limit: usize,
@@ -280,6 +286,11 @@ impl Trie {
         self.prefixes
     }
 
+    /// What [`Limits::octets_in_all`] limits.
+    fn footprint(&self) -> usize {
+        self.octets + self.len * Limits::OVERHEAD
+    }
+
     /// Octets of the prefixes of all subscribers.
     pub fn octets(&self) -> usize {
         self.octets
@@ -310,7 +321,8 @@ impl Trie {
         } else if octets > limits.octets.saturating_sub(held) {
             let limit = limits.octets;
             Err(TrieError::TooLarge { limit })
-        } else if octets > limits.octets_in_all.saturating_sub(self.octets) {
+        } else if octets + Limits::OVERHEAD > limits.octets_in_all.saturating_sub(self.footprint())
+        {
             let limit = limits.octets_in_all;
             Err(TrieError::Full { limit })
         } else {
@@ -439,7 +451,7 @@ mod tests {
             subscriptions: 2,
             prefix: 4,
             octets: 6,
-            octets_in_all: 8,
+            octets_in_all: 8 + 3 * Limits::OVERHEAD,
         };
         let mut trie = Trie::new(limits, Repeats::Merged);
         assert_eq!(
@@ -457,11 +469,24 @@ mod tests {
         trie.subscribe(b"12", 0).unwrap();
         assert_eq!(trie.subscribe(b"", 0), Err(TrieError::TooMany { limit: 2 }));
         assert_eq!(trie.subscribe(b"12", 0), Ok(Change::Repeat));
-        assert_eq!(trie.subscribe(b"123", 1), Err(TrieError::Full { limit: 8 }));
+        assert_eq!(
+            trie.subscribe(b"123", 1),
+            Err(TrieError::Full {
+                limit: limits.octets_in_all
+            })
+        );
         assert_eq!((trie.octets_of(0), trie.octets()), (6, 6));
         assert_eq!(trie.tree.nodes(), 3);
         trie.cancel(b"1234", 0).unwrap();
         assert_eq!(trie.subscribe(b"123", 1), Ok(Change::Prefix));
+        trie.subscribe(b"", 2).unwrap();
+        assert_eq!(
+            trie.subscribe(b"", 3),
+            Err(TrieError::Full {
+                limit: limits.octets_in_all
+            }),
+            "an empty topic is not free"
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Outgoing {
         let mark = self.options.high_water_mark;
         let may_wait = self.dialing > 0 && self.pipes.is_empty() && !self.options.immediate;
         if !may_wait
-            || self.backlog.len() >= mark.messages * self.dialing
+            || self.backlog.len() >= mark.messages.saturating_mul(self.dialing)
             || self.backlog_size >= mark.octets
         {
             return Err(NotSent::Full(message));
@@ -72,7 +72,7 @@ impl Outgoing {
             self.backlog.clear();
             self.backlog_size = 0;
         }
-        self.backlog_size += message.size();
+        self.backlog_size += message.footprint();
         self.backlog.push_back(message);
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Outgoing {
                 return;
             };
             if let Some(message) = self.backlog.pop_front() {
-                self.backlog_size -= message.size();
+                self.backlog_size -= message.footprint();
                 self.push_in_turn(index, message);
             }
         }

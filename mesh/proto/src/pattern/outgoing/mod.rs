@@ -215,7 +215,7 @@ impl Outgoing {
         }
         for message in messages.into_iter().rev() {
             self.counts.sent = self.counts.sent.saturating_sub(1);
-            self.backlog_size += message.size();
+            self.backlog_size += message.footprint();
             self.backlog.push_front(message);
         }
     }
