@@ -1,4 +1,5 @@
-//! Subscriptions of peers: into the publisher's trie, and to an XPUB's application.
+//! Subscriptions: our own, and those of peers, into the publisher's trie and to an XPUB's
+//! application.
 
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
@@ -7,6 +8,17 @@ use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Receiving};
 use crate::event::Reason;
+
+    /// Subscribes, or takes that back: in this side's filter and at the peers.
+    pub(crate) fn subscribe(&self, topic: &[u8], add: bool) {
+        let mut receiving = self.receiving.lock();
+        receiving.inc.filter(topic, add);
+        let mut sending = self.sending.lock();
+        // Only now: both sets count, and are to see all callers in the same order.
+        drop(receiving);
+        sending.out.subscribe(topic, add);
+        self.after_send(sending);
+    }
 
 impl Core {
     /// A peer subscribes or takes it back.
@@ -76,6 +88,42 @@ impl Core {
 }
 
 /// A subscription as an XPUB's application reads it (RFC 29): one octet, then the topic.
+
+#[cfg(all(test, not(withy_loom)))]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn both_sets_of_a_subscriber_see_changes_in_one_order() {
+        let core = Core::new(SocketType::Sub, Default::default());
+        let start = Barrier::new(3);
+        let done = Barrier::new(3);
+        let rounds = 5_000;
+        std::thread::scope(|scope| {
+            for add in [true, false] {
+                let (core, start, done) = (&core, &start, &done);
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        start.wait();
+                        core.subscribe(b"topic", add);
+                        done.wait();
+                    }
+                });
+            }
+            let mut differs = 0;
+            for _ in 0..rounds {
+                start.wait();
+                done.wait();
+                let here = core.receiving.lock().inc.filter(b"topic", false);
+                let there = core.sending.lock().out.subscribe(b"topic", false);
+                differs += u32::from(here != there);
+            }
+            assert_eq!(differs, 0);
+        });
+    }
+}
 fn report(topic: &[u8], add: bool) -> Message {
     Message::from([&[u8::from(add)], topic].concat())
 }
