@@ -332,38 +332,36 @@ impl Core {
             );
             let identity = sending.out.identity(key).cloned().unwrap_or_default();
             (key, identity)
+        // Both halves at once: in between, the pipe could be detached and its place reused.
+        let mut receiving = self.receiving.lock();
         };
-        {
-            let mut receiving = self.receiving.lock();
-            let undecoded = decoder.has_tail();
-            receiving
-                .inc
-                .attach(key, by_octets.then_some(decoder), identity);
-            let waker = Waker::from(Arc::new(ReadWaker {
-                ready: Arc::clone(&self.ready),
-                link: Arc::clone(&link),
-            }));
-            let receive_link = ReceiveLink {
-                link: Arc::clone(&link),
-                reader,
-                waker: waker.clone(),
-                listed: false,
-                had_turn: true,
-                ended: false,
-                bucket: self
-                    .options
-                    .rate
-                    .is_set()
-                    .then(|| Bucket::new(self.options.rate)),
-                undecoded,
-            };
-            place(&mut receiving.links, key, receive_link);
-            drop(receiving);
-            if !self.task_reads() {
-                if !self.watching.swap(true, Ordering::Relaxed) {
-                    self.spawn(Arc::clone(self).watch());
-                }
-                waker.wake();
+        let undecoded = decoder.has_tail();
+        receiving
+            .inc
+            .attach(key, by_octets.then_some(decoder), identity);
+        let waker = Waker::from(Arc::new(ReadWaker {
+            ready: Arc::clone(&self.ready),
+            link: Arc::clone(&link),
+        }));
+        let receive_link = ReceiveLink {
+            link: Arc::clone(&link),
+            reader,
+            waker: waker.clone(),
+            listed: false,
+            had_turn: true,
+            ended: false,
+            bucket: self
+                .options
+                .rate
+                .is_set()
+                .then(|| Bucket::new(self.options.rate)),
+            undecoded,
+        };
+        place(&mut receiving.links, key, receive_link);
+        drop(receiving);
+        if !self.task_reads() {
+            if !self.watching.swap(true, Ordering::Relaxed) {
+                self.spawn(Arc::clone(self).watch());
             }
         }
         // What waited for a peer, subscriptions among it, moves now.
@@ -387,6 +385,7 @@ impl Core {
                 .and_then(|send_link| send_link.token)
                 .and_then(|token| token.load);
             sending.out.detach(key, unfinished);
+            waker.wake();
             let cancelled = sending.out.take_cancelled();
             let subscriptions = sending.out.publishing().subscriptions();
             self.after_send(sending);
