@@ -58,8 +58,7 @@ use crate::error::{ReceiveError, RequestError, SendError};
 #[derive(Debug, Clone)]
 pub struct Req {
     owner: Owner,
-    /// The request of the lock-step `send` and `recv`.
-    lock_step: Arc<Mutex<Option<Pending>>>,
+    lock_step: Arc<Mutex<LockStep>>,
 }
 
 socket!(Req, SocketType::Req);
@@ -107,6 +106,31 @@ impl Req {
             owner,
             lock_step: Arc::default(),
         }
+/// Whose turn it is in the lock-step of `send` and `recv`.
+#[derive(Debug, Default)]
+enum LockStep {
+    #[default]
+    Send,
+    /// A call is under way.
+    Busy,
+    /// The request has no reply yet.
+    Receive(Pending),
+}
+
+/// A call of `send` or `recv` under way, and the request that stays outstanding if it is
+/// cancelled.
+struct Busy<'a>(&'a Mutex<LockStep>, Option<Pending>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut lock_step = self.0.lock();
+        // A newer request may be there: this call's own, or with `relaxed` that of another.
+        if matches!(*lock_step, LockStep::Busy) {
+            *lock_step = self.1.take().map_or(LockStep::Send, LockStep::Receive);
+        }
+    }
+}
+
     }
 
     /// Sends a request and waits for its reply, as long as the builder's `request_timeout` says
@@ -170,17 +194,21 @@ impl Req {
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let core = self.owner.core();
         let message = message.into();
-        {
+        let abandoned = {
             let mut lock_step = self.lock_step.lock();
-            if lock_step.is_some() && !core.options.request.relaxed {
+            if !matches!(*lock_step, LockStep::Send) && !core.options.request.relaxed {
                 return Err(SendError::NotYourTurn(message));
             }
-            drop(lock_step.take());
-        }
+            std::mem::replace(&mut *lock_step, LockStep::Busy)
+        };
+        drop(abandoned);
+        let _busy = Busy(&self.lock_step, None);
         let kept = message.clone();
         match core.start_request(message, None).await {
             Ok(pending) => {
-                *self.lock_step.lock() = Some(pending);
+                let sent = LockStep::Receive(pending);
+                let older = std::mem::replace(&mut *self.lock_step.lock(), sent);
+                drop(older);
                 Ok(())
             }
             Err(RequestError::NotSent(message)) => Err(SendError::Full(message)),
@@ -196,26 +224,21 @@ impl Req {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call leaves the request outstanding.
     pub async fn recv(&self) -> Result<Message, ReceiveError> {
-        /// Puts the request back when the wait for its reply is cancelled.
-        struct PutBack<'a>(&'a Mutex<Option<Pending>>, Option<Pending>);
-        impl Drop for PutBack<'_> {
-            fn drop(&mut self) {
-                if let Some(pending) = self.1.take() {
-                    self.0.lock().get_or_insert(pending);
+        let mut busy = {
+            let mut lock_step = self.lock_step.lock();
+            match std::mem::replace(&mut *lock_step, LockStep::Busy) {
+                LockStep::Receive(pending) => Busy(&self.lock_step, Some(pending)),
+                other => {
+                    *lock_step = other;
+                    return Err(ReceiveError::NotYourTurn);
                 }
             }
-        }
-        let pending = self
-            .lock_step
-            .lock()
-            .take()
-            .ok_or(ReceiveError::NotYourTurn)?;
-        let mut waiting = PutBack(&self.lock_step, Some(pending));
-        let Some(pending) = &mut waiting.1 else {
+        };
+        let Some(pending) = &mut busy.1 else {
             return Err(ReceiveError::NotYourTurn);
         };
         let result = self.owner.core().await_reply(pending).await;
-        drop(waiting.1.take());
+        busy.1 = None;
         result.map_err(|error| match error {
             RequestError::PeerGone => ReceiveError::PeerGone,
             _ => ReceiveError::Closed,
