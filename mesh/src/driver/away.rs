@@ -2,7 +2,6 @@
 //!
 //! Messages wait in their pipe's queue, up to the high-water mark; then the pipe is paused.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -205,13 +204,6 @@ impl Core {
         if !receiving.notices.is_empty() {
             self.ready.notify();
         }
-    }
-
-    /// Takes the messages that no pipe holds.
-    pub(crate) fn take_notices(&self) -> VecDeque<(PipeKey, Message)> {
-        let mut receiving = self.receiving.lock();
-        receiving.notices_size = 0;
-        std::mem::take(&mut receiving.notices)
     }
 
     /// Leaves a message for the application that no pipe holds.

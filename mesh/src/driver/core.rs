@@ -19,6 +19,7 @@ use withy_proto::rate::Bucket;
 use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
+use super::away::notice_size;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
@@ -128,6 +129,14 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
+    /// Takes a message that no pipe holds.
+    #[inline]
+    pub(crate) fn take_notice(&mut self) -> Option<(PipeKey, Message)> {
+        let notice = self.notices.pop_front()?;
+        self.notices_size -= notice_size(&notice.1);
+        Some(notice)
+    }
+
     /// Whether what a pipe brought is being taken.
     pub(crate) fn is_on_a_pipe(&self) -> bool {
         self.current.is_some() || self.supplied.is_some()

@@ -68,6 +68,12 @@ impl Sends for Req {}
 /// Where a reply goes.
 pub(crate) type Asker = oneshot::Sender<Result<Message, RequestError>>;
 
+/// What came of a message from a connection.
+struct Matched {
+    from: PipeKey,
+    reply: Reply<Asker>,
+}
+
 /// A reply on its way to who asked.
 #[derive(Debug)]
 struct Answer {
@@ -100,12 +106,6 @@ impl Drop for Pending {
     }
 }
 
-impl Req {
-    pub(crate) fn over(owner: Owner) -> Self {
-        Self {
-            owner,
-            lock_step: Arc::default(),
-        }
 /// Whose turn it is in the lock-step of `send` and `recv`.
 #[derive(Debug, Default)]
 enum LockStep {
@@ -131,6 +131,12 @@ impl Drop for Busy<'_> {
     }
 }
 
+impl Req {
+    pub(crate) fn over(owner: Owner) -> Self {
+        Self {
+            owner,
+            lock_step: Arc::default(),
+        }
     }
 
     /// Sends a request and waits for its reply, as long as the builder's `request_timeout` says
@@ -268,8 +274,8 @@ impl Core {
                 .min();
             let far = Instant::now() + Duration::from_secs(3_600);
             // A connection may be free once its late reply is read, and nobody else reads.
-            match self.receive_or_wait() {
-                Ok((from, late)) => self.hand_out(from, late),
+            match self.reply_or_wait() {
+                Ok(late) => self.settle(late).into_iter().for_each(Answer::hand_out),
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(RequestError::Closed),
                 Err(Stalled::Wait(waiting)) => tokio::select! {
@@ -337,9 +343,9 @@ impl Core {
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
             }
-            match self.receive_or_wait() {
-                Ok((from, message)) => {
-                    if let Some(answer) = self.match_reply(from, message) {
+            match self.reply_or_wait() {
+                Ok(matched) => {
+                    if let Some(answer) = self.settle(matched) {
                         if answer.id == pending.id {
                             // Taken here: this task is not to wake itself.
                             pending.reply.close();
@@ -358,16 +364,18 @@ impl Core {
         }
     }
 
-    /// Gives a reply to the request that waits for it.
-    fn hand_out(&self, from: PipeKey, message: Message) {
-        if let Some(answer) = self.match_reply(from, message) {
-            answer.hand_out();
-        }
+    /// Takes a message and finds the request that it answers: under one lock, so that who fails
+    /// the requests of a lost connection finds each reply either matched or still to be taken.
+    fn reply_or_wait(&self) -> Result<Matched, Stalled<impl Future<Output = ()> + Send + use<>>> {
+        let mut receiving = self.receiving.lock();
+        let (from, message) = self.take_turn_or_wait(&mut receiving)?;
+        let reply = receiving.requests.reply(from, message);
+        Ok(Matched { from, reply })
     }
 
-    /// Finds the request that a message answers; where there is none, it is counted.
-    fn match_reply(&self, from: PipeKey, message: Message) -> Option<Answer> {
-        let reply = self.receiving.lock().requests.reply(from, message);
+    /// Does what a matched message asks for, but for handing out the reply; where there is none,
+    /// it is counted.
+    fn settle(&self, Matched { from, reply }: Matched) -> Option<Answer> {
         let (answer, frees) = match reply {
             Reply::Answers {
                 id,
@@ -392,13 +400,22 @@ impl Core {
 
     /// The requests of a connection that is gone have no reply, but for those that came before.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
-        if self.receiving.lock().requests.is_empty() {
+        let mut receiving = self.receiving.lock();
+        if receiving.requests.is_empty() {
             return;
         }
-        for (from, message) in self.take_notices() {
-            self.hand_out(from, message);
+        let matched: Vec<Matched> = std::iter::from_fn(|| {
+            let (from, message) = receiving.take_notice()?;
+            let reply = receiving.requests.reply(from, message);
+            Some(Matched { from, reply })
+        })
+        .collect();
+        let lost: Vec<Asker> = receiving.requests.lost(key).collect();
+        drop(receiving);
+        for matched in matched {
+            self.settle(matched).into_iter().for_each(Answer::hand_out);
         }
-        for asker in self.receiving.lock().requests.lost(key) {
+        for asker in lost {
             let _ = asker.send(Err(RequestError::PeerGone));
         }
     }
