@@ -64,6 +64,19 @@ impl Core {
         result
     }
 
+    /// With CONFLATE, replaces a message by the newest that its pipe has. Other pipes keep theirs.
+    pub(super) fn overtake(&self, receiving: &mut Receiving, key: PipeKey, message: &mut Message) {
+        let waker = receive_link(receiving, key).map(|receive_link| receive_link.waker.clone());
+        if let Some(waker) = waker {
+            let cx = &mut Context::from_waker(&waker);
+            let _ = self.pump_pipe(receiving, key, cx, Until::Full);
+        }
+        while let Some(newer) = receiving.inc.dequeue(key) {
+            *message = newer;
+            receiving.inc.overtaken(1);
+        }
+    }
+
     /// Reads what had arrived on a link before it broke, however much the application has not
     /// taken yet: the peer may have sent it and left.
     pub(crate) fn read_rest(&self, key: PipeKey) {
@@ -189,6 +202,10 @@ impl Core {
                 at += used;
                 left.extend(self.supplied(receiving, key, event));
             }
+        }
+        if self.options.conflate_received && left.len() > 1 {
+            receiving.inc.overtaken(left.len() as u64 - 1);
+            left.drain(..left.len() - 1);
         }
         for message in left {
             self.keep_notice(receiving, key, message);

@@ -218,7 +218,18 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(kind: SocketType, options: Options) -> Arc<Self> {
+    pub(crate) fn new(kind: SocketType, mut options: Options) -> Arc<Self> {
+        // As libzmq: elsewhere CONFLATE would cut envelopes and subscriptions out.
+        let conflates = matches!(
+            kind,
+            SocketType::Push
+                | SocketType::Pull
+                | SocketType::Pub
+                | SocketType::Sub
+                | SocketType::Dealer
+        );
+        options.send.conflate &= conflates;
+        options.conflate_received &= conflates;
         let out = Outgoing::new(kind, options.send);
         let inc = Incoming::new(
             kind,
@@ -319,6 +330,8 @@ impl Core {
         };
         let by_octets = matches!(reader, Reader::Bytes(_));
         let now = Instant::now();
+        // Both halves at once: in between, the pipe could be detached and its place reused.
+        let mut receiving = self.receiving.lock();
         let (key, identity) = {
             let mut sending = self.sending.lock();
             let key = sending.out.attach(carrier, peer.clone())?;
@@ -341,8 +354,6 @@ impl Core {
             );
             let identity = sending.out.identity(key).cloned().unwrap_or_default();
             (key, identity)
-        // Both halves at once: in between, the pipe could be detached and its place reused.
-        let mut receiving = self.receiving.lock();
         };
         let undecoded = decoder.has_tail();
         receiving
@@ -372,6 +383,7 @@ impl Core {
             if !self.watching.swap(true, Ordering::Relaxed) {
                 self.spawn(Arc::clone(self).watch());
             }
+            waker.wake();
         }
         // What waited for a peer, subscriptions among it, moves now.
         let sending = self.sending.lock();
@@ -394,7 +406,6 @@ impl Core {
                 .and_then(|send_link| send_link.token)
                 .and_then(|token| token.load);
             sending.out.detach(key, unfinished);
-            waker.wake();
             let cancelled = sending.out.take_cancelled();
             let subscriptions = sending.out.publishing().subscriptions();
             self.after_send(sending);

@@ -78,7 +78,12 @@ impl Core {
 
     #[inline]
     fn take_turn(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
-        let result = self.next(receiving);
+        let mut result = self.next(receiving);
+        if self.options.conflate_received
+            && let Ok((key, message)) = &mut result
+        {
+            self.overtake(receiving, *key, message);
+        }
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
