@@ -471,7 +471,8 @@ impl Builder<XPub> {
         self
     }
 
-    /// Leaves each subscription to the application (libzmq: XPUB_MANUAL).
+    /// Leaves each subscription to the application (libzmq: XPUB_MANUAL). It hears of everything
+    /// that a peer asks for, and of the end of each when the peer leaves.
     pub fn manual(mut self) -> Self {
         self.options.xpub.manual = true;
         self

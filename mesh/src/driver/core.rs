@@ -230,7 +230,9 @@ impl Core {
         );
         options.send.conflate &= conflates;
         options.conflate_received &= conflates;
-        let out = Outgoing::new(kind, options.send);
+        let xpub = &options.xpub;
+        let manual = kind == SocketType::XPub && xpub.manual;
+        let out = Outgoing::new(kind, options.send).reporting(xpub.verbose, manual);
         let inc = Incoming::new(
             kind,
             options.receive_high_water_mark,

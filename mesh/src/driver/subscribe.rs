@@ -3,12 +3,12 @@
 
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
-use withy_proto::routing::trie::TrieError;
 use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Receiving};
 use crate::event::Reason;
 
+impl Core {
     /// Subscribes, or takes that back: in this side's filter and at the peers.
     pub(crate) fn subscribe(&self, topic: &[u8], add: bool) {
         let mut receiving = self.receiving.lock();
@@ -20,7 +20,6 @@ use crate::event::Reason;
         self.after_send(sending);
     }
 
-impl Core {
     /// A peer subscribes or takes it back.
     pub(crate) fn peer_subscribed(
         &self,
@@ -31,13 +30,11 @@ impl Core {
     ) {
         let xpub = &self.options.xpub;
         if self.kind == SocketType::XPub && xpub.manual {
-            let (octets, limit) = (topic.len(), self.options.send.max_topic);
-            if add && octets > limit {
-                let error = TrieError::TooLong { octets, limit };
-                return self.close_link(key, Reason::Subscriptions(error.to_string()));
-            }
-            self.notice(receiving, key, report(topic, add));
-            return;
+            let asked = self.sending.lock().out.asked(key, topic, add);
+            return match asked {
+                Ok(()) => self.notice(receiving, key, report(topic, add)),
+                Err(error) => self.close_link(key, Reason::Subscriptions(error.to_string())),
+            };
         }
         match self.apply_subscription(key, topic, add) {
             Ok(subscribed) => {
@@ -74,9 +71,9 @@ impl Core {
         Ok(subscribed)
     }
 
-    /// The last subscriber of some topics is gone: an XPUB's application hears of it.
+    /// A peer is gone: an XPUB's application hears of its topics.
     pub(crate) fn report_cancelled(&self, key: PipeKey, cancelled: Vec<Frame>) {
-        if self.kind != SocketType::XPub || self.options.xpub.manual || cancelled.is_empty() {
+        if self.kind != SocketType::XPub || cancelled.is_empty() {
             return;
         }
         let mut receiving = self.receiving.lock();
@@ -88,6 +85,9 @@ impl Core {
 }
 
 /// A subscription as an XPUB's application reads it (RFC 29): one octet, then the topic.
+fn report(topic: &[u8], add: bool) -> Message {
+    Message::from([&[u8::from(add)], topic].concat())
+}
 
 #[cfg(all(test, not(withy_loom)))]
 mod tests {
@@ -123,7 +123,4 @@ mod tests {
             assert_eq!(differs, 0);
         });
     }
-}
-fn report(topic: &[u8], add: bool) -> Message {
-    Message::from([&[u8::from(add)], topic].concat())
 }
