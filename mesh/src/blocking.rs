@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use withy_proto::endpoint::EndpointError;
 use withy_proto::{Endpoint, Message};
@@ -431,6 +432,12 @@ impl Iterator for Events {
 /// The runtime of all blocking sockets, made on first use.
 fn runtime() -> std::io::Result<&'static Handle> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    // One at a time: a second runtime could not be dropped where the caller is a task.
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle());
+    }
+    let _making = MAKING.lock();
     if RUNTIME.get().is_none() {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

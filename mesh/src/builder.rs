@@ -347,8 +347,8 @@ immediate!(Push, Dealer, Pair, AnySocket);
 macro_rules! conflate {
     ($($socket:ty),+) => {$(
         impl Builder<$socket> {
-            /// Keeps only the newest message for each peer, and of what was received (libzmq:
-            /// CONFLATE). Messages of one frame only.
+            /// Keeps only the newest message for each peer, whatever the high-water marks, and the
+            /// newest that each sent (libzmq: CONFLATE). Messages of one frame only.
             pub fn conflate(mut self) -> Self {
                 self.options.send.conflate = true;
                 self.options.conflate_received = true;
@@ -471,7 +471,8 @@ impl Builder<XPub> {
         self
     }
 
-    /// Leaves each subscription to the application (libzmq: XPUB_MANUAL).
+    /// Leaves each subscription to the application (libzmq: XPUB_MANUAL). It hears of everything
+    /// that a peer asks for, and of the end of each when the peer leaves.
     pub fn manual(mut self) -> Self {
         self.options.xpub.manual = true;
         self

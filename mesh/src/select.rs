@@ -95,7 +95,7 @@ impl Select {
             match self.owners[index].core().try_receive() {
                 Ok((_, message)) => {
                     self.next = index + 1;
-                    return Ok((index, self.owners[index].core().newest(message)));
+                    return Ok((index, message));
                 }
                 Err(Nothing::Closed) => return Err(Nothing::Closed),
                 Err(Nothing::Empty) => {}

@@ -358,3 +358,21 @@ async fn reading_goes_on_in_the_middle_of_a_frame_after_a_pause() {
     };
     soon(async { tokio::join!(sending, receiving) }).await;
 }
+
+/// Their runtime is made by whoever is first, also where none may be dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn blocking_sockets_are_made_by_many_tasks_at_once() {
+    let together = std::sync::Arc::new(std::sync::Barrier::new(8));
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let together = std::sync::Arc::clone(&together);
+            tokio::spawn(async move {
+                together.wait();
+                withy::blocking::Push::connect(format!("inproc://first-use-{n}")).unwrap()
+            })
+        })
+        .collect();
+    for task in tasks {
+        soon(task).await.unwrap();
+    }
+}

@@ -187,6 +187,48 @@ async fn an_xpub_sees_the_first_and_last_subscription_and_verbose_ones_see_more(
     }
 }
 
+/// What an application in manual mode granted it takes back itself, so it hears of all that a
+/// leaver asked for; else of what nobody wants any more, or with VERBOSER of all.
+#[tokio::test]
+async fn an_xpub_hears_of_the_topics_of_a_subscriber_that_leaves() {
+    let both: &[&str] = &["\0own", "\0shared"];
+    for (verbose, manual, expected) in [
+        (Verbose::Changes, false, &["\0own"][..]),
+        (Verbose::Subscriptions, false, &["\0own"]),
+        (Verbose::All, false, both),
+        (Verbose::Changes, true, both),
+    ] {
+        let mut builder = XPub::builder().verbose(verbose);
+        if manual {
+            builder = builder.manual();
+        }
+        let xpub = builder.build().unwrap();
+        let endpoint = xpub.bind_to(ANY).await.unwrap();
+        let stays = Subscriber::connect(endpoint.clone()).unwrap();
+        stays.subscribe("shared");
+        assert_eq!(soon(xpub.recv()).await.unwrap().first(), "\u{1}shared");
+        let leaves = Subscriber::connect(endpoint).unwrap();
+        soon(leaves.ready()).await.unwrap();
+        leaves.subscribe("shared");
+        leaves.subscribe("back");
+        leaves.subscribe("own");
+        leaves.unsubscribe("back");
+        leaves.subscribe("last");
+        // It is told of its subscriptions in order: with the last, all came.
+        while soon(xpub.recv()).await.unwrap().first() != "\u{1}last" {}
+        leaves.close().await;
+        let mut reports = Vec::new();
+        while !reports.iter().any(|report| report == "\0last") || reports.len() <= expected.len() {
+            let report = soon(xpub.recv()).await.unwrap();
+            reports.push(String::from_utf8(report.first().to_vec()).unwrap());
+        }
+        reports.retain(|report| report != "\0last");
+        reports.sort_unstable();
+        assert_eq!(reports, expected, "{verbose:?}, manual: {manual}");
+        assert!(xpub.try_recv().is_err(), "{verbose:?}, manual: {manual}");
+    }
+}
+
 #[tokio::test]
 async fn a_forwarder_of_xsub_and_xpub_passes_topics_up_and_messages_down() {
     let publisher = Publisher::bind(ANY).await.unwrap();

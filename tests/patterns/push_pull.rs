@@ -316,3 +316,80 @@ async fn over_its_rate(any: &str) {
     );
     soon(sender).await.unwrap();
 }
+
+/// CONFLATE keeps the newest of each peer, not of all: one does not hide another's, however the
+/// application receives.
+#[tokio::test]
+async fn a_receiver_that_conflates_has_the_newest_of_each_peer() {
+    for way in ["recv", "recv_from", "try_recv", "recv_many", "select"] {
+        for any in any_of_each(&format!("newest-by-{way}")) {
+            newest_of_each(&any, way).await;
+        }
+    }
+}
+
+async fn newest_of_each(any: &str, way: &str) {
+    let pull = Pull::builder().conflate().build().unwrap();
+    let endpoint = pull.bind_to(any).await.unwrap();
+    let pushes = [1, 2].map(|peer| (peer, Push::connect(endpoint.clone()).unwrap()));
+    for (peer, push) in &pushes {
+        for n in 0..10 {
+            push.send(number(peer * 100 + n)).await.unwrap();
+        }
+    }
+    soon(async {
+        while pull.stats().received < 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let mut received = Vec::new();
+    while received.len() < 2 {
+        match way {
+            "recv" => received.push(soon(pull.recv()).await.unwrap()),
+            "recv_from" => received.push(soon(pull.recv_from()).await.unwrap().0),
+            "try_recv" => received.push(pull.try_recv().unwrap()),
+            "recv_many" => assert_eq!(soon(pull.recv_many(&mut received, 9)).await, Ok(2)),
+            _ => {
+                let mut select = withy::Select::new().with(&pull);
+                received.push(soon(select.recv()).await.unwrap().1);
+            }
+        }
+    }
+    let mut numbers: Vec<u64> = received.iter().map(number_of).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [109, 209], "{way} over {any}");
+    assert_eq!(pull.try_recv(), Err(withy::ReceiveError::Empty), "{way}");
+    let stats = pull.stats();
+    assert_eq!(stats.received, stats.discarded + 2, "{way} over {any}");
+}
+
+/// CONFLATE replaces what waits, before the first connection and on one that takes no more.
+#[tokio::test]
+async fn a_sender_that_conflates_never_waits() {
+    let push = Push::builder()
+        .conflate()
+        .send_high_water_mark(1)
+        .send_high_water_octets(1)
+        .build()
+        .unwrap();
+    let pull = Pull::bind(ANY).await.unwrap();
+    let endpoint = only(pull.endpoints());
+    push.connect_to(endpoint).unwrap();
+    let body = vec![7; 1024 * 1024];
+    for n in 0..200_u64 {
+        let message = [&n.to_be_bytes()[..], &body].concat();
+        push.try_send(message).unwrap();
+    }
+    let last = async {
+        loop {
+            let message = pull.recv().await.unwrap();
+            if message.first()[..8] == 199_u64.to_be_bytes() {
+                return;
+            }
+        }
+    };
+    soon(last).await;
+    let stats = push.stats();
+    assert_eq!(pull.stats().received + stats.dropped, 200);
+}

@@ -154,3 +154,66 @@ async fn lock_step_is_kept_and_a_request_without_a_peer_comes_back() {
         matches!(result, Err(RequestError::NotSent(message)) if message == Message::from("nobody"))
     );
 }
+
+/// One request at a time in the lock-step, also while a call is under way; a cancelled call frees
+/// the turn, or leaves the request outstanding.
+#[tokio::test]
+async fn lock_step_is_kept_among_calls_at_the_same_time() {
+    let req = Req::new();
+    let not_yet = |result| {
+        assert!(
+            matches!(result, Err(SendError::NotYourTurn(_))),
+            "{result:?}"
+        )
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            biased;
+            sent = req.send("nobody takes it") => panic!("{sent:?}"),
+            second = req.send("second") => not_yet(second),
+        }
+    }
+    let rep = Rep::bind(ANY).await.unwrap();
+    req.connect_to(only(rep.endpoints())).unwrap();
+    soon(req.send("one")).await.unwrap();
+    let request = soon(rep.recv()).await.unwrap();
+    tokio::select! {
+        biased;
+        received = req.recv() => panic!("{received:?}"),
+        second = req.send("second") => not_yet(second),
+    }
+    not_yet(req.send("second").await);
+    request.reply("reply").await.unwrap();
+    assert_eq!(soon(req.recv()).await.unwrap(), Message::from("reply"));
+    soon(req.send("two")).await.unwrap();
+    assert_eq!(soon(rep.recv()).await.unwrap().message().first(), "two");
+}
+
+/// A peer that replies and leaves has replied: whoever reads the replies, and whoever notices
+/// first that the peer is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reply_that_came_before_the_peer_left_is_not_lost() {
+    for _ in 0..200 {
+        let rep = Rep::bind(ANY).await.unwrap();
+        let req = Req::connect(only(rep.endpoints())).unwrap();
+        let asked: Vec<_> = (0..8)
+            .map(|n| {
+                let req = req.clone();
+                tokio::spawn(async move { req.request(number(n)).await })
+            })
+            .collect();
+        let mut requests = Vec::new();
+        for _ in 0..asked.len() {
+            requests.push(soon(rep.recv()).await.unwrap());
+        }
+        for request in requests {
+            let reply = request.message().clone();
+            request.reply(reply).await.unwrap();
+        }
+        rep.close().await;
+        for (n, asked) in asked.into_iter().enumerate() {
+            let reply = soon(asked).await.unwrap().unwrap();
+            assert_eq!(number_of(&reply), n as u64);
+        }
+    }
+}

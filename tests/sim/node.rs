@@ -37,7 +37,6 @@ pub(crate) struct Up {
     pub(crate) pulse: Pulse,
     /// For the beat, and for the peer's TTL.
     pub(crate) heard: [bool; 2],
-    pub(crate) sent: bool,
     /// What a publisher believes that the peer wants.
     pub(crate) wants: BTreeSet<Vec<u8>>,
 }

@@ -473,7 +473,6 @@ impl World {
             undecoded,
             pulse: this.pulse(now),
             heard: [true; 2],
-            sent: true,
             wants: Default::default(),
         };
         this.sides.insert(link, Side::Up(Box::new(up)));
@@ -565,9 +564,6 @@ impl World {
         let arrivals = stream.write(octets, self.now, &mut self.dice);
         for time in arrivals {
             self.at(time, Event::Arrive(link, end));
-        }
-        if let Some(up) = self.nodes[node].up(link) {
-            up.sent = true;
         }
     }
 
@@ -746,8 +742,7 @@ impl World {
         }
         if beat {
             let heard = std::mem::take(&mut up.heard[0]);
-            let sent = std::mem::take(&mut up.sent);
-            match up.pulse.beat(now, heard, sent, excused) {
+            match up.pulse.beat(now, heard, excused) {
                 Beat::Quiet => {}
                 Beat::Ping(ttl) => {
                     let context = Frame::new();

@@ -5,9 +5,11 @@
 //!                              |
 //!                              +--established--> reset()
 //!
-//!  heard? --yes, and it heard us--> quiet until the next beat
-//!         --no---> Ping ... --no--> Ping ... --for as long as the timeout--> GiveUp
+//!  beat: Ping --heard?--yes--> Ping at the next beat
+//!                     --no---> Ping ... --no--> Ping ... --for as long as the timeout--> GiveUp
 //! ```
+//!
+//! Every beat asks, traffic or not: a beat without an answer counts only if it began with a PING.
 //!
 //! A side that only receives is heard as well: it sends a PING at each beat. Its peer cannot rely on
 //! answers, which come only after all that it sent before its own PING was read.
@@ -78,9 +80,10 @@ pub struct Heartbeat {
     /// `None` (default): towards Withy peers only. libzmq peers are asked when it is
     /// `Some(true)`; `Some(false)` asks nobody.
     pub enabled: Option<bool>,
-    /// A PING is sent after this much silence on either side. Default 5 s.
+    /// A PING is sent this often. Default 5 s.
     pub interval: Duration,
-    /// The connection is closed after this much silence. Default 15 s.
+    /// The connection is closed after this much silence, rounded up to whole intervals. Default
+    /// 15 s.
     pub timeout: Duration,
 }
 
@@ -99,6 +102,17 @@ impl Heartbeat {
     pub fn enabled_for(&self, withy: bool) -> bool {
         self.enabled.unwrap_or(withy)
     }
+
+    /// The TTL that a PING carries: the timeout, but never so short that the peer could give up
+    /// between two PINGs. Zero, which is none, where that is over [`MAX_TTL`].
+    fn ttl(&self) -> Duration {
+        let least = self.interval.saturating_mul(2);
+        if least > MAX_TTL {
+            Duration::ZERO
+        } else {
+            self.timeout.clamp(least, MAX_TTL)
+        }
+    }
 }
 
 /// The longest TTL that a PING carries. libzmq computes a TTL above 65.5 s wrongly.
@@ -107,7 +121,7 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// What a beat brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beat {
-    /// The peer was heard, and had something to hear.
+    /// This connection has no heartbeat.
     Quiet,
     /// Ask the peer, and tell it this TTL.
     Ping(Duration),
@@ -165,15 +179,15 @@ impl Pulse {
         self.ttl_at.is_some_and(|at| at <= now)
     }
 
-    /// One beat: was something heard since the last, and something sent? `excused` says that the
-    /// silence may be our own doing, since we do not read.
-    pub fn beat(&mut self, now: Duration, heard: bool, sent: bool, excused: bool) -> Beat {
-        let Some(Heartbeat {
-            interval, timeout, ..
-        }) = self.heartbeat
-        else {
+    /// One beat: was something heard since the last? `excused` says that the silence may be our
+    /// own doing, since we do not read.
+    pub fn beat(&mut self, now: Duration, heard: bool, excused: bool) -> Beat {
+        let Some(heartbeat) = self.heartbeat else {
             return Beat::Quiet;
         };
+        let Heartbeat {
+            interval, timeout, ..
+        } = heartbeat;
         self.beat_at = Some(now + interval);
         if heard {
             self.missed = 0;
@@ -182,10 +196,8 @@ impl Pulse {
         }
         if interval * self.missed >= timeout {
             Beat::GiveUp
-        } else if heard && sent {
-            Beat::Quiet
         } else {
-            Beat::Ping(timeout.min(MAX_TTL))
+            Beat::Ping(heartbeat.ttl())
         }
     }
 
@@ -248,14 +260,71 @@ mod tests {
         let mut pulse = Pulse::new(Some(heartbeat), SECOND);
         assert_eq!(pulse.deadline(), Some(2 * SECOND));
         let ping = Beat::Ping(3 * SECOND);
-        assert_eq!(pulse.beat(2 * SECOND, true, true, false), Beat::Quiet);
-        assert_eq!(pulse.beat(3 * SECOND, true, false, false), ping);
-        assert_eq!(pulse.beat(4 * SECOND, false, true, false), ping);
+        assert_eq!(pulse.beat(2 * SECOND, true, false), ping);
+        assert_eq!(pulse.beat(3 * SECOND, true, false), ping);
+        assert_eq!(pulse.beat(4 * SECOND, false, false), ping);
         assert!(!pulse.is_silent());
-        assert_eq!(pulse.beat(5 * SECOND, false, true, true), ping);
-        assert_eq!(pulse.beat(6 * SECOND, false, false, false), ping);
+        assert_eq!(pulse.beat(5 * SECOND, false, true), ping);
+        assert_eq!(pulse.beat(6 * SECOND, false, false), ping);
         assert!(pulse.is_silent());
-        assert_eq!(pulse.beat(7 * SECOND, false, true, false), Beat::GiveUp);
+        assert_eq!(pulse.beat(7 * SECOND, false, false), Beat::GiveUp);
+    }
+
+    /// Against a peer that only answers PINGs, and against one that stops to answer: however the
+    /// timeout relates to the interval, the first stays and the second was asked in vain before.
+    #[test]
+    fn nobody_is_given_up_who_was_not_asked() {
+        for percent in [100, 140, 200, 300] {
+            let interval = 5 * SECOND;
+            let heartbeat = Heartbeat {
+                enabled: Some(true),
+                interval,
+                timeout: interval * percent / 100,
+            };
+            let mut pulse = Pulse::new(Some(heartbeat), Duration::ZERO);
+            let (mut now, mut asked) = (Duration::ZERO, None);
+            let mut heard = true;
+            for _ in 0..10 {
+                now += interval;
+                let Beat::Ping(ttl) = pulse.beat(now, heard, false) else {
+                    panic!("{percent} %: no PING at {now:?}");
+                };
+                assert!(
+                    ttl > interval,
+                    "{percent} %: the peer gives up before the next"
+                );
+                heard = true;
+                asked = Some(now);
+            }
+            let asked = asked.unwrap();
+            while pulse.beat(now + interval, false, false) != Beat::GiveUp {
+                now += interval;
+            }
+            let silence = now + interval - asked;
+            assert!(silence >= heartbeat.timeout, "{percent} %: {silence:?}");
+            assert!(
+                silence < heartbeat.timeout + interval,
+                "{percent} %: {silence:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ttl_outlives_the_interval_or_is_none() {
+        let ttl = |interval: u32, timeout: u32| {
+            let heartbeat = Heartbeat {
+                enabled: None,
+                interval: interval * SECOND,
+                timeout: timeout * SECOND,
+            };
+            heartbeat.ttl()
+        };
+        assert_eq!(ttl(5, 15), 15 * SECOND);
+        assert_eq!(ttl(5, 5), 10 * SECOND);
+        assert_eq!(ttl(20, 100), 60 * SECOND);
+        assert_eq!(ttl(30, 30), 60 * SECOND);
+        assert_eq!(ttl(31, 31), Duration::ZERO);
+        assert_eq!(ttl(120, 300), Duration::ZERO);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Messages wait in their pipe's queue, up to the high-water mark; then the pipe is paused.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -65,6 +64,19 @@ impl Core {
         result
     }
 
+    /// With CONFLATE, replaces a message by the newest that its pipe has. Other pipes keep theirs.
+    pub(super) fn overtake(&self, receiving: &mut Receiving, key: PipeKey, message: &mut Message) {
+        let waker = receive_link(receiving, key).map(|receive_link| receive_link.waker.clone());
+        if let Some(waker) = waker {
+            let cx = &mut Context::from_waker(&waker);
+            let _ = self.pump_pipe(receiving, key, cx, Until::Full);
+        }
+        while let Some(newer) = receiving.inc.dequeue(key) {
+            *message = newer;
+            receiving.inc.overtaken(1);
+        }
+    }
+
     /// Reads what had arrived on a link before it broke, however much the application has not
     /// taken yet: the peer may have sent it and left.
     pub(crate) fn read_rest(&self, key: PipeKey) {
@@ -109,10 +121,8 @@ impl Core {
                 && (!receiving.inc.has_room(key) || self.is_backed_up(receiving, key))
         };
         let keep = |receiving: &mut Receiving, message| match until {
-            Until::End if !self.options.conflate_received => {
-                self.keep_notice(receiving, key, message);
-            }
-            _ => {
+            Until::End => self.keep_ended(receiving, key, message),
+            Until::Full => {
                 receiving.inc.enqueue(key, message);
             }
         };
@@ -180,15 +190,17 @@ impl Core {
     pub(crate) fn drain_ended(&self, key: PipeKey) {
         let mut receiving = self.receiving.lock();
         let receiving = &mut *receiving;
-        self.keep_queued(receiving, key);
+        if !self.options.conflate_received {
+            self.keep_queued(receiving, key);
+        }
         while let Some(current) = receiving.current.filter(|current| current.key == key) {
             if let Some(message) = self.decode_current(receiving, current) {
-                self.keep_notice(receiving, key, message);
+                self.keep_ended(receiving, key, message);
             }
         }
         while let Some(event) = receiving.inc.next_supplied(key) {
             if let Some(message) = self.supplied(receiving, key, event) {
-                self.keep_notice(receiving, key, message);
+                self.keep_ended(receiving, key, message);
             }
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
@@ -201,10 +213,11 @@ impl Core {
             while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
                 at += used;
                 if let Some(message) = self.supplied(receiving, key, event) {
-                    self.keep_notice(receiving, key, message);
+                    self.keep_ended(receiving, key, message);
                 }
             }
         }
+        self.keep_queued(receiving, key);
         receiving.inc.detach(key);
         if let Some(slot) = receiving.links.get_mut(key.index())
             && slot
@@ -218,13 +231,6 @@ impl Core {
         }
     }
 
-    /// Takes the messages that no pipe holds.
-    pub(crate) fn take_notices(&self) -> VecDeque<(PipeKey, Message)> {
-        let mut receiving = self.receiving.lock();
-        receiving.notices_size = 0;
-        std::mem::take(&mut receiving.notices)
-    }
-
     /// Leaves a message for the application that no pipe holds.
     pub(crate) fn notice(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
         if receiving.notices.len() < MAX_NOTICES {
@@ -233,6 +239,16 @@ impl Core {
             self.counters
                 .notices_dropped
                 .fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a message of a connection that ended; where only the newest counts, in the pipe's
+    /// queue, which has it replaced.
+    fn keep_ended(&self, receiving: &mut Receiving, key: PipeKey, message: Message) {
+        if self.options.conflate_received {
+            receiving.inc.enqueue(key, message);
+        } else {
+            self.keep_notice(receiving, key, message);
         }
     }
 

@@ -19,6 +19,7 @@ use withy_proto::rate::Bucket;
 use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
+use super::away::notice_size;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
@@ -128,6 +129,14 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
+    /// Takes a message that no pipe holds.
+    #[inline]
+    pub(crate) fn take_notice(&mut self) -> Option<(PipeKey, Message)> {
+        let notice = self.notices.pop_front()?;
+        self.notices_size -= notice_size(&notice.1);
+        Some(notice)
+    }
+
     /// Whether what a pipe brought is being taken.
     pub(crate) fn is_on_a_pipe(&self) -> bool {
         self.current.is_some() || self.supplied.is_some()
@@ -212,8 +221,21 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(kind: SocketType, options: Options) -> Arc<Self> {
-        let out = Outgoing::new(kind, options.send);
+    pub(crate) fn new(kind: SocketType, mut options: Options) -> Arc<Self> {
+        // As libzmq: elsewhere CONFLATE would cut envelopes and subscriptions out.
+        let conflates = matches!(
+            kind,
+            SocketType::Push
+                | SocketType::Pull
+                | SocketType::Pub
+                | SocketType::Sub
+                | SocketType::Dealer
+        );
+        options.send.conflate &= conflates;
+        options.conflate_received &= conflates;
+        let xpub = &options.xpub;
+        let manual = kind == SocketType::XPub && xpub.manual;
+        let out = Outgoing::new(kind, options.send).reporting(xpub.verbose, manual);
         let inc = Incoming::new(
             kind,
             options.receive_high_water_mark,
@@ -317,6 +339,8 @@ impl Core {
         };
         let by_octets = matches!(reader, Reader::Bytes(_));
         let now = Instant::now();
+        // Both halves at once: in between, the pipe could be detached and its place reused.
+        let mut receiving = self.receiving.lock();
         let (key, identity) = {
             let mut sending = self.sending.lock();
             let key = sending.out.attach(carrier, peer.clone())?;
@@ -340,38 +364,35 @@ impl Core {
             let identity = sending.out.identity(key).cloned().unwrap_or_default();
             (key, identity)
         };
-        {
-            let mut receiving = self.receiving.lock();
-            let undecoded = decoder.has_tail();
-            receiving
-                .inc
-                .attach(key, by_octets.then_some(decoder), identity);
-            let waker = Waker::from(Arc::new(ReadWaker {
-                ready: Arc::clone(&self.ready),
-                link: Arc::clone(&link),
-            }));
-            let receive_link = ReceiveLink {
-                link: Arc::clone(&link),
-                reader,
-                waker: waker.clone(),
-                listed: false,
-                had_turn: true,
-                ended: false,
-                bucket: self
-                    .options
-                    .rate
-                    .is_set()
-                    .then(|| Bucket::new(self.options.rate)),
-                undecoded,
-            };
-            place(&mut receiving.links, key, receive_link);
-            drop(receiving);
-            if !self.task_reads() {
-                if !self.watching.swap(true, Ordering::Relaxed) {
-                    self.spawn(Arc::clone(self).watch());
-                }
-                waker.wake();
+        let undecoded = decoder.has_tail();
+        receiving
+            .inc
+            .attach(key, by_octets.then_some(decoder), identity);
+        let waker = Waker::from(Arc::new(ReadWaker {
+            ready: Arc::clone(&self.ready),
+            link: Arc::clone(&link),
+        }));
+        let receive_link = ReceiveLink {
+            link: Arc::clone(&link),
+            reader,
+            waker: waker.clone(),
+            listed: false,
+            had_turn: true,
+            ended: false,
+            bucket: self
+                .options
+                .rate
+                .is_set()
+                .then(|| Bucket::new(self.options.rate)),
+            undecoded,
+        };
+        place(&mut receiving.links, key, receive_link);
+        drop(receiving);
+        if !self.task_reads() {
+            if !self.watching.swap(true, Ordering::Relaxed) {
+                self.spawn(Arc::clone(self).watch());
             }
+            waker.wake();
         }
         // What waited for a peer, subscriptions among it, moves now.
         let sending = self.sending.lock();

@@ -56,8 +56,6 @@ pub(crate) struct Link {
     pub(crate) asked: Asked,
     /// Something arrived since the last look, one bit for each who looks.
     heard: AtomicU8,
-    /// Something was written since the last look.
-    sent: AtomicBool,
     silent: AtomicBool,
     /// Reading stopped at the high-water mark: the peer's silence is our own doing.
     pub(crate) paused: AtomicBool,
@@ -79,7 +77,6 @@ impl Link {
             writer,
             asked: Asked::default(),
             heard: AtomicU8::new(HEARD),
-            sent: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             behind: AtomicBool::new(false),
@@ -153,19 +150,6 @@ impl Link {
         self.behind.load(Ordering::Relaxed) || self.paused.load(Ordering::Relaxed)
     }
 
-    /// Notes that something was written.
-    #[inline]
-    fn note_sent(&self) {
-        if !self.sent.load(Ordering::Relaxed) {
-            self.sent.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether something was written since the last call.
-    pub(crate) fn take_sent(&self) -> bool {
-        self.sent.swap(false, Ordering::Relaxed)
-    }
-
     /// How long the peer lives without traffic; zero for ever.
     pub(crate) fn peer_ttl(&self) -> Duration {
         Duration::from_millis(u64::from(self.peer_ttl.load(Ordering::Relaxed)))
@@ -187,17 +171,13 @@ impl Link {
     }
 
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let written = match &self.writer {
+        match &self.writer {
             Writer::Bytes(writer) => match slices {
                 [one] => writer.try_write(one),
                 many => writer.try_write_vectored(many),
             },
             Writer::Items(_) => Err(io::ErrorKind::Unsupported.into()),
-        };
-        if written.is_ok() {
-            self.note_sent();
         }
-        written
     }
 
     /// Hands items over that take `size` octets together.
@@ -206,14 +186,10 @@ impl Link {
         items: &mut VecDeque<Item>,
         size: usize,
     ) -> Result<usize, pipe::Closed> {
-        let sent = match &self.writer {
+        match &self.writer {
             Writer::Bytes(_) => Err(pipe::Closed),
             Writer::Items(end) => end.try_send_weighing(items, size),
-        };
-        if sent.is_ok() {
-            self.note_sent();
         }
-        sent
     }
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,7 +12,6 @@ use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::{Control, Event};
 
-use super::away::notice_size;
 use super::buffer;
 use super::core::{Core, Current, Phase, ReceiveLink, Receiving};
 use super::link;
@@ -60,19 +59,31 @@ impl Core {
     pub(crate) fn receive_or_wait(
         &self,
     ) -> Result<(PipeKey, Message), Stalled<impl Future<Output = ()> + Send + use<>>> {
-        let mut receiving = self.receiving.lock();
-        self.take_turn(&mut receiving)
-            .map_err(|nothing| match nothing {
-                // Still under the lock: who takes what comes next sees that somebody waits.
-                Nothing::Empty => Stalled::Wait(self.ready.waiting()),
-                Nothing::Yield => Stalled::Yield,
-                Nothing::Closed => Stalled::Closed,
-            })
+        self.take_turn_or_wait(&mut self.receiving.lock())
+    }
+
+    /// As [`Core::receive_or_wait`], for who does more under the lock.
+    #[inline]
+    pub(crate) fn take_turn_or_wait(
+        &self,
+        receiving: &mut Receiving,
+    ) -> Result<(PipeKey, Message), Stalled<impl Future<Output = ()> + Send + use<>>> {
+        self.take_turn(receiving).map_err(|nothing| match nothing {
+            // Still under the lock: who takes what comes next sees that somebody waits.
+            Nothing::Empty => Stalled::Wait(self.ready.waiting()),
+            Nothing::Yield => Stalled::Yield,
+            Nothing::Closed => Stalled::Closed,
+        })
     }
 
     #[inline]
     fn take_turn(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
-        let result = self.next(receiving);
+        let mut result = self.next(receiving);
+        if self.options.conflate_received
+            && let Ok((key, message)) = &mut result
+        {
+            self.overtake(receiving, *key, message);
+        }
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
             && self.ready.has_receivers()
@@ -89,8 +100,7 @@ impl Core {
     fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
         Self::spend(receiving)?;
         receiving.taken += 1;
-        if let Some(notice) = receiving.notices.pop_front() {
-            receiving.notices_size -= notice_size(&notice.1);
+        if let Some(notice) = receiving.take_notice() {
             return Ok(notice);
         }
         loop {

@@ -1,14 +1,25 @@
-//! Subscriptions of peers: into the publisher's trie, and to an XPUB's application.
+//! Subscriptions: our own, and those of peers, into the publisher's trie and to an XPUB's
+//! application.
 
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
-use withy_proto::routing::trie::TrieError;
 use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Receiving};
 use crate::event::Reason;
 
 impl Core {
+    /// Subscribes, or takes that back: in this side's filter and at the peers.
+    pub(crate) fn subscribe(&self, topic: &[u8], add: bool) {
+        let mut receiving = self.receiving.lock();
+        receiving.inc.filter(topic, add);
+        let mut sending = self.sending.lock();
+        // Only now: both sets count, and are to see all callers in the same order.
+        drop(receiving);
+        sending.out.subscribe(topic, add);
+        self.after_send(sending);
+    }
+
     /// A peer subscribes or takes it back.
     pub(crate) fn peer_subscribed(
         &self,
@@ -19,13 +30,11 @@ impl Core {
     ) {
         let xpub = &self.options.xpub;
         if self.kind == SocketType::XPub && xpub.manual {
-            let (octets, limit) = (topic.len(), self.options.send.max_topic);
-            if add && octets > limit {
-                let error = TrieError::TooLong { octets, limit };
-                return self.close_link(key, Reason::Subscriptions(error.to_string()));
-            }
-            self.notice(receiving, key, report(topic, add));
-            return;
+            let asked = self.sending.lock().out.asked(key, topic, add);
+            return match asked {
+                Ok(()) => self.notice(receiving, key, report(topic, add)),
+                Err(error) => self.close_link(key, Reason::Subscriptions(error.to_string())),
+            };
         }
         match self.apply_subscription(key, topic, add) {
             Ok(subscribed) => {
@@ -62,9 +71,9 @@ impl Core {
         Ok(subscribed)
     }
 
-    /// The last subscriber of some topics is gone: an XPUB's application hears of it.
+    /// A peer is gone: an XPUB's application hears of its topics.
     pub(crate) fn report_cancelled(&self, key: PipeKey, cancelled: Vec<Frame>) {
-        if self.kind != SocketType::XPub || self.options.xpub.manual || cancelled.is_empty() {
+        if self.kind != SocketType::XPub || cancelled.is_empty() {
             return;
         }
         let mut receiving = self.receiving.lock();
@@ -78,4 +87,40 @@ impl Core {
 /// A subscription as an XPUB's application reads it (RFC 29): one octet, then the topic.
 fn report(topic: &[u8], add: bool) -> Message {
     Message::from([&[u8::from(add)], topic].concat())
+}
+
+#[cfg(all(test, not(withy_loom)))]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn both_sets_of_a_subscriber_see_changes_in_one_order() {
+        let core = Core::new(SocketType::Sub, Default::default());
+        let start = Barrier::new(3);
+        let done = Barrier::new(3);
+        let rounds = 5_000;
+        std::thread::scope(|scope| {
+            for add in [true, false] {
+                let (core, start, done) = (&core, &start, &done);
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        start.wait();
+                        core.subscribe(b"topic", add);
+                        done.wait();
+                    }
+                });
+            }
+            let mut differs = 0;
+            for _ in 0..rounds {
+                start.wait();
+                done.wait();
+                let here = core.receiving.lock().inc.filter(b"topic", false);
+                let there = core.sending.lock().out.subscribe(b"topic", false);
+                differs += u32::from(here != there);
+            }
+            assert_eq!(differs, 0);
+        });
+    }
 }

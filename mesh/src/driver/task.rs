@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  asked FLUSH ----> write; blocked? wait until the link is writable
-//!  heartbeat ------> silent? PING; still silent? close
+//!  heartbeat ------> PING; silent for too long? close
 //!  TTL of a PING --> silent as long? close
 //!  asked CLOSE ----> end, with the reason
 //! ```
@@ -81,8 +81,7 @@ impl Task {
     /// One beat: nothing heard since the last?
     fn beat(&mut self, now: Duration) -> Option<Reason> {
         let heard = self.link.take_heard(BEAT);
-        let sent = self.link.take_sent();
-        let beat = self.pulse.beat(now, heard, sent, self.link.is_behind());
+        let beat = self.pulse.beat(now, heard, self.link.is_behind());
         self.link.set_silent(self.pulse.is_silent());
         match beat {
             Beat::Quiet => None,

@@ -72,11 +72,7 @@ impl AnySocket {
 
     /// Changes the subscriptions of a SUB or XSUB; others have none.
     pub fn subscribe(&self, topic: impl AsRef<[u8]>, add: bool) {
-        let core = self.owner.core();
-        core.receiving.lock().inc.filter(topic.as_ref(), add);
-        let mut sending = core.sending.lock();
-        sending.out.subscribe(topic.as_ref(), add);
-        core.after_send(sending);
+        self.owner.core().subscribe(topic.as_ref(), add);
     }
 
     /// Waits until the peers of a publisher have at least `subscriptions` subscriptions together.

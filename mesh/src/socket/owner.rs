@@ -215,9 +215,8 @@ impl Owner {
 
     #[inline]
     pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
-        let core = self.core();
-        let (_, message) = core.receive().await.map_err(ReceiveError::from)?;
-        Ok(core.newest(message))
+        let (_, message) = self.core().receive().await?;
+        Ok(message)
     }
 
     pub(crate) async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
@@ -234,7 +233,7 @@ impl Owner {
         let mut yielded = false;
         loop {
             match self.core().try_receive() {
-                Ok((_, message)) => return Ok(self.core().newest(message)),
+                Ok((_, message)) => return Ok(message),
                 // Twice means that peers send only what is not for the application.
                 Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
@@ -279,34 +278,6 @@ impl From<Nothing> for ReceiveError {
 }
 
 impl Core {
-    /// The message itself, or with CONFLATE the newest of what is there.
-    #[inline]
-    pub(crate) fn newest(&self, message: Message) -> Message {
-        if self.options.conflate_received {
-            self.overtake(message)
-        } else {
-            message
-        }
-    }
-
-    fn overtake(&self, mut message: Message) -> Message {
-        // A peer that sends faster than this reads may not keep the caller for ever.
-        let mut patience = 64;
-        let mut overtaken = 0;
-        while patience > 0 {
-            match self.try_receive() {
-                Ok((_, newer)) => {
-                    message = newer;
-                    overtaken += 1;
-                }
-                Err(Nothing::Yield) => patience -= 1,
-                Err(_) => break,
-            }
-        }
-        self.receiving.lock().inc.overtaken(overtaken);
-        message
-    }
-
     /// Waits until all that was sent so far was handed to the links.
     async fn flushed(&self) {
         loop {

@@ -58,8 +58,7 @@ use crate::error::{ReceiveError, RequestError, SendError};
 #[derive(Debug, Clone)]
 pub struct Req {
     owner: Owner,
-    /// The request of the lock-step `send` and `recv`.
-    lock_step: Arc<Mutex<Option<Pending>>>,
+    lock_step: Arc<Mutex<LockStep>>,
 }
 
 socket!(Req, SocketType::Req);
@@ -68,6 +67,12 @@ impl Sends for Req {}
 
 /// Where a reply goes.
 pub(crate) type Asker = oneshot::Sender<Result<Message, RequestError>>;
+
+/// What came of a message from a connection.
+struct Matched {
+    from: PipeKey,
+    reply: Reply<Asker>,
+}
 
 /// A reply on its way to who asked.
 #[derive(Debug)]
@@ -97,6 +102,31 @@ impl Drop for Pending {
         if self.core.receiving.lock().requests.abandon(self.id, now) {
             // Requests that wait for this connection now know how long.
             self.core.room.notify_waiters();
+        }
+    }
+}
+
+/// Whose turn it is in the lock-step of `send` and `recv`.
+#[derive(Debug, Default)]
+enum LockStep {
+    #[default]
+    Send,
+    /// A call is under way.
+    Busy,
+    /// The request has no reply yet.
+    Receive(Pending),
+}
+
+/// A call of `send` or `recv` under way, and the request that stays outstanding if it is
+/// cancelled.
+struct Busy<'a>(&'a Mutex<LockStep>, Option<Pending>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut lock_step = self.0.lock();
+        // A newer request may be there: this call's own, or with `relaxed` that of another.
+        if matches!(*lock_step, LockStep::Busy) {
+            *lock_step = self.1.take().map_or(LockStep::Send, LockStep::Receive);
         }
     }
 }
@@ -170,17 +200,21 @@ impl Req {
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let core = self.owner.core();
         let message = message.into();
-        {
+        let abandoned = {
             let mut lock_step = self.lock_step.lock();
-            if lock_step.is_some() && !core.options.request.relaxed {
+            if !matches!(*lock_step, LockStep::Send) && !core.options.request.relaxed {
                 return Err(SendError::NotYourTurn(message));
             }
-            drop(lock_step.take());
-        }
+            std::mem::replace(&mut *lock_step, LockStep::Busy)
+        };
+        drop(abandoned);
+        let _busy = Busy(&self.lock_step, None);
         let kept = message.clone();
         match core.start_request(message, None).await {
             Ok(pending) => {
-                *self.lock_step.lock() = Some(pending);
+                let sent = LockStep::Receive(pending);
+                let older = std::mem::replace(&mut *self.lock_step.lock(), sent);
+                drop(older);
                 Ok(())
             }
             Err(RequestError::NotSent(message)) => Err(SendError::Full(message)),
@@ -196,26 +230,21 @@ impl Req {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call leaves the request outstanding.
     pub async fn recv(&self) -> Result<Message, ReceiveError> {
-        /// Puts the request back when the wait for its reply is cancelled.
-        struct PutBack<'a>(&'a Mutex<Option<Pending>>, Option<Pending>);
-        impl Drop for PutBack<'_> {
-            fn drop(&mut self) {
-                if let Some(pending) = self.1.take() {
-                    self.0.lock().get_or_insert(pending);
+        let mut busy = {
+            let mut lock_step = self.lock_step.lock();
+            match std::mem::replace(&mut *lock_step, LockStep::Busy) {
+                LockStep::Receive(pending) => Busy(&self.lock_step, Some(pending)),
+                other => {
+                    *lock_step = other;
+                    return Err(ReceiveError::NotYourTurn);
                 }
             }
-        }
-        let pending = self
-            .lock_step
-            .lock()
-            .take()
-            .ok_or(ReceiveError::NotYourTurn)?;
-        let mut waiting = PutBack(&self.lock_step, Some(pending));
-        let Some(pending) = &mut waiting.1 else {
+        };
+        let Some(pending) = &mut busy.1 else {
             return Err(ReceiveError::NotYourTurn);
         };
         let result = self.owner.core().await_reply(pending).await;
-        drop(waiting.1.take());
+        busy.1 = None;
         result.map_err(|error| match error {
             RequestError::PeerGone => ReceiveError::PeerGone,
             _ => ReceiveError::Closed,
@@ -245,8 +274,8 @@ impl Core {
                 .min();
             let far = Instant::now() + Duration::from_secs(3_600);
             // A connection may be free once its late reply is read, and nobody else reads.
-            match self.receive_or_wait() {
-                Ok((from, late)) => self.hand_out(from, late),
+            match self.reply_or_wait() {
+                Ok(late) => self.settle(late).into_iter().for_each(Answer::hand_out),
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(RequestError::Closed),
                 Err(Stalled::Wait(waiting)) => tokio::select! {
@@ -314,9 +343,9 @@ impl Core {
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
             }
-            match self.receive_or_wait() {
-                Ok((from, message)) => {
-                    if let Some(answer) = self.match_reply(from, message) {
+            match self.reply_or_wait() {
+                Ok(matched) => {
+                    if let Some(answer) = self.settle(matched) {
                         if answer.id == pending.id {
                             // Taken here: this task is not to wake itself.
                             pending.reply.close();
@@ -335,16 +364,18 @@ impl Core {
         }
     }
 
-    /// Gives a reply to the request that waits for it.
-    fn hand_out(&self, from: PipeKey, message: Message) {
-        if let Some(answer) = self.match_reply(from, message) {
-            answer.hand_out();
-        }
+    /// Takes a message and finds the request that it answers: under one lock, so that who fails
+    /// the requests of a lost connection finds each reply either matched or still to be taken.
+    fn reply_or_wait(&self) -> Result<Matched, Stalled<impl Future<Output = ()> + Send + use<>>> {
+        let mut receiving = self.receiving.lock();
+        let (from, message) = self.take_turn_or_wait(&mut receiving)?;
+        let reply = receiving.requests.reply(from, message);
+        Ok(Matched { from, reply })
     }
 
-    /// Finds the request that a message answers; where there is none, it is counted.
-    fn match_reply(&self, from: PipeKey, message: Message) -> Option<Answer> {
-        let reply = self.receiving.lock().requests.reply(from, message);
+    /// Does what a matched message asks for, but for handing out the reply; where there is none,
+    /// it is counted.
+    fn settle(&self, Matched { from, reply }: Matched) -> Option<Answer> {
         let (answer, frees) = match reply {
             Reply::Answers {
                 id,
@@ -369,13 +400,22 @@ impl Core {
 
     /// The requests of a connection that is gone have no reply, but for those that came before.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
-        if self.receiving.lock().requests.is_empty() {
+        let mut receiving = self.receiving.lock();
+        if receiving.requests.is_empty() {
             return;
         }
-        for (from, message) in self.take_notices() {
-            self.hand_out(from, message);
+        let matched: Vec<Matched> = std::iter::from_fn(|| {
+            let (from, message) = receiving.take_notice()?;
+            let reply = receiving.requests.reply(from, message);
+            Some(Matched { from, reply })
+        })
+        .collect();
+        let lost: Vec<Asker> = receiving.requests.lost(key).collect();
+        drop(receiving);
+        for matched in matched {
+            self.settle(matched).into_iter().for_each(Answer::hand_out);
         }
-        for asker in self.receiving.lock().requests.lost(key) {
+        for asker in lost {
             let _ = asker.send(Err(RequestError::PeerGone));
         }
     }

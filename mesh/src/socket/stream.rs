@@ -60,7 +60,7 @@ impl<S: Unpin> Stream for Messages<S> {
                 this.wait = None;
             }
             match this.core.receive_or_wait() {
-                Ok((_, message)) => return Poll::Ready(Some(this.core.newest(message))),
+                Ok((_, message)) => return Poll::Ready(Some(message)),
                 Err(Stalled::Closed) => return Poll::Ready(None),
                 Err(Stalled::Yield) => {
                     cx.waker().wake_by_ref();

@@ -41,19 +41,11 @@ impl Subscriber {
     /// Asks for messages that start with `topic`; the empty topic asks for all. Counted: the same
     /// topic twice is to be taken back twice.
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) {
-        self.change(topic.as_ref(), true);
+        self.owner.core().subscribe(topic.as_ref(), true);
     }
 
     /// Takes a subscription back.
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) {
-        self.change(topic.as_ref(), false);
-    }
-
-    fn change(&self, topic: &[u8], add: bool) {
-        let core = self.owner.core();
-        core.receiving.lock().inc.filter(topic, add);
-        let mut sending = core.sending.lock();
-        sending.out.subscribe(topic, add);
-        core.after_send(sending);
+        self.owner.core().subscribe(topic.as_ref(), false);
     }
 }

@@ -160,12 +160,12 @@ impl Incoming {
         }
     }
 
-    /// Adds or takes back a filter of a SUB, counted.
-    pub fn filter(&mut self, topic: &[u8], add: bool) {
+    /// Adds or takes back a filter of a SUB, counted. Returns whether that changed what passes.
+    pub fn filter(&mut self, topic: &[u8], add: bool) -> bool {
         if add {
-            self.filters.add(topic);
+            self.filters.add(topic)
         } else {
-            self.filters.remove(topic);
+            self.filters.remove(topic)
         }
     }
 

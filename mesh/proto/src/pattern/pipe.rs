@@ -279,14 +279,12 @@ impl OutPipe {
         }
     }
 
-    /// Forgets the messages that wait, for CONFLATE; returns how many.
+    /// Forgets the messages that wait, for CONFLATE; returns how many. Commands stay.
     pub(crate) fn forget_waiting(&mut self) -> usize {
         match &mut self.out {
-            Out::Wire(outbox) => {
-                let messages = outbox.messages();
-                outbox.clear();
-                messages
-            }
+            Out::Wire(outbox) => std::iter::repeat_with(|| outbox.drop_oldest())
+                .take_while(|&dropped| dropped)
+                .count(),
             Out::Items {
                 queue,
                 size,

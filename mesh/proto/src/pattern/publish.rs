@@ -2,7 +2,8 @@
 //!
 //! What a peer SUBSCRIBEs to repeatedly it wants once, and one CANCEL ends it, as libzmq's
 //! subscribers expect. CANCEL without SUBSCRIBE is ignored and counted. What an
-//! XPUB's application hears of them is decided here too; manual mode hears everything and decides.
+//! XPUB's application hears of them is decided here too; manual mode hears everything and decides,
+//! and what a peer asked for is kept beside what it was granted, until it leaves.
 
 use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};
 
@@ -14,7 +15,7 @@ pub enum Verbose {
     Changes,
     /// Every SUBSCRIBE, and the last CANCEL (libzmq: XPUB_VERBOSE).
     Subscriptions,
-    /// Everything (libzmq: XPUB_VERBOSER).
+    /// Everything, and each topic of a peer that leaves (libzmq: XPUB_VERBOSER).
     All,
 }
 
@@ -33,22 +34,44 @@ pub enum Subscribed {
 #[derive(Debug)]
 pub struct Publishing {
     trie: Trie,
+    /// In manual mode: what the peers asked for.
+    asked: Option<Trie>,
+    verbose: Verbose,
+    limits: Limits,
     ignored: u64,
 }
 
 impl Publishing {
     pub(crate) fn new(max_subscriptions: usize, max_topic: usize) -> Self {
+        let limits = Limits {
+            subscriptions: max_subscriptions,
+            prefix: max_topic,
+            ..Limits::default()
+        };
         Self {
-            trie: Trie::new(
-                Limits {
-                    subscriptions: max_subscriptions,
-                    prefix: max_topic,
-                    ..Limits::default()
-                },
-                Repeats::Merged,
-            ),
+            trie: Trie::new(limits, Repeats::Merged),
+            asked: None,
+            verbose: Verbose::default(),
+            limits,
             ignored: 0,
         }
+    }
+
+    pub(crate) fn report(&mut self, verbose: Verbose, manual: bool) {
+        self.verbose = verbose;
+        self.asked = manual.then(|| Trie::new(self.limits, Repeats::Merged));
+    }
+
+    /// A SUBSCRIBE or CANCEL in manual mode, which the application decides on.
+    pub(crate) fn ask(&mut self, pipe: u32, topic: &[u8], add: bool) -> Result<(), TrieError> {
+        if let Some(asked) = &mut self.asked {
+            if add {
+                asked.subscribe(topic, pipe)?;
+            } else {
+                asked.cancel(topic, pipe);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn change(
@@ -72,8 +95,16 @@ impl Publishing {
         })
     }
 
+    /// Lets a peer go, and says which topics the application hears of.
     pub(crate) fn remove(&mut self, pipe: u32, cancelled: &mut impl FnMut(&[u8])) {
-        self.trie.remove(pipe, cancelled);
+        if let Some(asked) = &mut self.asked {
+            asked.remove_reporting_all(pipe, cancelled);
+            self.trie.remove(pipe, &mut |_| {});
+        } else if self.verbose == Verbose::All {
+            self.trie.remove_reporting_all(pipe, cancelled);
+        } else {
+            self.trie.remove(pipe, cancelled);
+        }
     }
 
     #[inline]

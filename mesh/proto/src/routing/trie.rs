@@ -219,6 +219,15 @@ impl Trie {
     /// Takes back all that a subscriber subscribed to, and reports each prefix that nobody else
     /// has, in no particular order.
     pub fn remove(&mut self, subscriber: u32, cancelled: &mut impl FnMut(&[u8])) {
+        self.let_go(subscriber, false, cancelled);
+    }
+
+    /// As [`Trie::remove`], but reports each prefix that the subscriber had, whoever else has it.
+    pub fn remove_reporting_all(&mut self, subscriber: u32, held: &mut impl FnMut(&[u8])) {
+        self.let_go(subscriber, true, held);
+    }
+
+    fn let_go(&mut self, subscriber: u32, all: bool, report: &mut impl FnMut(&[u8])) {
         let Some(owner) = self.subscribers.get_mut(subscriber as usize) else {
             return;
         };
@@ -231,10 +240,13 @@ impl Trie {
             if let Ok(at) = find(entries, subscriber) {
                 entries.remove(at);
             }
-            if entries.is_empty() {
-                self.prefixes -= 1;
+            let last = entries.is_empty();
+            if last || all {
                 self.tree.spell(node, &mut prefix);
-                cancelled(&prefix);
+                report(&prefix);
+            }
+            if last {
+                self.prefixes -= 1;
                 self.tree.prune(node);
             }
         }

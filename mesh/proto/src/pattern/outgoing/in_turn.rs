@@ -33,7 +33,8 @@ impl Outgoing {
             index,
             generation: pipe.generation,
         };
-        if !pipe.has_room(mark) {
+        // With CONFLATE the next message takes this one's place.
+        if !self.options.conflate && !pipe.has_room(mark) {
             self.deactivate(index);
         }
         self.touch(key);
@@ -61,10 +62,9 @@ impl Outgoing {
     pub(super) fn hold(&mut self, message: Message) -> Result<(), NotSent> {
         let mark = self.options.high_water_mark;
         let may_wait = self.dialing > 0 && self.pipes.is_empty() && !self.options.immediate;
-        if !may_wait
-            || self.backlog.len() >= mark.messages.saturating_mul(self.dialing)
-            || self.backlog_size >= mark.octets
-        {
+        let has_room = self.backlog.len() < mark.messages.saturating_mul(self.dialing)
+            && self.backlog_size < mark.octets;
+        if !may_wait || !(has_room || self.options.conflate) {
             return Err(NotSent::Full(message));
         }
         if self.options.conflate {

@@ -14,7 +14,7 @@ mod options;
 mod to_many;
 
 use super::pipe::{Carrier, Flush, Load, OutPipe, PipeKey};
-use super::publish::{Publishing, Subscribed};
+use super::publish::{Publishing, Subscribed, Verbose};
 use super::{Sends, SocketType};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
@@ -113,6 +113,13 @@ impl Outgoing {
             targets: Vec::new(),
             counts: SendCounts::default(),
         }
+    }
+
+    /// Says what an XPUB's application hears of, and in manual mode that it decides.
+    #[must_use]
+    pub fn reporting(mut self, verbose: Verbose, manual: bool) -> Self {
+        self.publishing.report(verbose, manual);
+        self
     }
 
     /// Whether the pattern has a place for a peer.
@@ -381,6 +388,22 @@ impl Outgoing {
         self.publishing.change(key.index, topic, add)
     }
 
+    /// Notes what a peer of an XPUB in manual mode asks for, until it leaves.
+    ///
+    /// # Errors
+    /// The peer is over a limit, and must be closed.
+    pub fn asked(
+        &mut self,
+        key: PipeKey,
+        topic: &[u8],
+        add: bool,
+    ) -> Result<(), crate::routing::trie::TrieError> {
+        if self.pipe(key).is_none() {
+            return Ok(());
+        }
+        self.publishing.ask(key.index, topic, add)
+    }
+
     /// The patterns' own part of publishing.
     pub fn publishing(&mut self) -> &mut Publishing {
         &mut self.publishing
@@ -403,7 +426,8 @@ impl Outgoing {
         self.kicked.pop()
     }
 
-    /// Takes the topics that nobody wants any more since their last subscriber was detached.
+    /// Takes the topics of peers that were detached which an XPUB's application hears of: those
+    /// that nobody else wants, or with [`Verbose::All`] and in manual mode all.
     pub fn take_cancelled(&mut self) -> Vec<Frame> {
         std::mem::take(&mut self.cancelled)
     }

@@ -31,7 +31,7 @@ pub enum Balance {
 pub struct SendOptions {
     /// How much may wait for one peer.
     pub high_water_mark: HighWaterMark,
-    /// Keep only the newest message for each peer. Default off.
+    /// Keep only the newest message for each peer, whatever the high-water mark. Default off.
     pub conflate: bool,
     /// Accept messages only while a peer is connected (libzmq: IMMEDIATE). Default off: they wait
     /// for a connection that is being made.

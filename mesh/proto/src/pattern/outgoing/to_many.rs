@@ -41,6 +41,7 @@ impl Outgoing {
     pub(super) fn fan_out(&mut self, targets: &[u32], message: Message) -> Result<(), NotSent> {
         let mark = self.options.high_water_mark;
         if self.options.overflow == Overflow::Block
+            && !self.options.conflate
             && targets
                 .iter()
                 .any(|&index| !self.pipes[index as usize].has_room(mark))
