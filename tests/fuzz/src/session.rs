@@ -53,13 +53,23 @@ impl Face {
         }
     }
 
-    /// Whether a peer was shown this face.
-    fn is_shown_by(&self, peer: &Peer) -> bool {
-        let announced: &[u8] = match self.kind.announces_identity() {
+    /// The routing id that its peer is told.
+    fn announced(&self) -> &[u8] {
+        match self.kind.announces_identity() {
             true => &self.identity,
             false => &[],
-        };
-        (peer.kind, &peer.identity[..], peer.extensions) == (self.kind, announced, self.extensions)
+        }
+    }
+
+    /// Whether a peer was shown this face.
+    fn is_shown_by(&self, peer: &Peer) -> bool {
+        (peer.kind, &peer.identity[..], peer.extensions)
+            == (self.kind, self.announced(), self.extensions)
+    }
+
+    /// Whether it takes no peer with that face for its routing id: that range is a ROUTER's own.
+    fn refuses(&self, other: &Self) -> bool {
+        self.kind == SocketType::Router && other.announced().starts_with(&[0])
     }
 }
 
@@ -421,6 +431,11 @@ pub fn converse(
         let from = 1 - to;
         let outcome = (&side.failure, side.decode_error());
         match disturbance {
+            None if fits && faces[to].refuses(&faces[from]) => {
+                assert!(!side.is_established(), "{outcome:?}");
+            }
+            // It may have been ready before the other left.
+            None if fits && faces[from].refuses(&faces[to]) => {}
             None if fits && reception.is_warm() => {
                 let peer = side.peer.as_ref();
                 assert!(peer.is_some_and(|peer| faces[from].is_shown_by(peer)));
