@@ -6,6 +6,7 @@ mod cancel;
 mod heartbeats;
 mod life;
 mod pair;
+mod proxy;
 mod pub_sub;
 mod push_pull;
 mod records;
