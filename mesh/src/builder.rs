@@ -135,8 +135,8 @@ impl<S: Socket> Builder<S> {
     /// other addresses than loopback and ipc this needs [`insecure`](Self::insecure).
     pub fn plain_client(
         mut self,
-        username: impl Into<String>,
-        password: impl Into<String>,
+        username: impl Into<Vec<u8>>,
+        password: impl Into<Vec<u8>>,
     ) -> Self {
         self.options.security.mechanism = Mechanism::PlainClient {
             username: username.into(),

@@ -68,7 +68,7 @@
 //!
 //! # Features
 //!
-//! `json`: JSON as a codec of [`Typed`] messages. Off by default.
+//! `bincode`, `cbor`, `json`, `msgpack`: further codecs of [`Typed`] messages. Off by default.
 
 #![forbid(unsafe_code)]
 

@@ -27,7 +27,7 @@ pub(crate) enum Mechanism {
     Null,
     NullInRecords,
     PlainClient {
-        username: String,
+        username: Vec<u8>,
         password: Password,
     },
     PlainServer,
@@ -42,7 +42,7 @@ pub(crate) enum Mechanism {
 
 /// A password, which is never shown. At most [`plain::MAX_CREDENTIAL`] octets: the builder checks.
 #[derive(Clone)]
-pub(crate) struct Password(pub(crate) Zeroizing<String>);
+pub(crate) struct Password(pub(crate) Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

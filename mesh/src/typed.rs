@@ -1,19 +1,39 @@
 //! Messages that are values of a Rust type.
 //!
 //! A codec turns a value into one frame and back. [`Postcard`] is the default: a compact format
-//! with a published, stable specification. What does not decode is the sender's fault and comes
-//! back as [`TypedError::Decode`] with the message.
+//! with a published, stable specification. `Json`, `Cbor`, `MessagePack` and `Bincode` come with
+//! the features `json`, `cbor`, `msgpack` and `bincode`. What does not decode is the sender's fault
+//! and comes back as [`TypedError::Decode`] with the message.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use withy_proto::Message;
 
 use crate::error::{ReceiveError, RequestError, SendError};
 use crate::event::PeerInfo;
 use crate::socket::{ReceivesAny, Rep, Req, Request, SendsAny};
+
+#[cfg(feature = "bincode")]
+mod bincode;
+#[cfg(feature = "cbor")]
+mod cbor;
+mod depth;
+#[cfg(feature = "msgpack")]
+mod message_pack;
+
+#[cfg(feature = "bincode")]
+pub use bincode::Bincode;
+#[cfg(feature = "cbor")]
+pub use cbor::Cbor;
+#[cfg(feature = "msgpack")]
+pub use message_pack::MessagePack;
+
+/// How deep a value may be nested to be decoded. JSON and CBOR count arrays, objects and maps, the
+/// other formats steps into fields, elements, the content of variants, and options.
+pub const MAX_DEPTH: usize = 128;
 
 /// Turns values into octets and back.
 pub trait Codec {
@@ -33,7 +53,24 @@ pub trait Codec {
     fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Self::Error>;
 }
 
+/// What is wrong, in the words of a format that has an error for each direction.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError<E, D> {
+    /// The value cannot be told in this format.
+    #[error(transparent)]
+    Encode(E),
+    /// The octets are no such value, or break a limit.
+    #[error(transparent)]
+    Decode(D),
+    /// The octets go on after the value.
+    #[error("octets follow the value")]
+    Trailing,
+}
+
 /// The postcard wire format, version 1.
+///
+/// What is nested deeper than [`MAX_DEPTH`] does not decode.
 #[derive(Debug, Clone, Copy)]
 pub struct Postcard;
 
@@ -45,8 +82,10 @@ impl Codec for Postcard {
     }
 
     fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, postcard::Error> {
-        match postcard::take_from_bytes(octets)? {
-            (value, []) => Ok(value),
+        let mut input = postcard::Deserializer::from_bytes(octets);
+        let value = depth::Nested::new().deserialize(&mut input)?;
+        match input.finalize()? {
+            [] => Ok(value),
             _ => Err(postcard::Error::DeserializeBadEncoding),
         }
     }
@@ -251,4 +290,118 @@ fn encode<T: Serialize, C: Codec>(value: &T) -> Result<Message, TypedError<C::Er
 
 fn decode<T: DeserializeOwned, C: Codec>(message: Message) -> Result<T, TypedError<C::Error>> {
     C::decode(message.first()).map_err(|error| TypedError::Decode { error, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Order {
+        number: u64,
+        what: String,
+        tags: Vec<Option<i8>>,
+        note: Note,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Note {
+        None,
+        Text { text: String },
+        In(Box<Self>),
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Chain(Option<Box<Self>>);
+
+    fn deep(levels: usize) -> Note {
+        (0..levels).fold(Note::None, |note, _| Note::In(Box::new(note)))
+    }
+
+    /// What every codec does.
+    fn check<C: Codec + Debug>() {
+        let order = Order {
+            number: u64::MAX,
+            what: "screws".to_owned(),
+            tags: vec![Some(-1), None],
+            note: Note::Text {
+                text: "ü".to_owned(),
+            },
+        };
+        let octets = C::encode(&order).unwrap();
+        assert_eq!(C::decode::<Order>(&octets).unwrap(), order);
+        let longer = [&octets[..], b"0"].concat();
+        assert!(C::decode::<Order>(&longer).is_err());
+        for cut in 0..octets.len() {
+            assert!(C::decode::<Order>(&octets[..cut]).is_err(), "{cut}");
+        }
+        // Whatever is changed, it ends in a value or an error.
+        for at in 0..octets.len() {
+            for octet in 0..=255 {
+                let mut changed = octets.clone();
+                changed[at] = octet;
+                let _ = C::decode::<Order>(&changed);
+                let _ = C::decode::<Vec<String>>(&changed[at..]);
+            }
+        }
+        let shallow = deep(20);
+        let octets = C::encode(&shallow).unwrap();
+        assert_eq!(C::decode::<Note>(&octets).unwrap(), shallow);
+    }
+
+    /// A value within value after value is refused before the stack ends.
+    fn check_depth<C: Codec>(level: &[u8]) {
+        assert!(C::decode::<Note>(&level.repeat(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn postcard_holds() {
+        check::<Postcard>();
+        check_depth::<Postcard>(&[2]);
+        assert!(Postcard::decode::<Chain>(&[1; 1_000_000]).is_err());
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn json_holds() {
+        check::<Json>();
+        check_depth::<Json>(br#"{"In":"#);
+    }
+
+    #[cfg(feature = "cbor")]
+    #[test]
+    fn cbor_holds() {
+        check::<Cbor>();
+        check_depth::<Cbor>(b"\xa1\x62In");
+        assert!(Cbor::decode::<String>(b"\x7b\xff\xff\xff\xff\xff\xff\xff\xff").is_err());
+    }
+
+    #[cfg(feature = "msgpack")]
+    #[test]
+    fn message_pack_holds() {
+        check::<MessagePack>();
+        check_depth::<MessagePack>(b"\x81\xa2In");
+        assert!(MessagePack::decode::<String>(b"\xdb\xff\xff\xff\xff").is_err());
+        let as_array = (1_u64, "a", [(); 0], "None");
+        let octets = rmp_serde::to_vec(&as_array).unwrap();
+        assert_eq!(MessagePack::decode::<Order>(&octets).unwrap().number, 1);
+    }
+
+    #[cfg(feature = "bincode")]
+    #[test]
+    fn bincode_holds() {
+        check::<Bincode>();
+        check_depth::<Bincode>(&[2]);
+        assert!(Bincode::decode::<Chain>(&[1; 1_000_000]).is_err());
+        let endless = b"\xfd\xff\xff\xff\xff\xff\xff\xff\x7f";
+        assert!(Bincode::decode::<String>(endless).is_err());
+        assert!(Bincode::decode::<Vec<String>>(endless).is_err());
+        let numbers = vec![1_u128; 4_000];
+        let octets = Bincode::encode(&numbers).unwrap();
+        assert_eq!(Bincode::decode::<Vec<u128>>(&octets).unwrap(), numbers);
+    }
 }

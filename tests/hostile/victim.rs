@@ -128,9 +128,9 @@ impl Authenticator for OneUser {
         Box::pin(async move {
             match &request.credentials {
                 Credentials::Plain { username, password }
-                    if (&username[..], &password[..]) == USER =>
+                    if username == USER.0.as_bytes() && password == USER.1.as_bytes() =>
                 {
-                    Decision::accept(username)
+                    Decision::accept(USER.0)
                 }
                 _ => Decision::deny("another user"),
             }

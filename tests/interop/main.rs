@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod crates;
+mod credentials;
 mod heartbeats;
 mod identity;
 mod matrix;

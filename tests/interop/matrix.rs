@@ -177,7 +177,7 @@ pub(crate) struct OnlyAda;
 impl Authenticator for OnlyAda {
     fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
         let known = matches!(&request.credentials,
-            Credentials::Plain { username, password } if username == "ada" && password == "secret");
+            Credentials::Plain { username, password } if username == b"ada" && password == b"secret");
         Box::pin(std::future::ready(if known {
             Decision::accept("ada")
         } else {

@@ -7,6 +7,7 @@ mod connections;
 mod heartbeats;
 mod life;
 mod pair;
+mod proxy;
 mod pub_sub;
 mod push_pull;
 mod records;

@@ -236,9 +236,9 @@ async fn a_forwarder_of_xsub_and_xpub_passes_topics_up_and_messages_down() {
     let xpub = XPub::bind(ANY).await.unwrap();
     let subscriber = Subscriber::connect(only(xpub.endpoints())).unwrap();
     subscriber.subscribe("up");
-    let proxy = withy::Proxy::new(xsub, xpub);
+    let mut proxy = withy::Proxy::new(xsub, xpub);
     let control = proxy.control();
-    let running = tokio::spawn(proxy.run());
+    let running = tokio::spawn(async move { proxy.run().await });
     soon(publisher.wait_subscribed(1)).await.unwrap();
     publisher.send("down").await.unwrap();
     publisher.send("upper").await.unwrap();

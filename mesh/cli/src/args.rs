@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use withy::PublicKey;
 
@@ -40,7 +40,7 @@ Examples:
   withy pull --bind tcp://127.0.0.1:5556 --count 10     take ten messages
   seq 10 | withy push --connect tcp://127.0.0.1:5556    send each line of stdin
   withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.
-  withy pub --bind tcp://127.0.0.1:5557 'weather.oslo\t-3'
+  withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'
 
 To another host, with keys:
   withy keygen -o server.key                            writes server.key and server.key.pub
@@ -53,7 +53,21 @@ Messages:
   Put -- before messages that start with a hyphen.
 
 Exit codes:
-  0 done   1 failed   2 usage or configuration   3 timed out, or fewer than --count";
+  0 done   1 failed   2 usage or configuration   3 timed out, or fewer than --count
+  A proxy runs until it is told to end: after its --timeout it exits with 0.";
+
+/// A verb's own text, with what all have in common that send and receive.
+macro_rules! duplex {
+    ($own:literal) => {
+        concat!(
+            $own,
+            "\n\n\
+             Sends and prints what it receives at the same time. It ends after --count received \
+             messages; without --count, once peers took all that it sent; and if it had nothing \
+             to send, not by itself."
+        )
+    };
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -66,18 +80,22 @@ pub(crate) enum Verb {
     Push(Traffic),
     /// Receive messages, of all peers in turn
     #[command(
-        after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s"
+        after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s",
+        mut_arg("words", receives_only)
     )]
     Pull(Traffic),
     /// Send messages to all peers that subscribed to their beginning
     ///
-    /// Waits up to --wait for the first subscriber, then publishes in any case. A subscriber
-    /// without room makes it wait, unless --drop is given.
+    /// Waits up to --wait for the first subscriber, then publishes in any case. It goes no faster
+    /// than subscribers take the messages, as long as they do: one that takes none for 250 ms, or
+    /// makes it wait for more than 5s in all, misses what it has no room for. How much was dropped
+    /// so stands on stderr at the end, and is no failure. With --block nothing is dropped.
     #[command(after_help = "Example: withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'")]
     Pub(Publish),
     /// Receive the messages that start with a prefix
     #[command(
-        after_help = "Example: withy sub --connect tcp://127.0.0.1:5557 --subscribe weather."
+        after_help = "Example: withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.",
+        mut_arg("words", receives_only)
     )]
     Sub(Subscribe),
     /// Ask: send each message as a request, and print its reply
@@ -92,21 +110,25 @@ pub(crate) enum Verb {
     /// Send to and receive from exactly one peer
     #[command(
         after_help = "Example: withy pair --connect tcp://127.0.0.1:5560 ping --count 1",
-        long_about = DUPLEX
+        long_about = duplex!("Send to and receive from exactly one peer")
     )]
     Pair(Traffic),
     /// Send to the peers in turn, and receive what they send, without envelopes
-    ///
-    /// To ask a REP, start the message with an empty frame: a leading TAB.
     #[command(
-        after_help = "Example: withy dealer --connect tcp://127.0.0.1:5555 '\\thello' --count 1",
-        long_about = DUPLEX
+        after_help = "Example: withy dealer --connect tcp://127.0.0.1:5555 $'\\thello' --count 1",
+        long_about = duplex!(
+            "Send to the peers in turn, and receive what they send, without envelopes\n\n\
+             To ask a REP, start the message with an empty frame: a leading TAB."
+        )
     )]
     Dealer(Routed),
     /// Receive with the peer's routing id in front, and send to the peer that the first frame names
     #[command(
         after_help = "Example: withy router --bind tcp://127.0.0.1:5561 --count 1",
-        long_about = DUPLEX
+        long_about = duplex!(
+            "Receive with the peer's routing id in front, and send to the peer that the first \
+             frame names"
+        )
     )]
     Router(Routed),
     /// Connect two sockets: what one receives, the other sends
@@ -150,9 +172,14 @@ pub(crate) enum Verb {
     Child,
 }
 
-const DUPLEX: &str = "\
-Sends and prints what it receives at the same time. It ends after --count received messages; without \
---count, once peers took all that it sent; and if it had nothing to send, not by itself.";
+/// The help of a verb that only receives: its only word is an endpoint.
+fn receives_only(words: Arg) -> Arg {
+    words
+        .help("An endpoint to connect to, unless --bind or --connect is given")
+        .value_name("NAME|ENDPOINT")
+        .num_args(0..=1)
+        .action(ArgAction::Set)
+}
 
 /// What all verbs that move messages have in common.
 #[derive(Debug, Args)]
@@ -163,8 +190,6 @@ pub(crate) struct Traffic {
     pub(crate) words: Vec<OsString>,
     #[command(flatten)]
     pub(crate) place: Place,
-    #[command(flatten)]
-    pub(crate) keys: Keys,
     /// Ends after this many messages; given messages are sent again until then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -180,6 +205,8 @@ pub(crate) struct Traffic {
     raw: bool,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 impl Traffic {
@@ -215,6 +242,8 @@ pub(crate) struct Place {
 }
 
 /// What a socket proves who it is with. The mechanism follows from it.
+///
+/// Its heading goes on to what follows it, and so it stands last wherever it is flattened in.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct Keys {
@@ -257,44 +286,44 @@ pub(crate) struct Keys {
 /// `pub`.
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
-    #[command(flatten)]
-    pub(crate) traffic: Traffic,
     /// How long to wait for a subscriber before publishing
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
     pub(crate) wait: Duration,
-    /// Drops what a slow subscriber has no room for, and says how many, instead of waiting
+    /// Waits until every subscriber has room, however slow it is, and drops nothing
     #[arg(long)]
-    pub(crate) drop: bool,
+    pub(crate) block: bool,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
 }
 
 /// `sub`.
 #[derive(Debug, Args)]
 pub(crate) struct Subscribe {
-    #[command(flatten)]
-    pub(crate) traffic: Traffic,
     /// Takes messages that start with PREFIX (escapes as in messages); repeatable. Default: all
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     pub(crate) subscribe: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
 }
 
 /// `req`, `dealer`, `router`.
 #[derive(Debug, Args)]
 pub(crate) struct Routed {
-    #[command(flatten)]
-    pub(crate) traffic: Traffic,
     /// The name by which a ROUTER knows this socket, 1 to 255 octets
     #[arg(long, value_name = "ID")]
     pub(crate) routing_id: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
 }
 
 /// `rep`.
 #[derive(Debug, Args)]
 pub(crate) struct Reply {
-    #[command(flatten)]
-    pub(crate) traffic: Traffic,
     /// Replies with the request itself
     #[arg(long)]
     pub(crate) echo: bool,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
 }
 
 /// `proxy`.
@@ -307,13 +336,13 @@ pub(crate) struct Relay {
     /// A third socket (PUB, PUSH, DEALER or PAIR) that gets a copy of everything
     #[arg(long, value_name = "SIDE")]
     pub(crate) capture: Option<String>,
-    #[command(flatten)]
-    pub(crate) keys: Keys,
     /// Ends after this much time, with exit code 0
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `keygen`.
@@ -373,6 +402,18 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn under_security_stand_the_keys_alone() {
+        let keys = Keys::augment_args(clap::Command::new("keys"));
+        let is_key = |arg: &Arg| keys.get_arguments().any(|key| key.get_id() == arg.get_id());
+        for verb in Cli::command().get_subcommands() {
+            for arg in verb.get_arguments() {
+                let heading = arg.get_help_heading();
+                assert_eq!(heading == Some("Security"), is_key(arg), "{verb} {arg}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | done |
+//! | 0 | done; of a proxy also after its `--timeout` |
 //! | 1 | failed |
 //! | 2 | usage or configuration |
 //! | 3 | timed out, or fewer messages than `--count` |

@@ -6,7 +6,7 @@ use withy::{AnySocket, Endpoint, Proxy, SocketType};
 use crate::args::Relay;
 use crate::exit::{Failure, Outcome, complain};
 use crate::place::{self, Endpoints};
-use crate::session::{Interrupt, Limit, Session};
+use crate::session::{Interrupt, Limit, PATIENCE, Session};
 
 const FORM: &str = "expected TYPE:ENDPOINT, which binds, or TYPE:connect:ENDPOINT, as in router:tcp://127.0.0.1:5559";
 
@@ -71,12 +71,15 @@ pub(crate) async fn run(options: &Relay) -> Outcome {
         proxy = proxy.capture(open(capture, options).await?);
     }
     let control = proxy.control();
-    let running = tokio::spawn(proxy.run());
+    let limit = Limit::total(options.timeout);
+    let running = tokio::spawn(async move { proxy.run().await });
     tokio::select! {
         () = interrupt.wait() => {}
-        _ = Limit::total(options.timeout).run(std::future::pending::<()>()) => {}
+        _ = limit.run(std::future::pending::<()>()) => {}
     }
     control.terminate();
+    let ended = running.await.map_err(Failure::failed)?;
+    ended.map_err(Failure::failed)?;
     let statistics = control.statistics();
     if !options.talk.quiet {
         let passed = |what: &str, to: Passed| {
@@ -87,11 +90,22 @@ pub(crate) async fn run(options: &Relay) -> Outcome {
         };
         passed("frontend to backend", statistics.backend_sent);
         passed("backend to frontend", statistics.frontend_sent);
+        for (what, missed) in [
+            ("dropped before the backend", statistics.backend_dropped),
+            ("dropped before the frontend", statistics.frontend_dropped),
+            ("missed by the capture", statistics.capture_missed),
+        ] {
+            if missed.messages > 0 {
+                passed(what, missed);
+            }
+        }
     }
-    // A message on its way has the closing sockets' linger; the proxy itself may wait for ever.
-    running.abort();
-    frontend.close().await;
-    backend.close().await;
+    let flushing = async { tokio::join!(frontend.flush(), backend.flush()) };
+    Limit::total(Some(PATIENCE)).run(flushing).await;
+    let unsent = frontend.close().await + backend.close().await;
+    if unsent > 0 {
+        complain(format_args!("{unsent} messages were not taken by peers"));
+    }
     Ok(())
 }
 

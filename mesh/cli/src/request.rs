@@ -94,8 +94,7 @@ pub(crate) async fn answer(options: &Reply) -> Outcome {
             while traffic.count.is_none_or(|count| answered < count) {
                 let request = next_request(&session.socket, &mut printer).await?;
                 let Some(reply) = replies.next(&request, answered).await? else {
-                    complain("a request has no reply: stdin ended");
-                    return Ok(());
+                    return Err(Failure::failed("a request has no reply: stdin ended"));
                 };
                 match request.reply(reply).await {
                     Ok(()) => answered += 1,

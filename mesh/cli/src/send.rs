@@ -1,5 +1,8 @@
 //! `push` and `pub`.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use withy::options::Overflow;
 use withy::{AnySocket, Builder, SocketType};
 
@@ -8,7 +11,16 @@ use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
 use crate::input::Input;
 use crate::place;
-use crate::session::{Interrupt, Limit, Session};
+use crate::session::{Interrupt, Limit, PATIENCE, Session};
+
+/// What is published between two looks at the queues: well below their high-water marks, so that
+/// who keeps up misses nothing.
+const AHEAD_MESSAGES: usize = 250;
+const AHEAD_OCTETS: usize = 4 << 20;
+/// How often the queues are looked at while they drain.
+const LOOK: Duration = Duration::from_millis(5);
+/// A queue from which nothing is taken for this long is stuck.
+const STILL: Duration = Duration::from_millis(250);
 
 /// Sends to the peers in turn.
 pub(crate) async fn push(traffic: &Traffic) -> Outcome {
@@ -31,34 +43,49 @@ pub(crate) async fn push(traffic: &Traffic) -> Outcome {
 pub(crate) async fn publish(options: &Publish) -> Outcome {
     let traffic = &options.traffic;
     let interrupt = Interrupt::listen()?;
-    let overflow = match options.drop {
-        true => Overflow::DropNewest,
-        false => Overflow::Block,
+    let total = Limit::total(traffic.timeout);
+    let wait = traffic.timeout.unwrap_or(options.wait).min(options.wait);
+    let overflow = match options.block {
+        true => Overflow::Block,
+        false => Overflow::DropNewest,
     };
     let builder = AnySocket::builder(SocketType::Pub).overflow(overflow);
     let (session, mut input) = open(builder, traffic).await?;
     let subscribed = tokio::select! {
-        subscribed = tokio::time::timeout(options.wait, session.any.wait_subscribed(1)) => subscribed,
+        subscribed = tokio::time::timeout(wait, session.any.wait_subscribed(1)) => subscribed,
         () = interrupt.wait() => return Ok(()),
     };
     if !matches!(subscribed, Ok(Ok(()))) {
         complain(session.explain(format!(
             "there was no subscriber within {}",
-            duration::show(options.wait)
+            duration::show(wait)
         )));
     }
-    let limit = Limit::of_sender(traffic.timeout, input.is_given());
+    let limit = match traffic.timeout {
+        None if options.block => Limit::of_sender(None, input.is_given()),
+        _ => total,
+    };
+    let sending = async {
+        match options.block {
+            true => send_all(&session, &mut input, limit).await,
+            false => send_paced(&session, &mut input, limit).await,
+        }
+    };
     let sent = tokio::select! {
-        sent = send_all(&session, &mut input, limit) => sent,
+        sent = sending => sent,
         () = interrupt.wait() => Ok(()),
     };
-    let dropped = session.any.stats().dropped;
+    if options.block {
+        return finish(session, &input, traffic.count, sent).await;
+    }
+    let missed = session.any.stats().dropped;
+    let dropped = missed + session.any.close().await as u64;
     if dropped > 0 {
         complain(format_args!(
             "{dropped} messages were dropped, since subscribers had no room for them"
         ));
     }
-    finish(session, &input, traffic.count, sent).await
+    judge(input.unaccepted(), &input, traffic.count, sent)
 }
 
 async fn open(
@@ -92,6 +119,82 @@ pub(crate) async fn send_all(
     limit.run(session.any.flush()).await.ok_or_else(late)
 }
 
+/// Publishes the input at the subscribers' [`Pace`].
+async fn send_paced(session: &Session<AnySocket>, input: &mut Input, limit: Limit) -> Outcome {
+    let early = || Failure::timed_out("the time was up before stdin ended");
+    let late = || Failure::timed_out("the time was up before subscribers took everything");
+    let mut pace = Pace::new();
+    while let Some(message) = limit.run(input.next()).await.ok_or_else(early)?? {
+        let due = pace.is_due(message.size());
+        session.any.send(message).await.map_err(Failure::failed)?;
+        input.accept();
+        if due {
+            let keeping = pace.keep(&session.any);
+            limit.run(keeping).await.ok_or_else(late)?;
+        }
+    }
+    pace.left = PATIENCE;
+    limit.run(pace.keep(&session.any)).await.ok_or_else(late)
+}
+
+/// Keeps a publisher from running ahead of subscribers that take what they get, and from waiting
+/// for those that do not.
+///
+/// Subscribers that stand still leave their queues as they are: that much is not waited for any
+/// more, so that each of them costs a few times [`STILL`].
+struct Pace {
+    messages: usize,
+    size: usize,
+    /// What waits for subscribers that stood still.
+    stuck: u64,
+    /// How long it may still wait for more than that.
+    left: Duration,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            messages: 0,
+            size: 0,
+            stuck: 0,
+            left: PATIENCE,
+        }
+    }
+
+    /// Counts a message; whether the queues are to be looked at after it.
+    fn is_due(&mut self, size: usize) -> bool {
+        self.messages += 1;
+        self.size += size;
+        let due = self.messages >= AHEAD_MESSAGES || self.size >= AHEAD_OCTETS;
+        if due {
+            (self.messages, self.size) = (0, 0);
+        }
+        due
+    }
+
+    /// Waits until nothing moves in the queues any more but what is stuck.
+    async fn keep(&mut self, socket: &AnySocket) {
+        let (mut lowest, mut moved) = (u64::MAX, Instant::now());
+        while !self.left.is_zero() {
+            let empty = tokio::time::timeout(LOOK, socket.flush()).await.is_ok();
+            let queued = if empty { 0 } else { socket.stats().queued };
+            let moves = queued < lowest;
+            if moves {
+                (lowest, moved) = (queued, Instant::now());
+            }
+            // One look without a move, since what is stuck may have become less where others
+            // still have more.
+            if empty || !moves && (queued <= self.stuck || moved.elapsed() > STILL) {
+                self.stuck = queued;
+                return;
+            }
+            if queued > self.stuck {
+                self.left = self.left.saturating_sub(LOOK);
+            }
+        }
+    }
+}
+
 /// Closes the socket, and says what was not sent.
 pub(crate) async fn finish(
     session: Session<AnySocket>,
@@ -100,6 +203,11 @@ pub(crate) async fn finish(
     sent: Outcome,
 ) -> Outcome {
     let unsent = session.any.close().await as u64 + input.unaccepted();
+    judge(unsent, input, count, sent)
+}
+
+/// Adds to how sending ended whether everything was sent.
+fn judge(unsent: u64, input: &Input, count: Option<u64>, sent: Outcome) -> Outcome {
     let taken = input.taken();
     match (sent, count) {
         (Err(Failure::TimedOut(text)), _) => {

@@ -45,7 +45,7 @@ pub type Deciding<'a> = Pin<Box<dyn Future<Output = Decision> + Send + 'a>>;
 ///     fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
 ///         Box::pin(async move {
 ///             match &request.credentials {
-///                 Credentials::Plain { username, .. } if username == "ada" => Decision::accept("ada"),
+///                 Credentials::Plain { username, .. } if username == b"ada" => Decision::accept("ada"),
 ///                 _ => Decision::deny("not ada"),
 ///             }
 ///         })

@@ -80,13 +80,14 @@ impl Authenticator for PlainFile {
         };
         let known = self.0.with(|users| {
             users.iter().fold(false, |known, user| {
-                let name = user.name.as_bytes().ct_eq(username.as_bytes());
-                let password = user.password.0.as_bytes().ct_eq(password.as_bytes());
+                let name = user.name.as_bytes().ct_eq(username);
+                let password = user.password.0.as_bytes().ct_eq(password);
                 known | bool::from(name & password)
             })
         });
         let decision = if known {
-            Decision::accept(username)
+            // What equals a name of the file is text.
+            Decision::accept(String::from_utf8_lossy(username))
         } else {
             Decision::deny("unknown user or password")
         };
@@ -98,10 +99,10 @@ impl Authenticator for PlainFile {
 mod tests {
     use super::*;
 
-    async fn ask(file: &PlainFile, username: &str, password: &str) -> bool {
+    async fn ask(file: &PlainFile, username: &str, password: impl AsRef<[u8]>) -> bool {
         let credentials = Credentials::Plain {
-            username: username.to_owned(),
-            password: password.to_owned(),
+            username: username.into(),
+            password: password.as_ref().to_vec(),
         };
         let request = AuthRequest {
             domain: String::new(),
@@ -122,6 +123,7 @@ mod tests {
         assert!(ask(&file, "bob", "").await);
         assert!(!ask(&file, "ada", "secret").await);
         assert!(!ask(&file, "", "").await);
+        assert!(!ask(&file, "bob", b"\xff").await);
         std::fs::write(&path, "carl=new\n").unwrap();
         assert!(ask(&file, "carl", "new").await);
         assert!(!ask(&file, "ada", "secret=1").await);

@@ -192,22 +192,27 @@ impl Owner {
         };
         // The message stays here, so that it can be given back when the time is up.
         let mut waiting = Some(message);
-        let sending = async {
-            loop {
-                let mut room = std::pin::pin!(core.room.notified());
-                room.as_mut().enable();
-                if let Some(message) = waiting.take() {
-                    match core.try_send(message) {
-                        Err(Rejected::NotSent(NotSent::Full(message))) => waiting = Some(message),
-                        result => return result.map_err(SendError::from),
-                    }
-                }
-                room.await;
-            }
-        };
+        let sending = self.send_from(&mut waiting);
         match tokio::time::timeout(timeout, sending).await {
             Ok(result) => result,
             Err(_) => Err(SendError::Timeout(waiting.unwrap_or_default())),
+        }
+    }
+
+    /// Sends `waiting` once there is room. A cancelled call leaves the message where it is.
+    pub(crate) async fn send_from(&self, waiting: &mut Option<Message>) -> Result<(), SendError> {
+        let core = self.core();
+        loop {
+            let mut room = std::pin::pin!(core.room.notified());
+            room.as_mut().enable();
+            let Some(message) = waiting.take() else {
+                return Ok(());
+            };
+            match core.try_send(message) {
+                Err(Rejected::NotSent(NotSent::Full(message))) => *waiting = Some(message),
+                result => return result.map_err(SendError::from),
+            }
+            room.await;
         }
     }
 

@@ -8,8 +8,7 @@
 //!           <----  READY metadata
 //! ```
 //!
-//! Names and passwords are UTF-8; RFC 24 allows any octets, but an authenticator that sees two
-//! wrong passwords as the same replacement characters would be worse than one that sees neither.
+//! Names and passwords are octets, which nothing here takes for text.
 //!
 //! libzmq 4.3 writes `^RROR` where RFC 24 has `\x05ERROR`, for a slip in a C string; the
 //! client takes both. The server sends what the RFC says, so that libzmq 4.3 reports a refusal
@@ -39,8 +38,8 @@ const LIBZMQ_ERROR: &[u8] = b"^RROR";
 /// The client's side of a PLAIN handshake.
 pub struct Client {
     local: Local,
-    username: String,
-    password: Zeroizing<String>,
+    username: Vec<u8>,
+    password: Zeroizing<Vec<u8>>,
     state: ClientState,
 }
 
@@ -60,8 +59,8 @@ impl Client {
     /// The name or the password is longer than [`MAX_CREDENTIAL`]. Local misuse.
     pub fn new(
         local: Local,
-        username: impl Into<String>,
-        password: impl Into<String>,
+        username: impl Into<Vec<u8>>,
+        password: impl Into<Vec<u8>>,
     ) -> Result<Self, CredentialTooLong> {
         let (username, password) = (username.into(), Zeroizing::new(password.into()));
         for length in [username.len(), password.len()] {
@@ -86,7 +85,7 @@ impl Handshake for Client {
                 let mut data = Zeroizing::new(Vec::with_capacity(2 * (1 + MAX_CREDENTIAL)));
                 for credential in [&self.username, &*self.password] {
                     data.push(credential.len() as u8);
-                    data.extend_from_slice(credential.as_bytes());
+                    data.extend_from_slice(credential);
                 }
                 Some(command("HELLO", &data))
             }
@@ -156,7 +155,10 @@ impl fmt::Debug for Client {
     /// Never shows the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("username", &self.username)
+            .field(
+                "username",
+                &format_args!("\"{}\"", self.username.escape_ascii()),
+            )
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
@@ -302,18 +304,14 @@ fn decode_hello(data: &[u8]) -> Result<Credentials, HandshakeError> {
         reason,
     };
     let field = |data| split_command(data).ok_or_else(|| malformed("a field is cut short"));
-    let text = |octets: &[u8]| match str::from_utf8(octets) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(malformed("a field is not UTF-8")),
-    };
     let (username, rest) = field(data)?;
     let (password, rest) = field(rest)?;
     if !rest.is_empty() {
         return Err(malformed("something stands after the password"));
     }
     Ok(Credentials::Plain {
-        username: text(username)?,
-        password: text(password)?,
+        username: username.to_vec(),
+        password: password.to_vec(),
     })
 }
 
@@ -361,8 +359,8 @@ mod tests {
         assert_eq!(
             request.credentials,
             Credentials::Plain {
-                username: "ada".to_owned(),
-                password: "pass word".to_owned(),
+                username: b"ada".to_vec(),
+                password: b"pass word".to_vec(),
             }
         );
         assert!(!format!("{request:?} {client:?} {server:?}").contains("pass word"));
@@ -375,6 +373,31 @@ mod tests {
         assert_eq!(client.metadata.value("Socket-Type"), Some(&b"REP"[..]));
         assert_eq!(server.metadata.value("Socket-Type"), Some(&b"REQ"[..]));
         assert_eq!(server.user.id, "ada@x");
+    }
+
+    #[test]
+    fn names_and_passwords_are_octets() {
+        let octets: Vec<u8> = (1..=255).collect();
+        let mut client =
+            Client::new(local("REQ", false), &octets[..], b"\xff\x00".as_slice()).unwrap();
+        let refusal = Decision::deny("unknown");
+        let transcript = run(&mut client, &mut server(), refusal, |_, _| ());
+        assert_eq!(
+            transcript.request.unwrap().credentials,
+            Credentials::Plain {
+                username: octets,
+                password: b"\xff\x00".to_vec(),
+            }
+        );
+        let refused = HandshakeError::RefusedByPeer {
+            reason: "400".to_owned(),
+        };
+        assert_eq!(transcript.result, Err(refused));
+        let mut client = Client::new(local("REQ", false), b"ad\xe9".as_slice(), "").unwrap();
+        assert!(format!("{client:?}").contains(r"ad\xe9"));
+        let mut open = Server::new(local("REP", false));
+        let transcript = run(&mut client, &mut open, Decision::deny(""), |_, _| ());
+        assert_eq!(transcript.result, Ok(()));
     }
 
     #[test]
@@ -444,7 +467,6 @@ mod tests {
             b"\x03abc",
             b"\x03abc\x02x",
             b"\x03abc\x01xy",
-            b"\x01\xff\x01x",
         ] {
             let hello = command("HELLO", data);
             assert!(server().handle_command(&hello).is_err(), "{data:?}");

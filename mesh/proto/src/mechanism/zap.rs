@@ -13,10 +13,10 @@ pub enum Credentials {
     Null,
     /// A name and a password.
     Plain {
-        /// The user name.
-        username: String,
-        /// The password.
-        password: String,
+        /// The user name: octets, of most peers UTF-8.
+        username: Vec<u8>,
+        /// The password: octets, too.
+        password: Vec<u8>,
     },
     /// A long-term public key, proven.
     Curve {
@@ -43,7 +43,7 @@ impl fmt::Debug for Credentials {
             Self::Null => f.write_str("Null"),
             Self::Plain { username, .. } => f
                 .debug_struct("Plain")
-                .field("username", username)
+                .field("username", &format_args!("\"{}\"", username.escape_ascii()))
                 .finish_non_exhaustive(),
             Self::Curve { public_key } => f
                 .debug_struct("Curve")

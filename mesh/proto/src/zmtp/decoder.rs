@@ -162,6 +162,9 @@ impl Decoder {
     }
 
     /// Keeps the tail of the input until more arrives.
+    ///
+    /// # Panics
+    /// In debug builds, if the last tail was not taken by [`unstash`](Self::unstash).
     pub fn stash(&mut self, tail: &[u8]) {
         debug_assert!(
             self.tail.is_empty(),
