@@ -428,8 +428,8 @@ impl Builder<Subscriber> {
 }
 
 impl Builder<Router> {
-    /// Drops and counts messages for unknown peers instead of reporting them (libzmq:
-    /// ROUTER_MANDATORY off).
+    /// Drops and counts messages for unknown peers instead of reporting them, and those for a
+    /// known peer without room instead of waiting (libzmq: ROUTER_MANDATORY off).
     pub fn drop_unroutable(mut self) -> Self {
         self.options.send.mandatory = false;
         self

@@ -73,6 +73,14 @@ pub enum EventKind {
     },
     /// A peer is connected. Subscriptions were sent before.
     Connected(Arc<PeerInfo>),
+    /// Messages for a peer are dropped, since it has no room. This comes once, and again only after
+    /// everything that waited for the peer was written.
+    Dropping {
+        /// Who.
+        peer: Arc<PeerInfo>,
+        /// Messages dropped for it since it connected.
+        dropped: u64,
+    },
     /// A peer is gone.
     Disconnected {
         /// Who.
@@ -103,6 +111,9 @@ impl fmt::Display for EventKind {
                 write!(f, "handshake with {address} failed: {reason}")
             }
             Self::Connected(peer) => write!(f, "connected to {peer}"),
+            Self::Dropping { peer, dropped } => {
+                write!(f, "{peer} has no room: {dropped} messages dropped so far")
+            }
             Self::Disconnected { peer, reason } => write!(f, "{peer} is gone: {reason}"),
         }
     }

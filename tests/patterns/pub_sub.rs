@@ -8,6 +8,8 @@ use withy::{
     XSub,
 };
 
+use withy_tests::raw::{self, Peer};
+
 use crate::support::{ANY, any_of_each, number, number_of, only, soon};
 
 #[tokio::test]
@@ -110,6 +112,44 @@ async fn drops_are_counted_and_what_arrives_is_in_order() {
         }
         if overflow == Overflow::DropOldest {
             assert_eq!(last, Some(count - 1), "the newest is kept");
+        }
+    }
+}
+
+/// One event when a subscriber starts to miss messages, and the next only after all that waited
+/// for it was written.
+#[tokio::test]
+async fn drops_are_told_once_until_the_subscriber_caught_up() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let publisher = Publisher::builder().overflow(overflow).build().unwrap();
+        let endpoint = publisher.bind_to(ANY).await.unwrap();
+        let mut peer = Peer::connect(&endpoint.to_string()).await.unwrap();
+        peer.handshake("SUB").await.unwrap();
+        peer.send(&raw::command("SUBSCRIBE", b"")).await.unwrap();
+        soon(publisher.wait_subscribed(1)).await.unwrap();
+        let mut monitor = publisher.monitor();
+        let mut told = 0;
+        for _ in 0..2 {
+            let before = publisher.stats().dropped;
+            let mut n = 0;
+            while publisher.stats().dropped < before + 100 {
+                publisher.send(padded(n)).await.unwrap();
+                n += 1;
+            }
+            let event = soon(monitor.next()).await.unwrap();
+            let EventKind::Dropping { peer: who, dropped } = event.kind else {
+                panic!("{event}");
+            };
+            assert_eq!(who.kind, SocketType::Sub);
+            assert!(dropped > told && dropped <= publisher.stats().dropped);
+            told = dropped;
+            soon(async {
+                while publisher.stats().queued > 0 {
+                    peer.frame().await.unwrap();
+                }
+            })
+            .await;
+            assert!(monitor.try_next().is_none(), "{overflow:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::pattern::incoming::{Control, Event as Incoming};
-use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::pattern::outgoing::{NotSent, Overflown};
 use withy_proto::pattern::pipe::{Carrier, Flush, Load};
 use withy_proto::pattern::request::{Reply, wrap};
 use withy_proto::pattern::{PipeKey, reply};
@@ -493,7 +493,10 @@ impl World {
         while let Some((key, flush)) = self.nodes[node].out.touched() {
             self.schedule(node, key, flush);
         }
-        while let Some(key) = self.nodes[node].out.kicked() {
+        while let Some((key, overflown)) = self.nodes[node].out.overflown() {
+            if overflown != Overflown::Kicked {
+                continue;
+            }
             if let Some(link) = self.nodes[node].link_of(key) {
                 self.close(link);
             }

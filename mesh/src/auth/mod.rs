@@ -56,8 +56,9 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     /// Decides on one peer.
     ///
     /// # Cancel safety
-    /// The decision is dropped when the peer leaves or the handshake's deadline passes; it must
-    /// not leave anything half done.
+    /// The decision is dropped when the handshake's deadline passes, when newer handshakes need
+    /// its room, or when the socket ends; it must not leave anything half done. A peer that leaves
+    /// meanwhile is noticed only afterwards.
     fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a>;
 }
 

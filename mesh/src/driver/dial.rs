@@ -13,7 +13,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 use super::core::Core;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
-use super::task::Task;
+use super::task::{Said, Task};
 use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
 /// What a socket is bound to and connects to.
@@ -244,15 +244,23 @@ impl Core {
     pub(crate) async fn run(
         self: &Arc<Self>,
         endpoint: &Endpoint,
-        task: Task,
+        mut task: Task,
         link: &Link,
         peer: Arc<PeerInfo>,
         stop: &CancellationToken,
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
-        let reason = tokio::select! {
-            reason = task => reason,
-            () = stop.cancelled() => Reason::Closed,
+        let reason = loop {
+            tokio::select! {
+                said = &mut task => match said {
+                    Said::Drops(dropped) => {
+                        let peer = Arc::clone(&peer);
+                        self.emit(endpoint, EventKind::Dropping { peer, dropped });
+                    }
+                    Said::Ended(reason) => break reason,
+                },
+                () = stop.cancelled() => break Reason::Closed,
+            }
         };
         if reason.is_loss() {
             self.read_rest(link.key());

@@ -77,7 +77,7 @@ impl Core {
     fn metadata(&self) -> withy_proto::zmtp::metadata::Metadata {
         let correlate = match self.kind {
             SocketType::Rep => true,
-            SocketType::Router | SocketType::Dealer => self.options.correlate_envelopes,
+            SocketType::Router => self.options.correlate_envelopes,
             _ => false,
         };
         local_metadata(

@@ -24,6 +24,9 @@ pub(crate) const RESUME: u8 = 4;
 /// The peer is over its rate limit: wake its pipe later.
 pub(crate) const REST: u8 = 8;
 
+/// Messages for the peer are dropped: tell of it.
+pub(crate) const DROPS: u8 = 16;
+
 /// Looking for an answer to our PING.
 pub(crate) const BEAT: u8 = 1;
 /// Looking for a sign of life within the TTL of the peer's PING.

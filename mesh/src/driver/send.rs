@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::pattern::outgoing::{NotSent, Overflown};
 use withy_proto::pattern::pipe::Flush;
 use withy_proto::{Message, SocketType};
 
@@ -160,9 +160,12 @@ impl Core {
                 full.push(key);
             }
         }
-        while let Some(key) = sending.out.kicked() {
+        while let Some((key, overflown)) = sending.out.overflown() {
             if let Some(Some(send_link)) = sending.links.get(key.index()) {
-                send_link.link.close(Reason::Overflow);
+                match overflown {
+                    Overflown::Drops => send_link.link.asked.ask(link::DROPS),
+                    Overflown::Kicked => send_link.link.close(Reason::Overflow),
+                }
             }
         }
         if full.is_empty() {

@@ -4,6 +4,7 @@
 //!  asked FLUSH ----> write; blocked? wait until the link is writable
 //!  heartbeat ------> PING; silent for too long? close
 //!  TTL of a PING --> silent as long? close
+//!  asked DROPS ----> say so
 //!  asked CLOSE ----> end, with the reason
 //! ```
 
@@ -20,13 +21,28 @@ use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
-use super::link::{BEAT, CLOSE, FLUSH, Link, REST, RESUME, TTL};
+use super::link::{BEAT, CLOSE, DROPS, FLUSH, Link, REST, RESUME, TTL};
 use crate::event::Reason;
 
 /// Loads written in one turn.
 const LOADS: usize = 4;
 
-/// Drives a connection until it ends, and resolves to the reason.
+/// What a task has to say.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// Messages for the peer are dropped, so many so far. The task goes on.
+    Drops(u64),
+    /// The connection ends.
+    Ended(Reason),
+}
+
+impl From<Reason> for Poll<Said> {
+    fn from(reason: Reason) -> Self {
+        Self::Ready(Said::Ended(reason))
+    }
+}
+
+/// Drives a connection until it ends. It may be polled on after it said something else.
 pub(crate) struct Task {
     core: Arc<Core>,
     link: Arc<Link>,
@@ -112,31 +128,36 @@ impl Task {
 }
 
 impl Future for Task {
-    type Output = Reason;
+    type Output = Said;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reason> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Said> {
         let this = &mut *self;
         this.link.asked.register(cx.waker());
+        if this.link.asked.is(DROPS) {
+            this.link.asked.take(DROPS);
+            let dropped = this.core.sending.lock().out.dropped_for(this.key);
+            return Poll::Ready(Said::Drops(dropped));
+        }
         loop {
             let asked = this.link.asked.take(FLUSH | RESUME | REST);
             // Only looked at: CLOSE stays for all to see.
             if this.link.asked.is(CLOSE) {
-                return Poll::Ready(this.link.take_reason().unwrap_or(Reason::Closed));
+                return this.link.take_reason().unwrap_or(Reason::Closed).into();
             }
             if asked & FLUSH != 0
                 && let Some(reason) = this.flush()
             {
-                return Poll::Ready(reason);
+                return reason.into();
             }
             if this.blocked {
                 match this.link.poll_writable(cx) {
                     Poll::Ready(Ok(())) => {
                         if let Some(reason) = this.flush() {
-                            return Poll::Ready(reason);
+                            return reason.into();
                         }
                         continue;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Reason::from_io(&error)),
+                    Poll::Ready(Err(error)) => return Reason::from_io(&error).into(),
                     Poll::Pending => {}
                 }
             }
@@ -174,15 +195,15 @@ impl Future for Task {
             if this.pulse.ttl_is_due(now)
                 && let Some(reason) = this.expire(now)
             {
-                return Poll::Ready(reason);
+                return reason.into();
             }
             if this.pulse.beat_is_due(now)
                 && let Some(reason) = this.beat(now)
             {
-                return Poll::Ready(reason);
+                return reason.into();
             }
         }
-        if this.link.asked.is(FLUSH | CLOSE | RESUME | REST) {
+        if this.link.asked.is(FLUSH | CLOSE | RESUME | REST | DROPS) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

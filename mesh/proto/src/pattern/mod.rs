@@ -1,4 +1,6 @@
-//! The socket patterns: one file per socket type, one row each in [`TABLE`].
+//! The socket patterns: what a type is stands in its row of [`TABLE`], and how it behaves in files
+//! cut by rule, since types share them: sending in turn, to many or by identity, requests, replies,
+//! subscriptions.
 //!
 //! [`Outgoing`] and [`Incoming`] are the two halves of a socket: which pipe a message takes, what
 //! its envelope looks like, what happens when there is no room. The driver holds one short lock

@@ -156,6 +156,8 @@ pub struct OutPipe {
     pub(crate) identity: Frame,
     pub(crate) peer: Peer,
     pub(crate) dropped: u64,
+    /// Messages are dropped since the pipe was idle last.
+    dropping: bool,
     /// PONGs that nobody has taken yet.
     pongs: usize,
 }
@@ -182,6 +184,7 @@ impl OutPipe {
             identity,
             peer,
             dropped: 0,
+            dropping: false,
             pongs: 0,
         }
     }
@@ -298,6 +301,13 @@ impl OutPipe {
         }
     }
 
+    /// Counts messages that found no room; returns whether they are the first since the pipe was
+    /// idle.
+    pub(crate) fn count_drops(&mut self, messages: u64) -> bool {
+        self.dropped += messages;
+        !std::mem::replace(&mut self.dropping, true)
+    }
+
     /// Drops the oldest message that waits; `false` when there is none.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         match &mut self.out {
@@ -380,6 +390,9 @@ impl OutPipe {
     pub(crate) fn written(&mut self, messages: usize, size: usize) {
         self.flying_messages -= messages.min(self.flying_messages);
         self.flying_size -= size.min(self.flying_size);
+        if self.is_idle() {
+            self.dropping = false;
+        }
     }
 
     /// The messages that were never taken, for another pipe.

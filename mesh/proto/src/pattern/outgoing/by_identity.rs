@@ -1,6 +1,6 @@
 //! Sending to the pipe that the first frame names: ROUTER (RFC 28).
 
-use super::{NotSent, Outgoing, PipeKey, SocketType};
+use super::{NotSent, Outgoing, Overflown, PipeKey, SocketType};
 use crate::message::{Frame, Message};
 use crate::zmtp::Peer;
 
@@ -29,7 +29,9 @@ impl Outgoing {
                 message.push_front(identity);
                 return Err(NotSent::Full(message));
             }
-            pipe.dropped += 1;
+            if pipe.count_drops(1) {
+                self.overflown.push((key, Overflown::Drops));
+            }
             self.counts.dropped += 1;
             return Ok(());
         }

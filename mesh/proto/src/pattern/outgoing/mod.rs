@@ -46,6 +46,15 @@ pub enum NotSent {
     NoIdentity(Message),
 }
 
+/// What comes of a pipe that had no room for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflown {
+    /// Messages for it are dropped, for the first time since nothing waited for it.
+    Drops,
+    /// It is to be closed, as [`Overflow::Disconnect`] says.
+    Kicked,
+}
+
 /// Why a peer was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -82,7 +91,7 @@ pub struct Outgoing {
     /// Connections that are being made.
     dialing: usize,
     touched: Vec<(PipeKey, Flush)>,
-    kicked: Vec<PipeKey>,
+    overflown: Vec<(PipeKey, Overflown)>,
     cancelled: Vec<Frame>,
     scratch: Outbox,
     targets: Vec<u32>,
@@ -107,7 +116,7 @@ impl Outgoing {
             backlog_size: 0,
             dialing: 0,
             touched: Vec::new(),
-            kicked: Vec::new(),
+            overflown: Vec::new(),
             cancelled: Vec::new(),
             scratch: Outbox::new(Framing::Clear),
             targets: Vec::new(),
@@ -415,15 +424,16 @@ impl Outgoing {
         self.touched.pop()
     }
 
-    /// Whether nothing is left to be taken by [`Outgoing::touched`] and [`Outgoing::kicked`].
+    /// Whether nothing is left to be taken by [`Outgoing::touched`] and
+    /// [`Outgoing::overflown`].
     #[inline]
     pub fn is_settled(&self) -> bool {
-        self.touched.is_empty() && self.kicked.is_empty()
+        self.touched.is_empty() && self.overflown.is_empty()
     }
 
-    /// Takes the pipes that [`Overflow::Disconnect`] wants closed.
-    pub fn kicked(&mut self) -> Option<PipeKey> {
-        self.kicked.pop()
+    /// Takes the pipes that had no room, with what to do about each.
+    pub fn overflown(&mut self) -> Option<(PipeKey, Overflown)> {
+        self.overflown.pop()
     }
 
     /// Takes the topics of peers that were detached which an XPUB's application hears of: those
@@ -511,7 +521,7 @@ impl Outgoing {
         self.pipe(key).map(|pipe| &pipe.identity)
     }
 
-    /// Messages dropped for one peer.
+    /// Messages dropped for one peer since it was attached.
     pub fn dropped_for(&mut self, key: PipeKey) -> u64 {
         self.pipe(key).map_or(0, |pipe| pipe.dropped)
     }

@@ -42,8 +42,8 @@ pub struct SendOptions {
     pub overflow: Overflow,
     /// A publisher sends to those that did *not* subscribe (libzmq: INVERT_MATCHING).
     pub invert_matching: bool,
-    /// A ROUTER reports messages for unknown peers (libzmq: ROUTER_MANDATORY). Default on; off
-    /// drops and counts them.
+    /// A ROUTER reports messages for unknown peers, and waits for room at known ones (libzmq:
+    /// ROUTER_MANDATORY). Default on; off drops and counts both.
     pub mandatory: bool,
     /// A ROUTER gives a routing id to whoever claims it last (libzmq: ROUTER_HANDOVER). Default
     /// off: only to the same authenticated key, or when the old connection is silent.

@@ -1,6 +1,6 @@
 //! Sending to all pipes, or to those that want a topic; and what happens to one without room.
 
-use super::{NotSent, Outgoing, Overflow, PipeKey};
+use super::{NotSent, Outgoing, Overflow, Overflown, PipeKey};
 use crate::message::Message;
 
 impl Outgoing {
@@ -76,12 +76,14 @@ impl Outgoing {
                 }
                 let room = pipe.has_room(mark);
                 dropped += u64::from(!room);
-                pipe.dropped += dropped;
+                let first = pipe.count_drops(dropped);
                 self.counts.dropped += dropped;
+                if self.options.overflow == Overflow::Disconnect {
+                    self.overflown.push((key, Overflown::Kicked));
+                } else if first {
+                    self.overflown.push((key, Overflown::Drops));
+                }
                 if !room {
-                    if self.options.overflow == Overflow::Disconnect {
-                        self.kicked.push(key);
-                    }
                     continue;
                 }
             }
