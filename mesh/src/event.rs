@@ -13,6 +13,7 @@ pub use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
+pub use withy_transports::{AcceptError, DialError};
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.
 pub const MONITOR_CAPACITY: usize = 1_024;
@@ -39,7 +40,10 @@ pub enum EventKind {
     /// The socket listens.
     Listening,
     /// The socket no longer listens.
-    Unbound,
+    Unbound {
+        /// Why, unless this side wanted it: the listening socket broke.
+        error: Option<Arc<AcceptError>>,
+    },
     /// A link is up; the handshake starts.
     Accepted {
         /// The peer's address.
@@ -47,17 +51,18 @@ pub enum EventKind {
     },
     /// A connection is being made.
     Dialing,
-    /// A connection could not be made; it is tried again after `delay`.
+    /// A connection could not be made.
     DialFailed {
         /// Why.
-        error: String,
-        /// How long until the next attempt.
-        delay: std::time::Duration,
+        reason: DialFailure,
+        /// How long until the next attempt; `None` when there is none, since reconnecting is off or
+        /// would not help.
+        delay: Option<std::time::Duration>,
     },
     /// An incoming link was refused, or accepting failed.
     AcceptFailed {
         /// Why.
-        error: String,
+        reason: AcceptFailure,
     },
     /// The handshake failed.
     HandshakeFailed {
@@ -81,11 +86,19 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listening => f.write_str("listening"),
-            Self::Unbound => f.write_str("no longer listening"),
+            Self::Unbound { error: None } => f.write_str("no longer listening"),
+            Self::Unbound { error: Some(error) } => write!(f, "no longer listening: {error}"),
             Self::Accepted { address } => write!(f, "accepted {address}"),
             Self::Dialing => f.write_str("connecting"),
-            Self::DialFailed { error, delay } => write!(f, "{error}; next attempt in {delay:.1?}"),
-            Self::AcceptFailed { error } => write!(f, "not accepted: {error}"),
+            Self::DialFailed {
+                reason,
+                delay: Some(delay),
+            } => write!(f, "{reason}; next attempt in {delay:.1?}"),
+            Self::DialFailed {
+                reason,
+                delay: None,
+            } => write!(f, "{reason}; not tried again"),
+            Self::AcceptFailed { reason } => write!(f, "not accepted: {reason}"),
             Self::HandshakeFailed { address, reason } => {
                 write!(f, "handshake with {address} failed: {reason}")
             }
@@ -129,6 +142,45 @@ impl fmt::Display for PeerInfo {
     }
 }
 
+/// Why a connection could not be made.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialFailure {
+    /// There was no link.
+    #[error("{0}")]
+    Link(#[source] Arc<DialError>),
+    /// There was one, and its handshake failed; [`EventKind::HandshakeFailed`] says the same.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeFailure),
+}
+
+impl DialFailure {
+    /// Whether trying again cannot help, since the endpoint or the options are wrong.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Link(error) => error.is_permanent(),
+            Self::Handshake(_) => false,
+        }
+    }
+}
+
+/// Why an incoming link was not accepted.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptFailure {
+    /// As many peers as may connect are connected.
+    #[error("{address}: max_connections ({limit}) are open")]
+    TooManyConnections {
+        /// The peer's address.
+        address: String,
+        /// As configured.
+        limit: usize,
+    },
+    /// The transport accepted none: a shortage, or a process that the ipc filter does not name.
+    #[error("{0}")]
+    Link(#[source] Arc<AcceptError>),
+}
+
 /// Why a handshake failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -145,6 +197,9 @@ pub enum HandshakeFailure {
     /// The socket has no place for this peer: it tries again.
     #[error("there is no place for the peer: {0}")]
     NoPlace(AttachError),
+    /// As many peers as may connect are connected; they were not when the link came in.
+    #[error("max_connections ({0}) are open")]
+    TooManyConnections(usize),
     /// Too many handshakes are under way: the oldest, this one, made room for a newcomer.
     #[error("more than max_handshakes ({0}) were under way, and this was the oldest")]
     TooMany(usize),
@@ -312,7 +367,12 @@ fn log(event: &Event) {
         EventKind::HandshakeFailed { address, reason } => {
             tracing::warn!(%endpoint, address, %reason, "handshake failed");
         }
-        EventKind::AcceptFailed { error } => tracing::warn!(%endpoint, error, "accept failed"),
+        EventKind::AcceptFailed { reason } => {
+            tracing::warn!(%endpoint, %reason, "accept failed");
+        }
+        EventKind::Unbound { error: Some(error) } => {
+            tracing::warn!(%endpoint, %error, "no longer listening");
+        }
         kind => tracing::debug!(%endpoint, ?kind, "socket"),
     }
 }

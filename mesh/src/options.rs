@@ -19,7 +19,8 @@ use crate::security::Security;
 /// How many connections there may be, and how long one may take to be established.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Connections that a socket accepts. Default 16,384.
+    /// Connections that a socket has accepted, from the end of their handshakes until they end;
+    /// those that it made itself do not count. One more is refused. Default 16,384.
     pub max_connections: usize,
     /// Handshakes of accepted connections at one time. One more ends the oldest. Default 1,024.
     pub max_handshakes: usize,

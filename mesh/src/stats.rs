@@ -42,6 +42,9 @@ pub struct Stats {
     pub reconnects: u64,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
+    /// Connections of peers that were refused because `max_connections` were open, or by the filter
+    /// of an ipc endpoint. Those refused at the end of their handshake count as failed, too.
+    pub refused: u64,
     /// Connections that were closed because the peer broke the protocol or a limit.
     pub protocol_errors: u64,
     /// Subscriptions of all peers.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cancel;
+mod connections;
 mod heartbeats;
 mod life;
 mod pair;

@@ -46,11 +46,16 @@ pub enum Socks5Error {
 }
 
 impl Socks5Error {
-    /// Whether trying again cannot help, since the login or the host is wrong.
+    /// Whether trying again cannot help, since the options or the host are wrong here. What a proxy
+    /// refuses today it may grant tomorrow: its own directory of users may be down.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::LoginLength | Self::Host | Self::NoMethod | Self::LoginRefused => true,
-            Self::Refused(_) | Self::Protocol | Self::Io(_) => false,
+            Self::LoginLength | Self::Host => true,
+            Self::NoMethod
+            | Self::LoginRefused
+            | Self::Refused(_)
+            | Self::Protocol
+            | Self::Io(_) => false,
         }
     }
 

@@ -182,7 +182,7 @@ async fn a_refusal_says_whether_to_retry() {
     let without = proxy(text, wanted, Does::Connect).await;
     let error = failure(&without.options, text).await;
     assert!(
-        matches!(error, Socks5Error::NoMethod) && error.is_permanent(),
+        matches!(error, Socks5Error::NoMethod) && !error.is_permanent(),
         "{error}"
     );
 
@@ -190,7 +190,7 @@ async fn a_refusal_says_whether_to_retry() {
     wrong.options.socks5.as_mut().unwrap().login = login("ada", "guess");
     let error = failure(&wrong.options, text).await;
     assert!(
-        matches!(error, Socks5Error::LoginRefused) && error.is_permanent(),
+        matches!(error, Socks5Error::LoginRefused) && !error.is_permanent(),
         "{error}"
     );
 

@@ -96,16 +96,21 @@ async fn watch_events(mut monitor: Monitor, talk: Talk, trouble: Trouble) {
                 let news = trouble.note(&text);
                 (text, news)
             }
-            EventKind::DialFailed { error, delay } => {
+            EventKind::DialFailed { reason, delay } => {
                 if trouble.last().is_none() {
-                    trouble.note(error);
+                    trouble.note(&reason.to_string());
                 }
-                (
-                    format!("{error}; next attempt in {}", duration::show(*delay)),
-                    false,
-                )
+                let next = match delay {
+                    Some(delay) => format!("next attempt in {}", duration::show(*delay)),
+                    None => "not tried again".to_owned(),
+                };
+                (format!("{reason}; {next}"), delay.is_none())
             }
-            EventKind::AcceptFailed { error } => {
+            EventKind::AcceptFailed { reason } => {
+                let text = format!("{}: {reason}", event.endpoint);
+                (text, true)
+            }
+            EventKind::Unbound { error: Some(error) } => {
                 let text = format!("{}: {error}", event.endpoint);
                 (text, true)
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use withy_proto::mechanism::Sealer;
 use withy_proto::pattern::outgoing::AttachError;
@@ -166,6 +166,7 @@ pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) protocol_errors: AtomicU64,
     pub(crate) late_replies: AtomicU64,
     pub(crate) malformed: AtomicU64,
@@ -206,6 +207,8 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
     pub(crate) half_open: Mutex<crate::driver::listen::HalfOpens>,
+    /// How many connections may still be accepted.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 impl Core {
@@ -217,6 +220,8 @@ impl Core {
             options.send.invert_matching,
         )
         .conflating(options.conflate_received);
+        let places = options.connections.max_connections;
+        let places = places.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             kind,
             options,
@@ -258,6 +263,7 @@ impl Core {
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
             half_open: Mutex::default(),
+            places: Arc::new(Semaphore::new(places)),
         })
     }
 

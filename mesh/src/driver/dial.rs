@@ -14,7 +14,7 @@ use super::core::Core;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
 use super::task::Task;
-use crate::event::{EventKind, HandshakeFailure, PeerInfo, Reason};
+use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
 /// What a socket is bound to and connects to.
 #[derive(Debug, Default)]
@@ -105,19 +105,21 @@ impl Core {
                         self.run(endpoint, task, &link, peer, stop).await;
                         None
                     }
-                    Err(error) => Some(error),
+                    Err(reason) => Some(reason),
                 },
             };
-            if !self.options.reconnect.enabled || stop.is_cancelled() {
+            if stop.is_cancelled() {
                 return;
             }
-            let delay = backoff.next(&mut OsRandomness);
-            if let Some(Failed { error, permanent }) = failed {
-                self.emit(endpoint, EventKind::DialFailed { error, delay });
-                if permanent {
-                    return;
-                }
+            let permanent = failed.as_ref().is_some_and(DialFailure::is_permanent);
+            let again = self.options.reconnect.enabled && !permanent;
+            let delay = again.then(|| backoff.next(&mut OsRandomness));
+            if let Some(reason) = failed {
+                self.emit(endpoint, EventKind::DialFailed { reason, delay });
             }
+            let Some(delay) = delay else {
+                return;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
@@ -128,28 +130,19 @@ impl Core {
     async fn dial_once(
         self: &Arc<Self>,
         to: &Dialed,
-    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), Failed> {
+    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), DialFailure> {
         let endpoint = &to.endpoint;
         let connected = withy_transports::dial(endpoint, &self.options.dial)
             .await
-            .map_err(|error| Failed {
-                error: error.to_string(),
-                permanent: error.is_permanent(),
-            })?;
+            .map_err(|error| DialFailure::Link(Arc::new(error)))?;
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, Side::Dialing(to)).await {
             Ok(ready) => self
                 .establish(endpoint, ready, address, local)
-                .map_err(|reason| Failed {
-                    error: reason.to_string(),
-                    permanent: false,
-                }),
+                .map_err(|error| HandshakeFailure::NoPlace(error).into()),
             Err(reason) => {
                 self.handshake_failed(endpoint, address, reason.clone());
-                Err(Failed {
-                    error: reason.to_string(),
-                    permanent: false,
-                })
+                Err(reason.into())
             }
         }
     }
@@ -180,6 +173,7 @@ impl Core {
             established,
             reader,
             writer,
+            ..
         } = ready;
         match self.attach(established, reader, writer, Arc::clone(&info)) {
             Ok((link, peer)) => {
@@ -273,11 +267,4 @@ impl Core {
         }
         self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
-}
-
-/// Why an attempt failed.
-struct Failed {
-    error: String,
-    /// Trying again will not help.
-    permanent: bool,
 }

@@ -18,6 +18,7 @@ use withy_transports::{ByteReader, ByteWriter, Connected, Link, pipe};
 use super::core::Core;
 use super::dial::Dialed;
 use super::link::{Reader, Writer};
+use super::listen::Place;
 use crate::event::HandshakeFailure;
 
 /// What a handshake reads at a time.
@@ -29,6 +30,8 @@ pub(crate) struct Ready {
     pub(crate) established: Established,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    /// Of an accepted connection.
+    pub(crate) place: Option<Place>,
 }
 
 /// Which side of a handshake this is.
@@ -125,6 +128,7 @@ impl Core {
             self.options.limits,
         );
         let mut randomness = OsRandomness;
+        let mut place = None;
         let mut octets = vec![0; READ];
         loop {
             transmit(&mut connection, &writer).await?;
@@ -141,12 +145,15 @@ impl Core {
             match connection.poll_admission() {
                 Ok(Some(peer)) => {
                     let peer = side.name(peer);
-                    if let Err(error) = self.find_place(&peer) {
-                        if peer.extensions.withy {
-                            connection.refuse(&error.to_string());
-                            transmit(&mut connection, &writer).await?;
+                    match self.admit_peer(&peer) {
+                        Ok(taken) => place = Some(taken),
+                        Err(failure) => {
+                            if peer.extensions.withy {
+                                connection.refuse(&failure.to_string());
+                                transmit(&mut connection, &writer).await?;
+                            }
+                            return Err(failure);
                         }
-                        return Err(HandshakeFailure::NoPlace(error));
                     }
                     connection.admit(&mut randomness)?;
                     continue;
@@ -164,6 +171,7 @@ impl Core {
                     established,
                     reader: Reader::Bytes(reader),
                     writer: Writer::Bytes(writer),
+                    place,
                 });
             }
             let read = poll_fn(|cx| {
@@ -210,8 +218,9 @@ impl Core {
             _ => return Err(ConnectionError::MessageBeforeReady.into()),
         };
         let peer = side.name(Connection::peer_of(self.kind, metadata)?);
+        let mut place = None;
         if side.is_accepting() {
-            self.find_place(&peer).map_err(HandshakeFailure::NoPlace)?;
+            place = Some(self.admit_peer(&peer)?);
             end.try_send_batch(&mut ready()).map_err(closed)?;
         }
         let established = Established {
@@ -228,7 +237,15 @@ impl Core {
                 first: items,
             },
             writer: Writer::Items(end),
+            place,
         })
+    }
+
+    /// Whether a peer that connected may stay: the socket has a place, and so has its pattern.
+    fn admit_peer(&self, peer: &Peer) -> Result<Place, HandshakeFailure> {
+        let place = self.take_place()?;
+        self.find_place(peer).map_err(HandshakeFailure::NoPlace)?;
+        Ok(place)
     }
 }
 

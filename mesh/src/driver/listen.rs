@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use withy_proto::Endpoint;
-use withy_transports::{Connected, Listener};
+use withy_transports::{AcceptError, Connected, Listener};
 
 use super::core::Core;
 use super::handshake::Side;
-use crate::event::{EventKind, HandshakeFailure};
+use crate::event::{AcceptFailure, EventKind, HandshakeFailure};
 
-/// How long accepting rests after it failed for want of resources.
-const REST: Duration = Duration::from_millis(100);
+/// One of the connections that a socket accepts, as long as it lives.
+pub(crate) type Place = OwnedSemaphorePermit;
 
 impl Core {
     /// Accepts connections until it is stopped.
@@ -30,38 +31,45 @@ impl Core {
         let core = Arc::clone(self);
         let served = endpoint.clone();
         self.spawn(async move {
-            core.accept(listener, &served, &stop).await;
+            let error = core.accept(listener, &served, &stop).await.map(Arc::new);
             core.endpoints
                 .lock()
                 .bound
                 .retain(|active| active.number != number);
-            core.emit(&served, EventKind::Unbound);
+            core.emit(&served, EventKind::Unbound { error });
         });
         endpoint
     }
 
+    /// Returns the error of a listener that broke, `None` when it was stopped.
     async fn accept(
         self: &Arc<Self>,
         mut listener: Listener,
         endpoint: &Endpoint,
         stop: &CancellationToken,
-    ) {
+    ) -> Option<AcceptError> {
         loop {
             let accepted = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return None,
                 accepted = listener.accept() => accepted,
             };
-            match accepted {
-                Ok(connected) => self.admit(connected, endpoint, stop),
-                Err(error) => {
-                    self.emit(
-                        endpoint,
-                        EventKind::AcceptFailed {
-                            error: error.to_string(),
-                        },
-                    );
-                    tokio::time::sleep(REST).await;
+            let error = match accepted {
+                Ok(connected) => {
+                    self.admit(connected, endpoint, stop);
+                    continue;
                 }
+                Err(error) if !error.is_transient() => return Some(error),
+                Err(error) => Arc::new(error),
+            };
+            let reason = AcceptFailure::Link(Arc::clone(&error));
+            self.emit(endpoint, EventKind::AcceptFailed { reason });
+            if let AcceptError::Filtered(_) = *error {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(AcceptError::BACKOFF) => {}
             }
         }
     }
@@ -75,12 +83,11 @@ impl Core {
     ) {
         let limits = self.options.connections;
         let address = connected.peer.address.clone();
-        if *self.peers.borrow() >= limits.max_connections {
-            let error = format!(
-                "{address}: max_connections ({}) are open",
-                limits.max_connections
-            );
-            self.emit(endpoint, EventKind::AcceptFailed { error });
+        if self.places.available_permits() == 0 {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            let limit = limits.max_connections;
+            let reason = AcceptFailure::TooManyConnections { address, limit };
+            self.emit(endpoint, EventKind::AcceptFailed { reason });
             return;
         }
         self.emit(endpoint, EventKind::Accepted { address });
@@ -100,7 +107,8 @@ impl Core {
             };
             drop(half_open);
             match shaken {
-                Ok(ready) => {
+                Ok(mut ready) => {
+                    let _place = ready.place.take();
                     if let Ok((task, link, peer)) = core.establish(&endpoint, ready, address, local)
                     {
                         core.run(&endpoint, task, &link, peer, &stop).await;
@@ -109,6 +117,17 @@ impl Core {
                 Err(reason) => core.handshake_failed(&endpoint, address, reason),
             }
         });
+    }
+}
+
+impl Core {
+    /// Takes one of the places of accepted connections. Whoever is not through with its handshake
+    /// has none, so that those who never finish keep nobody out.
+    pub(super) fn take_place(&self) -> Result<Place, HandshakeFailure> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            HandshakeFailure::TooManyConnections(self.options.connections.max_connections)
+        })
     }
 }
 

@@ -350,6 +350,7 @@ impl Core {
         stats.connections = counters.connections.load(Relaxed);
         stats.reconnects = counters.reconnects.load(Relaxed);
         stats.handshakes_failed = counters.handshakes_failed.load(Relaxed);
+        stats.refused = counters.refused.load(Relaxed);
         stats.protocol_errors = counters.protocol_errors.load(Relaxed);
         stats.late_replies = counters.late_replies.load(Relaxed);
         stats.malformed = counters.malformed.load(Relaxed);
