@@ -53,6 +53,12 @@ impl Face {
         }
     }
 
+    /// Whether this face claims a routing id that a ROUTER keeps for itself.
+    fn is_refused_by(&self, kind: SocketType) -> bool {
+        let announces = self.kind.announces_identity();
+        kind == SocketType::Router && announces && self.identity.first() == Some(&0)
+    }
+
     /// Whether a peer was shown this face.
     fn is_shown_by(&self, peer: &Peer) -> bool {
         let announced: &[u8] = match self.kind.announces_identity() {
@@ -417,10 +423,13 @@ pub fn converse(
     }
 
     let fits = faces[0].kind.accepts(faces[1].kind);
+    let refused = [0, 1].map(|from| faces[from].is_refused_by(faces[1 - from].kind));
     for (to, side) in sides.iter().enumerate() {
         let from = 1 - to;
         let outcome = (&side.failure, side.decode_error());
         match disturbance {
+            // The other side may have been through before.
+            None if refused != [false; 2] => assert!(!refused[from] || !side.is_established()),
             None if fits && reception.is_warm() => {
                 let peer = side.peer.as_ref();
                 assert!(peer.is_some_and(|peer| faces[from].is_shown_by(peer)));
