@@ -5,9 +5,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use withy::event::{AcceptError, AcceptFailure, DialError, DialFailure, HandshakeFailure};
+use withy::event::{
+    AcceptError, AcceptFailure, DecodeError, DialError, DialFailure, HandshakeFailure,
+};
 use withy::options::{ConnectionLimits, ListenOptions, Reconnect};
-use withy::{Dealer, EventKind, Monitor, Pull, Push};
+use withy::{Dealer, EventKind, Message, Monitor, Pull, Push, Reason};
 use withy_tests::raw;
 
 use crate::support::{ANY, only, soon};
@@ -186,5 +188,54 @@ async fn an_attempt_that_fails_for_good_is_told_too() {
             ),
             other => panic!("{other}"),
         }
+    }
+}
+
+/// Over inproc, too, where a message is handed over as it is.
+#[tokio::test]
+async fn messages_over_a_limit_close_a_connection_inside_the_process() {
+    let large = Message::from(vec![0; 2_000]);
+    let many: Message = ["a", "b"].into_iter().collect();
+    for (name, offence) in [("large", large), ("many", many)] {
+        let pull = Pull::builder()
+            .max_message_size(10)
+            .max_parts(1)
+            .build()
+            .unwrap();
+        let mut monitor = pull.monitor();
+        let endpoint = pull
+            .bind_to(&format!("inproc://limits-{name}"))
+            .await
+            .unwrap();
+        let push = Push::connect(endpoint).unwrap();
+        soon(push.ready()).await.unwrap();
+        for message in [Message::from("first"), offence] {
+            push.send(message).await.unwrap();
+        }
+        assert_eq!(soon(pull.recv()).await.unwrap().first(), "first");
+        // Whoever reads comes upon it.
+        let reading = tokio::spawn({
+            let pull = pull.clone();
+            async move { pull.recv().await }
+        });
+        let reason = next(&mut monitor, |kind| match kind {
+            EventKind::Disconnected { reason, .. } => Some(reason),
+            _ => None,
+        })
+        .await;
+        match reason {
+            Reason::Protocol(DecodeError::MessageTooLarge {
+                size: 2_000,
+                limit: 10,
+            }) => {
+                assert_eq!(name, "large");
+            }
+            Reason::Protocol(DecodeError::TooManyParts { limit: 1 }) => assert_eq!(name, "many"),
+            other => panic!("{other}"),
+        }
+        assert_eq!(pull.stats().protocol_errors, 1);
+        // The peer connects again.
+        soon(push.send("last")).await.unwrap();
+        assert_eq!(soon(reading).await.unwrap().unwrap().first(), "last");
     }
 }

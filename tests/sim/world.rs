@@ -713,6 +713,7 @@ impl World {
                 self.settle(node);
             }
             Control::Pong { .. } => {}
+            Control::OverLimit(error) => panic!("nothing is over a limit: {error}"),
             Control::Error { reason } => panic!("an established peer says {reason}"),
         }
     }

@@ -219,7 +219,8 @@ impl Core {
             options.receive_high_water_mark,
             options.send.invert_matching,
         )
-        .conflating(options.conflate_received);
+        .conflating(options.conflate_received)
+        .limiting(options.limits);
         let places = options.connections.max_connections;
         let places = places.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {

@@ -305,6 +305,7 @@ impl Core {
                 }
                 self.after_send_by_tasks(sending);
             }
+            Control::OverLimit(error) => self.break_off(receiving, key, error),
             Control::Error { reason } => {
                 self.end_reading(receiving, key, Reason::PeerError(reason))
             }

@@ -10,7 +10,7 @@ use super::SocketType;
 use super::pipe::{HighWaterMark, PipeKey};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, DecodeError, Decoder, Item};
+use crate::zmtp::{Command, DecodeError, Decoder, Item, Limits};
 
 /// What the driver is to do about what a pipe sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub enum Control {
         /// Our context.
         context: Frame,
     },
+    /// A message over a limit came inside the process, where nothing is decoded: the connection
+    /// must close.
+    OverLimit(DecodeError),
     /// The peer closes, and says why.
     Error {
         /// Its reason.
@@ -94,6 +97,7 @@ pub struct Incoming {
     high_water_mark: HighWaterMark,
     invert_matching: bool,
     conflate: bool,
+    limits: Limits,
     pipes: Vec<Option<InPipe>>,
     filters: Filters,
     counts: ReceiveCounts,
@@ -107,6 +111,7 @@ impl Incoming {
             high_water_mark,
             invert_matching,
             conflate: false,
+            limits: Limits::default(),
             pipes: Vec::new(),
             filters: Filters::new(),
             counts: ReceiveCounts::default(),
@@ -118,6 +123,13 @@ impl Incoming {
     #[must_use]
     pub fn conflating(mut self, conflate: bool) -> Self {
         self.conflate = conflate;
+        self
+    }
+
+    /// Holds messages of links inside the process to `limits`, as decoders do it with theirs.
+    #[must_use]
+    pub fn limiting(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -203,11 +215,19 @@ impl Incoming {
         }
     }
 
-    /// Takes the next event from the supplied items.
+    /// Takes the next event from the supplied items. After [`Control::OverLimit`] there is none.
     #[inline]
     pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
+        let limits = self.limits;
         loop {
-            let item = self.supply(key)?.pop_front()?;
+            let items = self.supply(key)?;
+            let item = items.pop_front()?;
+            if let Item::Message(message) = &item
+                && let Err(error) = limits.check(message)
+            {
+                items.clear();
+                return Some(Event::Control(Box::new(Control::OverLimit(error))));
+            }
             if let Some(event) = self.accept(key, item) {
                 return Some(event);
             }

@@ -36,6 +36,25 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Holds a whole message against the limits, where nothing was decoded.
+    #[inline]
+    pub(crate) fn check(&self, message: &Message) -> Result<(), DecodeError> {
+        if message.len() > self.max_parts {
+            let limit = self.max_parts;
+            return Err(DecodeError::TooManyParts { limit });
+        }
+        let size = message.size();
+        if size > self.max_message_size {
+            return Err(DecodeError::MessageTooLarge {
+                size: size as u64,
+                limit: self.max_message_size,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// What the peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
