@@ -6,8 +6,8 @@ use withy::options::{
     ConnectionLimits, Heartbeat, HighWaterMark, RateLimit, Reconnect, RequestOptions,
 };
 use withy::{
-    BindError, BuildError, ConnectError, Dealer, Endpoint, Publisher, Pull, Push, Req, XPub,
-    generate_key_pair,
+    BindError, BuildError, ConnectError, Dealer, Endpoint, Publisher, Pull, Push, Req, Router,
+    XPub, generate_key_pair,
 };
 
 /// The error names the field and the accepted form.
@@ -178,6 +178,29 @@ async fn the_limits_of_options_are_accepted() {
     push.send("").await.unwrap();
     assert_eq!(pull.recv().await.unwrap().first().len(), 0);
     push.close().await;
+    // Two connections that are being made have twice the mark.
+    let push = Push::builder()
+        .send_high_water_mark(usize::MAX)
+        .linger(Duration::ZERO)
+        .build()
+        .unwrap();
+    for name in ["nobody", "nobody-else"] {
+        push.connect_to(format!("inproc://{name}")).unwrap();
+    }
+    push.try_send("waits").unwrap();
+    // A connection that owes a reply may do so without end.
+    let router = Router::bind("tcp://127.0.0.1:*").await.unwrap();
+    let patient = RequestOptions {
+        grace: Duration::MAX,
+        ..RequestOptions::default()
+    };
+    let req = Req::builder().request_options(patient).build().unwrap();
+    req.connect_to(router.endpoints().remove(0)).unwrap();
+    req.ready().await.unwrap();
+    for _ in 0..2 {
+        let short = Duration::from_millis(50);
+        assert!(req.request_timeout("nobody replies", short).await.is_err());
+    }
     let req = Req::builder()
         .request_timeout(Duration::MAX)
         .build()

@@ -47,7 +47,7 @@ pub(crate) async fn dial(
         endpoint: endpoint.clone(),
         source,
     };
-    let deadline = Instant::now() + options.connect_timeout;
+    let deadline = Instant::now().checked_add(options.connect_timeout);
     loop {
         match address.connect() {
             Ok(stream) => {
@@ -55,8 +55,13 @@ pub(crate) async fn dial(
                 return Ok(connected(stream, &address.text));
             }
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(io(error)),
-            Err(_) if Instant::now() >= deadline => return Err(io(io::ErrorKind::TimedOut.into())),
-            Err(_) => sleep_until(deadline.min(Instant::now() + FULL_QUEUE)).await,
+            Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                return Err(io(io::ErrorKind::TimedOut.into()));
+            }
+            Err(_) => {
+                let again = Instant::now() + FULL_QUEUE;
+                sleep_until(deadline.map_or(again, |deadline| deadline.min(again))).await;
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ impl Backoff {
         self.next = delay.saturating_mul(2);
         let half = u64::try_from(delay.as_micros() / 2)
             .unwrap_or(u64::MAX)
-            .max(1);
+            .clamp(1, u64::MAX / 2);
         Duration::from_micros(half + randomness.next_u64() % half)
     }
 }
@@ -178,7 +178,7 @@ impl Pulse {
         if heard {
             self.missed = 0;
         } else if !excused {
-            self.missed += 1;
+            self.missed = self.missed.saturating_add(1);
         }
         if interval * self.missed >= timeout {
             Beat::GiveUp
@@ -222,6 +222,20 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(&mut Seeded::new(1)) <= options.initial);
+    }
+
+    #[test]
+    fn the_longest_delay_of_all_is_none_that_panics() {
+        let endless = Reconnect {
+            initial: Duration::MAX,
+            max: Duration::MAX,
+            enabled: true,
+        };
+        let mut backoff = Backoff::new(endless);
+        for seed in 0..10 {
+            let delay = backoff.next(&mut Seeded::new(seed));
+            assert!(delay > Duration::from_secs(365 * 24 * 3_600));
+        }
     }
 
     #[test]

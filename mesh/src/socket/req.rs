@@ -294,7 +294,7 @@ impl Core {
     /// When the first connection that owes an abandoned reply is to be replaced.
     fn first_grace_end(&self) -> Option<Instant> {
         let since = self.receiving.lock().requests.owing_since()?;
-        Some(self.started + since + self.options.request.grace)
+        (self.started + since).checked_add(self.options.request.grace)
     }
 
     /// Replaces the connections that owe an abandoned reply for too long.
