@@ -23,6 +23,10 @@ use crate::{PathTooLong, Peer, WRONG_ROW};
 
 /// How long to wait before asking a listener with a full queue again: the system offers no wake-up.
 const FULL_QUEUE: Duration = Duration::from_millis(10);
+/// How often it is tried to bind alone in a directory. Anybody who can read it may hold the lock.
+const LOCK_ATTEMPTS: u32 = 100;
+/// How long to wait in between; who binds holds the lock for some microseconds.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// Octets of `sockaddr_un::sun_path`, one of which a NUL takes (unix(7), unix(4)).
 const SUN_PATH: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
     108
@@ -93,6 +97,7 @@ pub(crate) fn listen(
             ));
         }
     };
+    let _alone = address.path.as_deref().and_then(lock_directory_of);
     let listener = match address.bind(options.backlog) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             address.clear(&endpoint)?;
@@ -252,6 +257,20 @@ impl Drop for SocketFile {
         // What cannot be removed is replaced by whoever binds next.
         let _ = remove_if_same(&self.path, self.identity);
     }
+}
+
+/// Waits until nobody else binds in a directory: between bind(2) and listen(2) a socket file looks
+/// as if it had been left behind. Where that cannot be told, or takes long, it goes without.
+fn lock_directory_of(path: &Path) -> Option<fs::File> {
+    let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+    let directory = fs::File::open(parent.unwrap_or_else(|| Path::new("."))).ok()?;
+    for _ in 0..LOCK_ATTEMPTS {
+        if directory.try_lock().is_ok() {
+            return Some(directory);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    None
 }
 
 fn identity(file: &fs::Metadata) -> (u64, u64) {

@@ -9,10 +9,12 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
 use tempfile::TempDir;
+use tokio::sync::Barrier;
 use withy_transports::{
     AcceptError, DialError, DialOptions, ListenError, ListenOptions, dial, listen,
 };
@@ -288,4 +290,41 @@ async fn a_cancelled_accept_loses_no_connection() {
     assert!(is_pending(listener.accept()).await);
     let (mut ours, mut theirs) = linked(&mut listener).await;
     talk(&mut ours, &mut theirs).await;
+}
+
+#[tokio::test]
+async fn the_longest_timeout_is_none() {
+    let place = place();
+    let _listener = bound(&place.text).await;
+    let mut options = DialOptions::default();
+    options.connect_timeout = Duration::MAX;
+    dial(&endpoint(&place.text), &options).await.unwrap();
+}
+
+/// Between its bind and its listen a socket looks as one that was left behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_those_that_bind_a_path_at_once_one_has_it() {
+    for _ in 0..200 {
+        let place = place();
+        drop(UnixListener::bind(&place.path).unwrap());
+        let together = Arc::new(Barrier::new(4));
+        let binding: Vec<_> = (0..4)
+            .map(|_| {
+                let (together, at) = (Arc::clone(&together), endpoint(&place.text));
+                tokio::task::spawn(async move {
+                    together.wait().await;
+                    listen(&at, &ListenOptions::default()).await
+                })
+            })
+            .collect();
+        let mut listeners = Vec::new();
+        for bound in binding {
+            match bound.await.unwrap() {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => assert!(matches!(error, ListenError::AddressInUse { .. }), "{error}"),
+            }
+        }
+        assert_eq!(listeners.len(), 1);
+        linked(&mut listeners[0]).await;
+    }
 }
