@@ -185,7 +185,7 @@ async fn the_limits_of_options_are_accepted() {
         .build()
         .unwrap();
     for name in ["nobody", "nobody-else"] {
-        push.connect_to(&format!("inproc://{name}")).unwrap();
+        push.connect_to(format!("inproc://{name}")).unwrap();
     }
     push.try_send("waits").unwrap();
     // A connection that owes a reply may do so without end.

@@ -263,7 +263,7 @@ impl Drop for SocketFile {
 /// as if it had been left behind. Where that cannot be told, or takes long, it goes without.
 fn lock_directory_of(path: &Path) -> Option<fs::File> {
     let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
-    let directory = fs::File::open(parent.unwrap_or(Path::new("."))).ok()?;
+    let directory = fs::File::open(parent.unwrap_or_else(|| Path::new("."))).ok()?;
     for _ in 0..LOCK_ATTEMPTS {
         if directory.try_lock().is_ok() {
             return Some(directory);
