@@ -27,6 +27,7 @@ async fn polled<T>(
     polls: usize,
     mut meanwhile: impl AsyncFnMut(),
 ) -> Option<T> {
+    assert!(polls < PATIENCE, "what it waits for is lost");
     let mut future = pin!(future);
     for _ in 0..polls {
         if let Poll::Ready(value) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
@@ -97,6 +98,8 @@ const RECEIVINGS: [Receiving; 6] = [
 ];
 
 const LATE: Duration = Duration::from_secs(20);
+/// A future that is not over after so many polls never will be.
+const PATIENCE: usize = 500;
 
 fn messages() -> u64 {
     scale::count(100, 5_000)
