@@ -6,6 +6,7 @@
 mod crates;
 mod heartbeats;
 mod identity;
+mod inverted;
 mod matrix;
 mod peers;
 mod reconnects;

@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod by_reference;
 mod cancel;
+mod correlate;
+mod handover;
 mod heartbeats;
+mod inverted;
 mod life;
+mod null_authenticator;
+mod off_host;
 mod pair;
 mod pub_sub;
 mod push_pull;
@@ -12,4 +18,6 @@ mod records;
 mod req_rep;
 mod router;
 mod security;
+mod select;
+mod streams;
 mod support;
