@@ -234,6 +234,23 @@ fn nothing_that_ships_turns_encryption_off() {
     assert!(!inside.is_empty() && outside.is_empty(), "{outside:#?}");
 }
 
+/// Everything else is under the workspace's `deny`.
+#[test]
+fn unsafe_code_has_two_homes() {
+    let sources = files().into_iter().filter(|path| path.ends_with(".rs"));
+    // Put together here, so that this file holds it not.
+    let needle = ["allow(unsafe", "_code"].concat();
+    let homes: BTreeSet<_> = occurrences(sources, &[needle])
+        .iter()
+        .map(|place| place.split(':').next().unwrap_or_default().to_owned())
+        .collect();
+    let expected = [
+        "mesh/proto/src/crypto/salsa20/avx2.rs",
+        "transports/src/inherited.rs",
+    ];
+    assert!(homes.iter().eq(expected), "{homes:?}");
+}
+
 #[test]
 fn the_root_shows_only_what_the_design_lists() {
     let top: BTreeSet<_> = files()

@@ -7,6 +7,7 @@ mod crates;
 mod credentials;
 mod heartbeats;
 mod identity;
+mod inverted;
 mod matrix;
 mod peers;
 mod reconnects;

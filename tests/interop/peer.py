@@ -56,7 +56,11 @@ class Load:
         self.tails = {size: body[8:size] for size in sizes}
 
     def message(self, index):
-        return [self.frame(index * self.parts + part) for part in range(self.parts)]
+        return [self.frame(n) for n in range(self.first(index), self.first(index + 1))]
+
+    def first(self, index):
+        turns, rest = divmod(index, self.parts)
+        return turns * self.parts * (self.parts + 1) // 2 + rest * (rest + 1) // 2
 
     def frame(self, n):
         size = self.sizes[n % len(self.sizes)]
@@ -178,6 +182,19 @@ class Socket:
             received += 1
             size += sum(map(len, frames))
         return {"messages": received, "octets": size}
+
+    def op_ask_load(self, load, timeout):
+        """Sends each message when the one before came back; counts them."""
+        load, deadline = Load(**load), self.until(timeout)
+        for index in range(load.count):
+            self.socket.send_multipart(load.message(index))
+            if not self.wait(zmq.POLLIN, deadline):
+                return index
+            frames = self.socket.recv_multipart()
+            if frames != load.message(index):
+                seen = [f"{len(frame)}:{frame[:8].hex()}" for frame in frames]
+                raise ValueError(f"message {index} came back as {seen}")
+        return load.count
 
     def op_echo(self, count, timeout):
         """Sends each message back as it came, which also fits REP and ROUTER."""

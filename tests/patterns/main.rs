@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod by_reference;
 mod cancel;
 mod connections;
+mod correlate;
+mod handover;
 mod heartbeats;
+mod inverted;
 mod life;
+mod null_authenticator;
+mod off_host;
 mod pair;
 mod proxy;
 mod pub_sub;
@@ -14,4 +20,6 @@ mod records;
 mod req_rep;
 mod router;
 mod security;
+mod select;
+mod streams;
 mod support;

@@ -17,7 +17,7 @@ const BLOCK: usize = 4093;
 pub struct Load {
     /// Messages.
     pub count: u64,
-    /// Frames of each message.
+    /// The messages have 1, 2, ... and so many frames in turn.
     pub parts: u64,
     /// Octets of the frames, in turn.
     pub sizes: Vec<usize>,
@@ -33,10 +33,10 @@ impl Load {
         Self::mixed(count, 1, vec![size], seed)
     }
 
-    /// Messages of several frames, whose sizes come in turn.
+    /// Messages of one to `parts` frames in turn, whose sizes come in turn, too.
     ///
     /// # Panics
-    /// There is no size, or a message has no frame.
+    /// There is no size, or there are no frames.
     pub fn mixed(count: u64, parts: u64, sizes: Vec<usize>, seed: u64) -> Self {
         assert!(parts > 0 && !sizes.is_empty());
         let mut block = vec![0; BLOCK];
@@ -53,8 +53,15 @@ impl Load {
 
     /// The frames of message `index`.
     pub fn message(&self, index: u64) -> Vec<Vec<u8>> {
-        let first = index * self.parts;
-        (first..first + self.parts).map(|n| self.frame(n)).collect()
+        (self.first(index)..self.first(index + 1))
+            .map(|n| self.frame(n))
+            .collect()
+    }
+
+    /// The number of the first frame of message `index`.
+    fn first(&self, index: u64) -> u64 {
+        let up_to = |parts: u64| parts * (parts + 1) / 2;
+        index / self.parts * up_to(self.parts) + up_to(index % self.parts)
     }
 
     fn frame(&self, n: u64) -> Vec<u8> {
@@ -67,7 +74,7 @@ impl Load {
 
     /// The octets of all frames.
     pub fn octets(&self) -> u64 {
-        (0..self.count * self.parts)
+        (0..self.first(self.count))
             .map(|n| self.sizes[(n % self.sizes.len() as u64) as usize] as u64)
             .sum()
     }

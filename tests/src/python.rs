@@ -359,6 +359,17 @@ impl Socket {
         })
     }
 
+    /// Sends the messages of a load, each once the one before came back as it was; returns how many
+    /// did within `wait`.
+    ///
+    /// # Errors
+    /// One came back different, or the process is gone.
+    pub async fn ask_load(&self, load: &Load, wait: Duration) -> Result<u64> {
+        let arguments = json!({"load": load.json(), "timeout": millis(wait)});
+        let answer = self.wait("ask_load", arguments, wait).await?;
+        Ok(answer.as_u64().unwrap_or_default())
+    }
+
     /// Sends messages back as they came until there were `count`, the time is over or
     /// [`Socket::stop`]; returns how many.
     ///
