@@ -68,12 +68,12 @@ fn impossible_options_fail_when_the_socket_is_built() {
     }
     let long = "x".repeat(256);
     names(
-        Push::builder().plain_client(&long, "").build(),
+        Push::builder().plain_client(&long[..], "").build(),
         "plain_client",
         "255 octets",
     );
     names(
-        Push::builder().plain_client("", &long).build(),
+        Push::builder().plain_client("", &long[..]).build(),
         "plain_client",
         "255 octets",
     );

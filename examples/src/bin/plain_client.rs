@@ -14,7 +14,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let password = std::env::var("HELLO_PASSWORD")?;
 
-    let req = Req::builder().plain_client(name, password).build()?;
+    let req = Req::builder()
+        .plain_client(name.as_str(), password)
+        .build()?;
     req.connect_to(endpoint)?;
     // A server that refuses is asked again and again, as one that is not there; hence the limit.
     let reply = req.request_timeout("hello", Duration::from_secs(2)).await?;

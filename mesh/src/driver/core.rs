@@ -388,6 +388,10 @@ impl Core {
         };
         place(&mut receiving.links, key, receive_link);
         drop(receiving);
+        // Before anything is read: whoever receives a message finds its peer counted.
+        self.greet(&link, &peer);
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        self.peers.send_modify(|peers| *peers += 1);
         if !self.task_reads() {
             if !self.watching.swap(true, Ordering::Relaxed) {
                 self.spawn(Arc::clone(self).watch());
@@ -398,7 +402,6 @@ impl Core {
         let sending = self.sending.lock();
         self.after_send(sending);
         self.room.notify_waiters();
-        self.counters.connections.fetch_add(1, Ordering::Relaxed);
         Ok((link, peer))
     }
 

@@ -177,8 +177,6 @@ impl Core {
         } = ready;
         match self.attach(established, reader, writer, Arc::clone(&info)) {
             Ok((link, peer)) => {
-                self.greet(&link, &peer);
-                self.peers.send_modify(|peers| *peers += 1);
                 let task = Task::new(Arc::clone(self), Arc::clone(&link), peer.extensions.withy);
                 Ok((task, link, info))
             }
@@ -213,7 +211,7 @@ impl Core {
     }
 
     /// What some options have said first on a new connection.
-    fn greet(&self, link: &Link, peer: &Peer) {
+    pub(super) fn greet(&self, link: &Link, peer: &Peer) {
         let probes = matches!(
             self.kind,
             SocketType::Req | SocketType::Dealer | SocketType::Router

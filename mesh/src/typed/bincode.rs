@@ -32,8 +32,8 @@ impl Codec for Bincode {
 
     fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Self::Error> {
         match octets.len() {
-            ..=SMALL => decode_within::<T, { SMALL * EXPANSION }>(octets),
-            ..=MEDIUM => decode_within::<T, { MEDIUM * EXPANSION }>(octets),
+            0..=SMALL => decode_within::<T, { SMALL * EXPANSION }>(octets),
+            size if size <= MEDIUM => decode_within::<T, { MEDIUM * EXPANSION }>(octets),
             _ => decode_within::<T, { LARGE * EXPANSION }>(octets),
         }
     }
