@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use withy::event::{ConnectionError, HandshakeFailure};
 use withy::{ConnectError, Dealer, EventKind, Frame, Message, Router, SendError};
-use withy_tests::raw;
 
 use crate::support::{ANY, any_of_each, only, soon};
 
@@ -159,44 +157,4 @@ async fn a_router_names_the_peer_that_it_connects_to() {
         let refused = Router::new().connect_as("tcp://127.0.0.1:1", bad);
         assert!(matches!(refused, Err(ConnectError::RoutingId)));
     }
-}
-
-#[tokio::test]
-async fn a_routing_id_of_the_routers_own_is_refused() {
-    let router = Router::bind(ANY).await.unwrap();
-    let mut monitor = router.monitor();
-    let endpoint = only(router.endpoints());
-    let first = Dealer::connect(endpoint.clone()).unwrap();
-    soon(first.send("hello")).await.unwrap();
-    let mut asked = soon(router.recv()).await.unwrap();
-    let given = asked.first().clone();
-    assert_eq!(given.first(), Some(&0));
-
-    let mut thief = raw::Peer::connect(&endpoint.to_string()).await.unwrap();
-    thief.send(&raw::greeting(1, "NULL", false)).await.unwrap();
-    let ready = raw::ready(&[("Socket-Type", b"DEALER"), ("Identity", &given)]);
-    thief.send(&ready).await.unwrap();
-    let reason = soon(async {
-        loop {
-            let event = monitor.next().await.unwrap();
-            if let EventKind::HandshakeFailed { reason, .. } = event.kind {
-                return reason;
-            }
-        }
-    })
-    .await;
-    assert!(matches!(
-        reason,
-        HandshakeFailure::Protocol(ConnectionError::IdentityReserved)
-    ));
-    thief.exactly(64).await.unwrap();
-    let told = thief.frame().await.unwrap();
-    let (name, told) = told.command().unwrap();
-    assert_eq!(name, b"ERROR");
-    let told = String::from_utf8_lossy(told);
-    assert!(told.contains("starts with a zero octet"), "{told}");
-    asked.push("yours");
-    router.send(asked).await.unwrap();
-    let reply = soon(first.recv()).await.unwrap();
-    assert_eq!(reply.part(1).unwrap(), "yours");
 }

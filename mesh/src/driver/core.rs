@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
+use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::Sealer;
 use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::pattern::pipe::{Carrier, Load};
@@ -20,6 +21,7 @@ use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
 use super::away::notice_size;
+use super::handshake::OsRandomness;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
@@ -235,7 +237,9 @@ impl Core {
         options.conflate_received &= conflates;
         let xpub = &options.xpub;
         let manual = kind == SocketType::XPub && xpub.manual;
-        let out = Outgoing::new(kind, options.send).reporting(xpub.verbose, manual);
+        let out = Outgoing::new(kind, options.send)
+            .numbering_from(OsRandomness.next_u64() as u32)
+            .reporting(xpub.verbose, manual);
         let inc = Incoming::new(
             kind,
             options.receive_high_water_mark,

@@ -66,11 +66,6 @@ impl Face {
         (peer.kind, &peer.identity[..], peer.extensions)
             == (self.kind, self.announced(), self.extensions)
     }
-
-    /// Whether it takes no peer with that face for its routing id: that range is a ROUTER's own.
-    fn refuses(&self, other: &Self) -> bool {
-        self.kind == SocketType::Router && other.announced().starts_with(&[0])
-    }
 }
 
 /// What the accepting side makes of its peer.
@@ -431,11 +426,6 @@ pub fn converse(
         let from = 1 - to;
         let outcome = (&side.failure, side.decode_error());
         match disturbance {
-            None if fits && faces[to].refuses(&faces[from]) => {
-                assert!(!side.is_established(), "{outcome:?}");
-            }
-            // It may have been ready before the other left.
-            None if fits && faces[from].refuses(&faces[to]) => {}
             None if fits && reception.is_warm() => {
                 let peer = side.peer.as_ref();
                 assert!(peer.is_some_and(|peer| faces[from].is_shown_by(peer)));

@@ -259,10 +259,7 @@ impl Connection {
         match Self::peer_of(self.kind, claims.metadata.clone()) {
             Ok(peer) => Ok(Some(Peer { minor, key, ..peer })),
             Err(error) => {
-                match &error {
-                    ConnectionError::SocketType { .. } => self.refuse("Invalid socket type"),
-                    other => self.refuse(&other.to_string()),
-                }
+                self.refuse("Invalid socket type");
                 Err(error)
             }
         }
@@ -339,9 +336,6 @@ impl Connection {
             return Err(ConnectionError::IdentityTooLong {
                 len: identity.len(),
             });
-        }
-        if ours == SocketType::Router && identity.first() == Some(&0) {
-            return Err(ConnectionError::IdentityReserved);
         }
         let extensions = metadata
             .value(EXTENSIONS)
@@ -454,10 +448,6 @@ pub enum ConnectionError {
         /// Its length.
         len: usize,
     },
-    /// The routing id starts with a zero octet, as those do that a ROUTER gives to peers without
-    /// one. The peer misbehaved.
-    #[error("peer announced a routing id that starts with a zero octet: those are the ROUTER's")]
-    IdentityReserved,
     /// What came right behind the handshake is not what the mechanism seals. The peer misbehaved.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -611,22 +601,6 @@ mod tests {
                 local_metadata(SocketType::Dealer, &vec![7; length], Extensions::default());
             let peer = Connection::peer_of(SocketType::Router, metadata);
             assert_eq!(peer.is_ok(), fits, "{length}");
-        }
-    }
-
-    #[test]
-    fn a_router_keeps_the_routing_ids_that_it_gives() {
-        let given = b"\0\0\0\0\x01";
-        let metadata = local_metadata(SocketType::Dealer, given, Extensions::default());
-        for (ours, fits) in [
-            (SocketType::Router, false),
-            (SocketType::Dealer, true),
-            (SocketType::Rep, true),
-        ] {
-            match Connection::peer_of(ours, metadata.clone()) {
-                Ok(_) => assert!(fits, "{ours}"),
-                Err(error) => assert!(!fits && error == ConnectionError::IdentityReserved),
-            }
         }
     }
 

@@ -124,6 +124,14 @@ impl Outgoing {
         }
     }
 
+    /// Numbers the peers that a ROUTER names from `first` on, so that nobody can guess the names of
+    /// others and claim one that is gone.
+    #[must_use]
+    pub fn numbering_from(mut self, first: u32) -> Self {
+        self.auto_identity = first;
+        self
+    }
+
     /// Says what an XPUB's application hears of, and in manual mode that it decides.
     #[must_use]
     pub fn reporting(mut self, verbose: Verbose, manual: bool) -> Self {
@@ -581,6 +589,32 @@ mod tests {
     use crate::zmtp::connection::Extensions;
     use crate::zmtp::metadata::Metadata;
 
+    fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
+        let peer = Peer {
+            kind,
+            identity: identity.to_vec(),
+            minor: 1,
+            extensions: Extensions::default(),
+            metadata: Metadata::default(),
+            user: User::default(),
+            key: None,
+        };
+        let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
+        out.attach(carrier, peer).unwrap()
+    }
+
+    #[test]
+    fn a_router_names_peers_from_a_number_on_and_leaves_claimed_names_out() {
+        let options = SendOptions::default();
+        let mut out = Outgoing::new(SocketType::Router, options).numbering_from(u32::MAX - 1);
+        let claimed = attach(&mut out, SocketType::Dealer, &[0, 0, 0, 0, 0]);
+        let first = attach(&mut out, SocketType::Dealer, b"");
+        let second = attach(&mut out, SocketType::Dealer, b"");
+        let names = [claimed, first, second].map(|key| out.identity(key).unwrap().to_vec());
+        let expected = [[0; 5], [0, 255, 255, 255, 255], [0, 0, 0, 0, 1]];
+        assert_eq!(names, expected.map(|name| name.to_vec()));
+    }
+
     #[test]
     fn dropping_the_oldest_makes_room_for_octets_too() {
         let options = SendOptions {
@@ -592,17 +626,7 @@ mod tests {
             ..SendOptions::default()
         };
         let mut out = Outgoing::new(SocketType::Pub, options);
-        let peer = Peer {
-            kind: SocketType::Sub,
-            identity: Vec::new(),
-            minor: 1,
-            extensions: Extensions::default(),
-            metadata: Metadata::default(),
-            user: User::default(),
-            key: None,
-        };
-        let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
-        let key = out.attach(carrier, peer).unwrap();
+        let key = attach(&mut out, SocketType::Sub, b"");
         out.subscribed(key, b"", true).unwrap();
         for _ in 0..200 {
             out.send(Message::from(vec![0; 50])).unwrap();
