@@ -158,7 +158,8 @@ async fn pings_are_answered_whatever_they_say() {
                 .unwrap();
             peer.frame().await.unwrap();
         }
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let beyond = std::time::Duration::from_millis(300);
+        peer.expect_silence(beyond).await.unwrap();
         victim.keeps(&mut peer).await;
         // A TTL is kept to: a peer that lives 100 ms without traffic is dead after them.
         peer.send(&raw::command("PING", &[0, 1])).await.unwrap();

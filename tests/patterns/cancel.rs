@@ -101,9 +101,10 @@ const LATE: Duration = Duration::from_secs(20);
 /// A future that is not over after so many polls never will be.
 const PATIENCE: usize = 500;
 
-fn messages() -> u64 {
-    scale::count(100, 5_000)
-}
+/// Of each cell that sends: more than an ipc link takes.
+const MESSAGES: u64 = 100;
+/// Of each cell that receives.
+const RECEIVED: u64 = 40;
 
 /// A place, and what makes its endpoints differ from those of all other cells.
 struct Cell {
@@ -270,7 +271,7 @@ async fn drop_sends(
     mut take: impl AsyncFnMut(u64),
 ) -> u64 {
     let (mut dropped, mut taken) = (0, 0);
-    for n in 0..messages() {
+    for n in 0..MESSAGES {
         let mut polls = 0;
         while !attempt(n, polls).await {
             dropped += 1;
@@ -283,7 +284,7 @@ async fn drop_sends(
             }
         }
     }
-    while taken < messages() {
+    while taken < MESSAGES {
         take(taken).await;
         taken += 1;
     }
@@ -301,10 +302,10 @@ async fn send_cell(cell: &Cell, way: (SocketType, SocketType), how: Sending) {
     )
     .await;
     // One poll of each is 0, so there are more only where some had to wait.
-    let at_once = if how == Sending::Sink { 0 } else { messages() };
+    let at_once = if how == Sending::Sink { 0 } else { MESSAGES };
     assert!(dropped > at_once, "{cell}: no send had to wait");
     let stats = sender.stats();
-    assert_eq!((stats.sent, stats.dropped), (messages(), 0), "{cell}");
+    assert_eq!((stats.sent, stats.dropped), (MESSAGES, 0), "{cell}");
     assert_eq!(soon(sender.close()).await, 0, "{cell}");
     let more = receiver.try_recv();
     assert!(matches!(more, Err(ReceiveError::Empty)), "{cell}: {more:?}");
@@ -348,12 +349,12 @@ async fn receive_cell(cell: &Cell, way: (SocketType, SocketType), how: Receiving
     let (sender, receiver) = cell.linked(way).await;
     let send = async |n| soon(sender.send(message(way.0, n, SHORT))).await.unwrap();
     let (mut sent, mut received, mut polls) = (0, 0, 0);
-    while received < messages() {
+    while received < RECEIVED {
         let mut got = Vec::new();
         let future = receiving(how, &receiver, &mut got, polls);
         // What it waits for comes while it waits, and up to three at a time.
         let over = polled(future, polls, async || {
-            if sent == received && sent < messages() {
+            if sent == received && sent < RECEIVED {
                 for _ in 0..=sent % 3 {
                     send(sent).await;
                     sent += 1;
@@ -375,7 +376,7 @@ async fn receive_cell(cell: &Cell, way: (SocketType, SocketType), how: Receiving
         received += 1;
     }
     // Of two that wait, the one that is woken goes: the other has the message.
-    for pause in 0..messages() / 10 {
+    for pause in 0..RECEIVED / 4 {
         let mut unused = Vec::new();
         let mut gone = receiving(how, &receiver, &mut unused, 1);
         let mut stays = pin!(receiver.recv());
@@ -420,7 +421,7 @@ async fn send_to_cell(cell: &Cell) {
         },
     )
     .await;
-    assert!(dropped > messages(), "{cell}: no send had to wait");
+    assert!(dropped > MESSAGES, "{cell}: no send had to wait");
 }
 
 /// An echo, and the numbers of the requests that came to it.
@@ -455,7 +456,7 @@ fn number_in(message: &Message) -> u64 {
 async fn ask_cell(cell: &Cell, timed: bool) {
     let (req, server) = echo(cell).await;
     let (mut n, mut answered) = (0, Vec::new());
-    while answered.len() < messages() as usize {
+    while answered.len() < MESSAGES as usize {
         for polls in 0.. {
             n += 1;
             let reply = if timed {
@@ -484,7 +485,7 @@ async fn ask_cell(cell: &Cell, timed: bool) {
 
 async fn lock_step_cell(cell: &Cell) {
     let (req, server) = echo(cell).await;
-    for n in (0..messages()).chain([u64::MAX]) {
+    for n in (0..MESSAGES).chain([u64::MAX]) {
         let mut polls = 0;
         while polled(req.send(body(n, SHORT)), polls, others_run)
             .await
@@ -501,7 +502,7 @@ async fn lock_step_cell(cell: &Cell) {
         }
     }
     let came = soon(server).await.unwrap();
-    assert!(came.into_iter().eq((0..messages()).chain([u64::MAX])));
+    assert!(came.into_iter().eq((0..MESSAGES).chain([u64::MAX])));
 }
 
 /// Requests arrive once, and exactly those replies that were not dropped.
@@ -511,7 +512,7 @@ async fn answer_cell(cell: &Cell, timed: bool) {
     let endpoint = rep.bind_to(cell.any().as_str()).await.unwrap();
     dealer.connect_to(endpoint).unwrap();
     let (mut asked, mut replied) = (0, Vec::new());
-    for n in 0..messages() {
+    for n in 0..MESSAGES {
         let mut polls = 0;
         let request = loop {
             let meanwhile = async || {
@@ -544,7 +545,7 @@ async fn answer_cell(cell: &Cell, timed: bool) {
             replied.push(n);
         }
     }
-    assert!(!replied.is_empty() && replied.len() < messages() as usize);
+    assert!(!replied.is_empty() && replied.len() < MESSAGES as usize);
     for n in replied {
         let mut reply = soon(dealer.recv()).await.unwrap();
         assert_eq!(reply.pop_front().unwrap(), "");

@@ -49,39 +49,3 @@ async fn busy_sockets_have_their_turns_and_dropping_loses_nothing() {
         }
     }
 }
-
-/// One that always has something does not keep another from being heard.
-#[tokio::test]
-async fn a_flood_does_not_hide_a_single_message() {
-    let (flooded, calm) = (Pull::new(), Pull::new());
-    let flood_at = flooded.bind_to("tcp://127.0.0.1:*").await.unwrap();
-    let calm_at = calm.bind_to("tcp://127.0.0.1:*").await.unwrap();
-    let flood = Push::connect(flood_at).unwrap();
-    let single = Push::connect(calm_at).unwrap();
-    soon(single.ready()).await.unwrap();
-    let flooding = tokio::spawn(async move {
-        for n in 0.. {
-            if flood.send(number(n)).await.is_err() {
-                break;
-            }
-        }
-    });
-    let mut select = Select::new().with(&flooded).with(&calm);
-    for n in 0..20 {
-        for _ in 0..100 {
-            assert_eq!(soon(select.recv()).await.unwrap().0, 0);
-        }
-        single.send(number(n)).await.unwrap();
-        soon(async {
-            loop {
-                let (index, message) = select.recv().await.unwrap();
-                if index == 1 {
-                    assert_eq!(number_of(&message), n);
-                    return;
-                }
-            }
-        })
-        .await;
-    }
-    flooding.abort();
-}

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod churn;
+mod idle;
 mod process;
 mod thousand;

@@ -9,7 +9,7 @@ use withy::{Endpoint, Message, Publisher, Pull, Push, Subscriber};
 use withy_tests::load::Load;
 use withy_tests::{python, scale};
 
-use crate::process::{Usage, allow_descriptors, alone};
+use crate::process::{allow_descriptors, alone};
 
 const PEERS: u64 = 1_000;
 /// Two ends of each connection, a listener or two, and what the process has anyway.
@@ -47,7 +47,6 @@ async fn a_pull_takes_from_a_thousand_peers() {
         pull.bind_to("tcp://127.0.0.1:*").await.unwrap(),
         pull.bind_to("ipc://*").await.unwrap(),
     ];
-    let before = Usage::now();
     let load = move |peer: u64| Load::new(each, 16, peer);
     // Everybody is connected before anybody sends.
     let mut withy = Vec::new();
@@ -71,7 +70,6 @@ async fn a_pull_takes_from_a_thousand_peers() {
         }
     })
     .await;
-    let cost = Usage::now().memory.saturating_sub(before.memory) as u64 / PEERS;
     let start = Instant::now();
     let mut senders = JoinSet::new();
     for (peer, push) in withy {
@@ -120,7 +118,6 @@ async fn a_pull_takes_from_a_thousand_peers() {
     );
     scale::report("messages from 1,000 peers to one PULL", PEERS * each);
     scale::report("messages/s from 1,000 peers to one PULL", rate as u64);
-    scale::report("octets for a connection, both ends", cost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! How much a test does: little on every change, much in `tests/run --full`.
 
 use std::fmt::Display;
+use std::io::{self, Write as _};
 
 /// Whether this is a long suite.
 pub fn is_full() -> bool {
@@ -18,8 +19,9 @@ pub fn seed() -> u64 {
     seed.and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-/// Reports how much was done, for the results of a long suite.
+/// Reports how much was done: `tests/run` shows it, and a long suite keeps it in its results.
 pub fn report(what: &str, count: impl Display) {
-    // The harness may have left the cursor within a line.
-    println!("\ncount: {what}: {count}");
+    // The harness may have left the cursor within a line; and what is printed it hides.
+    let line = format!("\ncount: {what}: {count}\n");
+    let _ = io::stdout().write_all(line.as_bytes());
 }

@@ -309,6 +309,46 @@ fn a_reader_that_leaves_is_no_failure() {
     assert!(!words.contains("panic"), "{words}");
 }
 
+/// NULL is in `misuse_names_the_accepted_form`.
+#[test]
+fn plain_leaves_the_host_when_told_to_and_curve_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert_eq!(run(&["keygen", "-o", &path("key")]).0, 0);
+    std::fs::write(path("password"), "secret\n").unwrap();
+    std::fs::write(path("users"), "ada=secret\n").unwrap();
+    let (key, public) = (path("key"), path("key.pub"));
+    let (password, users) = (path("password"), path("users"));
+    // Nobody is at this address, which is reserved for documentation, nor connects.
+    let push = ["push", "--connect", "tcp://192.0.2.1:5555"];
+    let pull = ["pull", "--bind", "tcp://0.0.0.0:*", "--timeout", "100ms"];
+    let said = ["--timeout", "100ms", "hello"];
+    let user = ["--plain-user", "ada", "--plain-password-file", &password];
+    let client = ["--secret-key-file", &key, "--server-key-file", &public];
+    for (arguments, code) in [
+        ([&push[..], &user, &said].concat(), 2),
+        ([&push[..], &["--insecure"], &user, &said].concat(), 3),
+        ([&push[..], &client, &said].concat(), 3),
+        ([&pull[..], &["--plain-users", &users]].concat(), 2),
+        (
+            [&pull[..], &["--insecure", "--plain-users", &users]].concat(),
+            3,
+        ),
+        (
+            [
+                &pull[..],
+                &["--secret-key-file", &key, "--allow-any-client"],
+            ]
+            .concat(),
+            3,
+        ),
+    ] {
+        let (ended, _, err) = run(&arguments);
+        assert_eq!(ended, code, "{arguments:?}: {err}");
+        assert_eq!(err.contains("--insecure"), code == 2, "{err}");
+    }
+}
+
 #[test]
 fn keys_encrypt_and_keep_others_out() {
     let folder = tempfile::tempdir().unwrap();

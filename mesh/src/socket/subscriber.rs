@@ -13,7 +13,7 @@ use super::{Owner, receives, socket};
 /// ```
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let subscriber = withy::Subscriber::connect("tcp://127.0.0.1:5556")?;
+/// let subscriber = withy::Subscriber::connect("inproc://weather")?;
 /// subscriber.subscribe("oslo ");
 /// subscriber.subscribe("paris ");
 /// subscriber.unsubscribe("oslo ");
