@@ -616,6 +616,66 @@ mod tests {
     }
 
     #[test]
+    fn conflating_replaces_at_any_mark_and_keeps_commands() {
+        let options = SendOptions {
+            high_water_mark: HighWaterMark {
+                messages: 1,
+                octets: 1,
+            },
+            conflate: true,
+            ..SendOptions::default()
+        };
+        let mut out = Outgoing::new(SocketType::Dealer, options);
+        let key = attach(&mut out, SocketType::Dealer, b"");
+        out.send_pong(key, Frame::from("context"));
+        let command = out.waiting_size(key);
+        for n in 0..5_u8 {
+            out.send(Message::from([n; 100])).unwrap();
+            assert_eq!(out.waiting(key), 1);
+            assert_eq!(out.waiting_size(key), command + 102);
+        }
+        let (load, _) = out.take(key, Vec::new());
+        let recovered = load.unwrap().recover().unwrap();
+        assert_eq!(recovered, [Message::from([4; 100])]);
+        assert_eq!(out.counts().dropped, 4);
+    }
+
+    #[test]
+    fn drops_are_told_once_until_the_pipe_is_idle() {
+        for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+            let options = SendOptions {
+                high_water_mark: HighWaterMark {
+                    messages: 2,
+                    ..HighWaterMark::default()
+                },
+                overflow,
+                ..SendOptions::default()
+            };
+            let mut out = Outgoing::new(SocketType::Pub, options);
+            let key = attach(&mut out, SocketType::Sub, b"");
+            out.subscribed(key, b"", true).unwrap();
+            for round in 1..=2 {
+                for _ in 0..5 {
+                    out.send(Message::from("news")).unwrap();
+                }
+                assert_eq!(out.overflown(), Some((key, Overflown::Drops)));
+                let (load, _) = out.take(key, Vec::new());
+                let load = load.unwrap();
+                // There is room again, but what was taken is not written yet.
+                for _ in 0..3 {
+                    out.send(Message::from("news")).unwrap();
+                }
+                assert_eq!(out.overflown(), None, "{overflow:?}");
+                out.written(key, load.messages(), load.size());
+                assert_eq!(out.dropped_for(key), round * 4);
+                let (rest, _) = out.take(key, Vec::new());
+                let rest = rest.unwrap();
+                out.written(key, rest.messages(), rest.size());
+            }
+        }
+    }
+
+    #[test]
     fn dropping_the_oldest_makes_room_for_octets_too() {
         let options = SendOptions {
             high_water_mark: HighWaterMark {
