@@ -201,6 +201,8 @@ async fn half_open_connections_give_way_to_new_ones() {
     for kind in [SocketType::Pull, SocketType::Rep, SocketType::Pub] {
         let config = Config {
             max_handshakes: 64,
+            // Long enough for the crowd to arrive on a busy machine.
+            handshake_timeout: 3 * HANDSHAKE,
             ..Config::new(kind)
         };
         siege(config, async |victim| {
@@ -211,15 +213,13 @@ async fn half_open_connections_give_way_to_new_ones() {
                 let _ = peer.send(&[0xff]).await;
                 crowd.push(peer);
             }
-            let mut too_many = 0;
-            for peer in crowd {
+            for (number, peer) in crowd.into_iter().enumerate() {
                 match victim.refuses(peer).await {
-                    HandshakeFailure::TooMany(64) => too_many += 1,
-                    HandshakeFailure::Timeout(HANDSHAKE) => {}
-                    other => panic!("{other}"),
+                    HandshakeFailure::TooMany(64) => {}
+                    HandshakeFailure::Timeout(_) if number >= 200 - 64 => {}
+                    other => panic!("{number}: {other}"),
                 }
             }
-            assert!(too_many >= 200 - 64, "{too_many}");
         })
         .await;
     }

@@ -21,6 +21,8 @@ const AHEAD_OCTETS: usize = 4 << 20;
 const LOOK: Duration = Duration::from_millis(5);
 /// A queue from which nothing is taken for this long is stuck.
 const STILL: Duration = Duration::from_millis(250);
+/// The longest wait for queues that do move, so that who is slow holds nobody up for long.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Sends to the peers in turn.
 pub(crate) async fn push(traffic: &Traffic) -> Outcome {
@@ -129,12 +131,12 @@ async fn send_paced(session: &Session<AnySocket>, input: &mut Input, limit: Limi
         session.any.send(message).await.map_err(Failure::failed)?;
         input.accept();
         if due {
-            let keeping = pace.keep(&session.any);
+            let keeping = pace.keep(&session.any, SLOW);
             limit.run(keeping).await.ok_or_else(late)?;
         }
     }
-    pace.left = PATIENCE;
-    limit.run(pace.keep(&session.any)).await.ok_or_else(late)
+    let keeping = pace.keep(&session.any, PATIENCE);
+    limit.run(keeping).await.ok_or_else(late)
 }
 
 /// Keeps a publisher from running ahead of subscribers that take what they get, and from waiting
@@ -147,8 +149,6 @@ struct Pace {
     size: usize,
     /// What waits for subscribers that stood still.
     stuck: u64,
-    /// How long it may still wait for more than that.
-    left: Duration,
 }
 
 impl Pace {
@@ -157,7 +157,6 @@ impl Pace {
             messages: 0,
             size: 0,
             stuck: 0,
-            left: PATIENCE,
         }
     }
 
@@ -172,10 +171,11 @@ impl Pace {
         due
     }
 
-    /// Waits until nothing moves in the queues any more but what is stuck.
-    async fn keep(&mut self, socket: &AnySocket) {
-        let (mut lowest, mut moved) = (u64::MAX, Instant::now());
-        while !self.left.is_zero() {
+    /// Waits, for so long at most, until nothing moves in the queues any more but what is stuck.
+    async fn keep(&mut self, socket: &AnySocket, most: Duration) {
+        let start = Instant::now();
+        let (mut lowest, mut moved) = (u64::MAX, start);
+        while start.elapsed() < most {
             let empty = tokio::time::timeout(LOOK, socket.flush()).await.is_ok();
             let queued = if empty { 0 } else { socket.stats().queued };
             let moves = queued < lowest;
@@ -187,9 +187,6 @@ impl Pace {
             if empty || !moves && (queued <= self.stuck || moved.elapsed() > STILL) {
                 self.stuck = queued;
                 return;
-            }
-            if queued > self.stuck {
-                self.left = self.left.saturating_sub(LOOK);
             }
         }
     }
