@@ -15,10 +15,11 @@ const BOUND: u64 = 48 << 10;
 /// Set in the process that measures.
 const MEASURES: &str = "WITHY_MEASURES";
 
-#[test]
-fn an_idle_connection_costs_little() {
+#[tokio::test]
+async fn an_idle_connection_costs_little() {
+    let _alone = alone().await;
     if std::env::var_os(MEASURES).is_some() {
-        return measure();
+        return measure().await;
     }
     let measured = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "idle::an_idle_connection_costs_little"])
@@ -32,9 +33,7 @@ fn an_idle_connection_costs_little() {
     scale::report(what, count);
 }
 
-#[tokio::main(flavor = "current_thread")]
 async fn measure() {
-    let _alone = alone().await;
     allow_descriptors(2 * PEERS + 100);
     let pull = Pull::new();
     let endpoints = [
