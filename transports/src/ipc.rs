@@ -70,7 +70,7 @@ pub(crate) async fn dial(
     }
 }
 
-pub(crate) fn listen(
+pub(crate) async fn listen(
     endpoint: &Endpoint,
     options: &ListenOptions,
 ) -> Result<Listener, ListenError> {
@@ -97,7 +97,10 @@ pub(crate) fn listen(
             ));
         }
     };
-    let _alone = address.path.as_deref().and_then(lock_directory_of);
+    let _alone = match &address.path {
+        Some(path) => lock_directory_of(path).await,
+        None => None,
+    };
     let listener = match address.bind(options.backlog) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             address.clear(&endpoint)?;
@@ -261,14 +264,14 @@ impl Drop for SocketFile {
 
 /// Waits until nobody else binds in a directory: between bind(2) and listen(2) a socket file looks
 /// as if it had been left behind. Where that cannot be told, or takes long, it goes without.
-fn lock_directory_of(path: &Path) -> Option<fs::File> {
+async fn lock_directory_of(path: &Path) -> Option<fs::File> {
     let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
     let directory = fs::File::open(parent.unwrap_or_else(|| Path::new("."))).ok()?;
     for _ in 0..LOCK_ATTEMPTS {
         if directory.try_lock().is_ok() {
             return Some(directory);
         }
-        std::thread::sleep(LOCK_PAUSE);
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
     None
 }

@@ -186,7 +186,7 @@ const TRANSPORTS: &[Transport] = &[
     Transport {
         scheme: "ipc",
         dial: |endpoint, options| Box::pin(ipc::dial(endpoint, options)),
-        listen: |endpoint, options| Box::pin(async { ipc::listen(endpoint, options) }),
+        listen: |endpoint, options| Box::pin(ipc::listen(endpoint, options)),
     },
     Transport {
         scheme: "inproc",
