@@ -87,8 +87,8 @@ pub(crate) enum Verb {
     /// Send messages to all peers that subscribed to their beginning
     ///
     /// Waits up to --wait for the first subscriber, then publishes in any case. It goes no faster
-    /// than subscribers take the messages, as long as they do: one that takes none for 250 ms, or
-    /// makes it wait for more than 5s in all, misses what it has no room for. How much was dropped
+    /// than subscribers take the messages, as long as they do: one that takes none for 500 ms, or
+    /// makes it wait for more than 1s at a time, misses what it has no room for. How much was dropped
     /// so stands on stderr at the end, and is no failure. With --block nothing is dropped.
     #[command(after_help = "Example: withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'")]
     Pub(Publish),

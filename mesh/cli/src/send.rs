@@ -20,7 +20,7 @@ const AHEAD_OCTETS: usize = 4 << 20;
 /// How often the queues are looked at while they drain.
 const LOOK: Duration = Duration::from_millis(5);
 /// A queue from which nothing is taken for this long is stuck.
-const STILL: Duration = Duration::from_millis(250);
+const STILL: Duration = Duration::from_millis(500);
 /// The longest wait for queues that do move, so that who is slow holds nobody up for long.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -131,11 +131,11 @@ async fn send_paced(session: &Session<AnySocket>, input: &mut Input, limit: Limi
         session.any.send(message).await.map_err(Failure::failed)?;
         input.accept();
         if due {
-            let keeping = pace.keep(&session.any, SLOW);
+            let keeping = pace.keep(&session.any, SLOW, false);
             limit.run(keeping).await.ok_or_else(late)?;
         }
     }
-    let keeping = pace.keep(&session.any, PATIENCE);
+    let keeping = pace.keep(&session.any, PATIENCE, true);
     limit.run(keeping).await.ok_or_else(late)
 }
 
@@ -171,20 +171,23 @@ impl Pace {
         due
     }
 
-    /// Waits, for so long at most, until nothing moves in the queues any more but what is stuck.
-    async fn keep(&mut self, socket: &AnySocket, most: Duration) {
+    /// Waits, for so long at most, until nothing moves in the queues any more but what is stuck;
+    /// after the `last` message also for what stood still before.
+    async fn keep(&mut self, socket: &AnySocket, most: Duration, last: bool) {
         let start = Instant::now();
         let (mut lowest, mut moved) = (u64::MAX, start);
         while start.elapsed() < most {
             let empty = tokio::time::timeout(LOOK, socket.flush()).await.is_ok();
             let queued = if empty { 0 } else { socket.stats().queued };
+            self.stuck = self.stuck.min(queued);
             let moves = queued < lowest;
             if moves {
                 (lowest, moved) = (queued, Instant::now());
             }
             // One look without a move, since what is stuck may have become less where others
             // still have more.
-            if empty || !moves && (queued <= self.stuck || moved.elapsed() > STILL) {
+            let known = !last && queued <= self.stuck;
+            if empty || !moves && (known || moved.elapsed() > STILL) {
                 self.stuck = queued;
                 return;
             }
