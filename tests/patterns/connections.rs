@@ -9,10 +9,10 @@ use withy::event::{
     AcceptError, AcceptFailure, DecodeError, DialError, DialFailure, HandshakeFailure,
 };
 use withy::options::{ConnectionLimits, ListenOptions, Reconnect};
-use withy::{Dealer, EventKind, Message, Monitor, Pull, Push, Reason};
+use withy::{Dealer, EventKind, Message, Pull, Push, Reason};
 use withy_tests::raw;
 
-use crate::support::{ANY, only, soon};
+use crate::support::{ANY, event, only, soon};
 
 fn at_most(max_connections: usize) -> ConnectionLimits {
     ConnectionLimits {
@@ -22,18 +22,6 @@ fn at_most(max_connections: usize) -> ConnectionLimits {
 }
 
 /// Waits for an event that `pick` wants.
-async fn next<T>(monitor: &mut Monitor, mut pick: impl FnMut(EventKind) -> Option<T>) -> T {
-    soon(async {
-        loop {
-            let event = monitor.next().await.expect("the socket lives");
-            if let Some(picked) = pick(event.kind) {
-                return picked;
-            }
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_burst_of_peers_gets_no_more_than_max_connections() {
     let pull = Pull::builder()
@@ -56,7 +44,7 @@ async fn a_burst_of_peers_gets_no_more_than_max_connections() {
     }
     let (mut connected, mut refused) = (0, 0);
     while connected + refused < 20 {
-        let through = next(&mut monitor, |kind| match kind {
+        let through = event(&mut monitor, |kind| match kind {
             EventKind::Connected(_) => Some(true),
             EventKind::HandshakeFailed {
                 reason: HandshakeFailure::TooManyConnections(2),
@@ -74,7 +62,7 @@ async fn a_burst_of_peers_gets_no_more_than_max_connections() {
 
     // The next one is not even asked who it is.
     let _late = raw::Peer::connect(&endpoint.to_string()).await.unwrap();
-    next(&mut monitor, |kind| match kind {
+    event(&mut monitor, |kind| match kind {
         EventKind::AcceptFailed {
             reason: AcceptFailure::TooManyConnections { limit: 2, .. },
         } => Some(()),
@@ -123,7 +111,7 @@ async fn processes_that_the_filter_denies_do_not_delay_others() {
     // With a rest after each it takes longer than there is time.
     soon(async {
         for _ in 0..denied {
-            let error = next(&mut monitor, |kind| match kind {
+            let error = event(&mut monitor, |kind| match kind {
                 EventKind::AcceptFailed {
                     reason: AcceptFailure::Link(error),
                 } => Some(error),
@@ -138,22 +126,31 @@ async fn processes_that_the_filter_denies_do_not_delay_others() {
 }
 
 #[tokio::test]
-async fn a_listener_that_broke_ends_with_its_error() {
+async fn a_listener_that_broke_ends_with_its_error_and_leaves_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     let pull = Pull::builder().insecure().build().unwrap();
     let mut monitor = pull.monitor();
     pull.bind_to(&format!("fd://{}", listener.as_raw_fd()))
         .await
         .unwrap();
+    let push = Push::connect(&endpoint).unwrap();
+    soon(pull.ready()).await.unwrap();
     let socket = TcpStream::from(OwnedFd::from(listener));
     socket.shutdown(Shutdown::Both).unwrap();
-    let error = next(&mut monitor, |kind| match kind {
+    let error = event(&mut monitor, |kind| match kind {
         EventKind::Unbound { error } => Some(error),
         _ => None,
     })
     .await;
     assert!(matches!(error.as_deref(), Some(AcceptError::Failed(_))));
     assert!(pull.endpoints().is_empty());
+    soon(push.send("still there")).await.unwrap();
+    assert_eq!(
+        soon(pull.recv()).await.unwrap(),
+        Message::from("still there")
+    );
+    soon(pull.close()).await;
 }
 
 #[tokio::test]
@@ -173,7 +170,7 @@ async fn an_attempt_that_fails_for_good_is_told_too() {
         let push = Push::builder().reconnect(reconnect).build().unwrap();
         let mut monitor = push.monitor();
         push.connect_to(&endpoint).unwrap();
-        let (reason, delay) = next(&mut monitor, |kind| match kind {
+        let (reason, delay) = event(&mut monitor, |kind| match kind {
             EventKind::DialFailed { reason, delay } => Some((reason, delay)),
             _ => None,
         })
@@ -218,7 +215,7 @@ async fn messages_over_a_limit_close_a_connection_inside_the_process() {
             let pull = pull.clone();
             async move { pull.recv().await }
         });
-        let reason = next(&mut monitor, |kind| match kind {
+        let reason = event(&mut monitor, |kind| match kind {
             EventKind::Disconnected { reason, .. } => Some(reason),
             _ => None,
         })

@@ -7,21 +7,9 @@ use withy::options::{Heartbeat, Reconnect};
 use withy::{Dealer, EventKind, KeyPair, Message, Monitor, Reason, Router, generate_key_pair};
 use withy_tests::raw;
 
-use crate::support::{ANY, soon};
+use crate::support::{ANY, event, soon};
 
 const NAME: &str = "name";
-
-async fn event<T>(monitor: &mut Monitor, wanted: impl Fn(EventKind) -> Option<T>) -> T {
-    soon(async {
-        loop {
-            let event = monitor.next().await.expect("the socket lives");
-            if let Some(found) = wanted(event.kind) {
-                return found;
-            }
-        }
-    })
-    .await
-}
 
 async fn handed_over(monitor: &mut Monitor) {
     let reason = event(monitor, |kind| match kind {

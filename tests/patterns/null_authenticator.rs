@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use withy::auth::{AuthRequest, Deciding, Decision};
 use withy::{Authenticator, Credentials, EventKind, Pull, Push};
 
-use crate::support::{ANY, soon};
+use crate::support::{ANY, event, soon};
 
 #[derive(Debug)]
 struct Notes {
@@ -77,14 +77,9 @@ async fn either_side_may_refuse() {
         };
         let endpoint = pull.bind_to(ANY).await.unwrap();
         push.connect_to(endpoint).unwrap();
-        soon(async {
-            loop {
-                let event = monitor.next().await.unwrap();
-                assert!(!matches!(event.kind, EventKind::Connected(_)));
-                if matches!(event.kind, EventKind::HandshakeFailed { .. }) {
-                    return;
-                }
-            }
+        event(&mut monitor, |kind| {
+            assert!(!matches!(kind, EventKind::Connected(_)));
+            matches!(kind, EventKind::HandshakeFailed { .. }).then_some(())
         })
         .await;
     }

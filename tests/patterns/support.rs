@@ -1,6 +1,6 @@
 //! What the tests share: numbered messages, and endpoints nobody else uses.
 
-use withy::{Endpoint, Message};
+use withy::{Endpoint, EventKind, Message, Monitor};
 pub(crate) use withy_tests::deadline::soon;
 
 /// A numbered message.
@@ -29,4 +29,20 @@ pub(crate) fn any_of_each(name: &str) -> [String; 3] {
         "ipc://*".to_owned(),
         format!("inproc://{name}"),
     ]
+}
+
+/// What `pick` makes of the next event that it wants.
+pub(crate) async fn event<T>(
+    monitor: &mut Monitor,
+    mut pick: impl FnMut(EventKind) -> Option<T>,
+) -> T {
+    soon(async {
+        loop {
+            let event = monitor.next().await.expect("the socket lives");
+            if let Some(picked) = pick(event.kind) {
+                return picked;
+            }
+        }
+    })
+    .await
 }

@@ -413,6 +413,8 @@ impl Core {
     pub(crate) fn detach(&self, key: PipeKey) {
         self.drain_ended(key);
         {
+            // Both locks: reports and counts are to stand in the order of what they tell of.
+            let mut receiving = self.receiving.lock();
             let mut sending = self.sending.lock();
             let send_link = sending
                 .links
@@ -423,11 +425,10 @@ impl Core {
                 .and_then(|token| token.load);
             sending.out.detach(key, unfinished);
             let cancelled = sending.out.take_cancelled();
-            let subscriptions = sending.out.publishing().subscriptions();
+            self.count_subscriptions(&mut sending);
+            self.report_cancelled(&mut receiving, key, cancelled);
+            drop(receiving);
             self.after_send(sending);
-            self.report_cancelled(key, cancelled);
-            self.subscriptions
-                .send_if_modified(|known| std::mem::replace(known, subscriptions) != subscriptions);
         }
         self.fail_requests(key);
         // Senders that waited for this peer find another, or learn that it is gone.
@@ -490,10 +491,7 @@ impl Core {
     }
 
     fn stop_endpoints(&self) {
-        let endpoints = self.endpoints.lock();
-        for active in endpoints.bound.iter().chain(&endpoints.dialed) {
-            active.stop.cancel();
-        }
+        self.endpoints.lock().stop.cancel();
     }
 }
 

@@ -13,6 +13,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 use super::core::Core;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
+use super::listen::Place;
 use super::task::{Said, Task};
 use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
@@ -21,6 +22,8 @@ use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 pub(crate) struct Endpoints {
     pub(crate) bound: Vec<Active>,
     pub(crate) dialed: Vec<Active>,
+    /// Stops them all, and connections whose listener is gone.
+    pub(crate) stop: CancellationToken,
     /// Tells uses of one endpoint from each other.
     next: u64,
 }
@@ -48,7 +51,7 @@ impl Endpoints {
         Active {
             number: self.next,
             endpoint: endpoint.clone(),
-            stop: CancellationToken::new(),
+            stop: self.stop.child_token(),
         }
     }
 }
@@ -102,7 +105,7 @@ impl Core {
                         if !std::mem::take(&mut first) {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
-                        self.run(endpoint, task, &link, peer, stop).await;
+                        self.run(endpoint, task, &link, peer, None, stop).await;
                         None
                     }
                     Err(reason) => Some(reason),
@@ -245,12 +248,15 @@ impl Core {
         mut task: Task,
         link: &Link,
         peer: Arc<PeerInfo>,
+        place: Option<Place>,
         stop: &CancellationToken,
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
         let reason = loop {
             tokio::select! {
                 said = &mut task => match said {
+                    // It was detached meanwhile.
+                    Said::Drops(0) => {}
                     Said::Drops(dropped) => {
                         let peer = Arc::clone(&peer);
                         self.emit(endpoint, EventKind::Dropping { peer, dropped });
@@ -265,6 +271,8 @@ impl Core {
         }
         self.detach(link.key());
         link.shutdown();
+        // Before anybody hears of it: there is a place for the next peer then.
+        drop(place);
         self.peers.send_modify(|peers| *peers -= 1);
         if reason.is_offence() {
             self.counters

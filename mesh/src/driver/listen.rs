@@ -108,10 +108,10 @@ impl Core {
             drop(half_open);
             match shaken {
                 Ok(mut ready) => {
-                    let _place = ready.place.take();
+                    let place = ready.place.take();
                     if let Ok((task, link, peer)) = core.establish(&endpoint, ready, address, local)
                     {
-                        core.run(&endpoint, task, &link, peer, &stop).await;
+                        core.run(&endpoint, task, &link, peer, place, &stop).await;
                     }
                 }
                 Err(reason) => core.handshake_failed(&endpoint, address, reason),

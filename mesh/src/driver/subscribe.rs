@@ -5,7 +5,7 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
 use withy_proto::{Frame, Message, SocketType};
 
-use super::core::{Core, Receiving};
+use super::core::{Core, Receiving, Sending};
 use crate::event::Reason;
 
 impl Core {
@@ -64,21 +64,29 @@ impl Core {
             .out
             .subscribed(key, topic, add)
             .map_err(|error| error.to_string())?;
-        let subscriptions = sending.out.publishing().subscriptions();
-        drop(sending);
-        self.subscriptions
-            .send_if_modified(|known| std::mem::replace(known, subscriptions) != subscriptions);
+        self.count_subscriptions(&mut sending);
         Ok(subscribed)
     }
 
+    /// Tells those that wait for subscribers how many subscriptions there are.
+    pub(crate) fn count_subscriptions(&self, sending: &mut Sending) {
+        let now = sending.out.publishing().subscriptions();
+        self.subscriptions
+            .send_if_modified(|known| std::mem::replace(known, now) != now);
+    }
+
     /// A peer is gone: an XPUB's application hears of its topics.
-    pub(crate) fn report_cancelled(&self, key: PipeKey, cancelled: Vec<Frame>) {
+    pub(crate) fn report_cancelled(
+        &self,
+        receiving: &mut Receiving,
+        key: PipeKey,
+        cancelled: Vec<Frame>,
+    ) {
         if self.kind != SocketType::XPub || cancelled.is_empty() {
             return;
         }
-        let mut receiving = self.receiving.lock();
         for topic in cancelled {
-            self.notice(&mut receiving, key, report(&topic, false));
+            self.notice(receiving, key, report(&topic, false));
         }
         self.ready.notify();
     }

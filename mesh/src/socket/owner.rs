@@ -1,6 +1,7 @@
 //! What all handles of a socket share, and the operations below the typed faces.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -260,13 +261,21 @@ impl Owner {
         if max == 0 {
             return Ok(0);
         }
+        let core = self.core();
+        core.pay_debt().await;
         messages.push(self.recv().await?);
         let mut received = 1;
         while received < max {
-            let Ok((_, message)) = self.core().try_receive() else {
-                break;
-            };
-            messages.push(message);
+            match core.try_receive() {
+                Ok((_, message)) => messages.push(message),
+                Err(nothing) => {
+                    if matches!(nothing, Nothing::Yield) {
+                        // Not here: a cancelled call may not leave messages behind.
+                        core.debt.store(true, Relaxed);
+                    }
+                    break;
+                }
+            }
             received += 1;
         }
         Ok(received)
@@ -291,8 +300,7 @@ impl Core {
             if self.sending.lock().out.is_drained() {
                 return;
             }
-            self.flushing
-                .store(true, std::sync::atomic::Ordering::Relaxed);
+            self.flushing.store(true, Relaxed);
             if self.sending.lock().out.is_drained() {
                 return;
             }
@@ -301,7 +309,6 @@ impl Core {
     }
 
     fn stats(&self) -> Stats {
-        use std::sync::atomic::Ordering::Relaxed;
         let mut stats = Stats::default();
         {
             let receiving = self.receiving.lock();

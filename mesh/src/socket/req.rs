@@ -401,10 +401,10 @@ impl Core {
     /// The requests of a connection that is gone have no reply, but for those that came before.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
         let mut receiving = self.receiving.lock();
-        if receiving.requests.is_empty() {
-            return;
-        }
         let matched: Vec<Matched> = std::iter::from_fn(|| {
+            if receiving.requests.is_empty() {
+                return None;
+            }
             let (from, message) = receiving.take_notice()?;
             let reply = receiving.requests.reply(from, message);
             Some(Matched { from, reply })

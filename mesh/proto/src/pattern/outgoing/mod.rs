@@ -231,11 +231,19 @@ impl Outgoing {
 
     /// Puts messages that no peer can have got in front of the backlog, where the type sends to
     /// whoever has room; elsewhere they are lost with their peer.
-    fn give_on(&mut self, messages: Vec<Message>) {
+    fn give_on(&mut self, mut messages: Vec<Message>) {
         let sends = self.kind.row().sends;
         if self.kind == SocketType::Req || !matches!(sends, Sends::InTurn | Sends::ToOne) {
             self.counts.dropped += messages.len() as u64;
             return;
+        }
+        if self.options.conflate {
+            // Only the newest, and only if nothing newer waits.
+            let newer =
+                !self.backlog.is_empty() || self.pipes.iter().any(|(_, pipe)| pipe.waiting() > 0);
+            let old = messages.len().saturating_sub(usize::from(!newer));
+            self.counts.dropped += old as u64;
+            messages.drain(..old);
         }
         for message in messages.into_iter().rev() {
             self.counts.sent = self.counts.sent.saturating_sub(1);
