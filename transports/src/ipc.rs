@@ -10,7 +10,7 @@ use std::os::unix::net;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +23,9 @@ use crate::{PathTooLong, Peer, WRONG_ROW};
 
 /// How long to wait before asking a listener with a full queue again: the system offers no wake-up.
 const FULL_QUEUE: Duration = Duration::from_millis(10);
+/// Octets that the system may hold of what one side sent. Its default of 208 KiB takes a large
+/// message in many pieces, with a change of processes for each; it grants less where it allows less.
+const SEND_BUFFER: usize = 512 * 1024;
 /// How often it is tried to bind alone in a directory. Anybody who can read it may hold the lock.
 const LOCK_ATTEMPTS: u32 = 100;
 /// How long to wait in between; who binds holds the lock for some microseconds.
@@ -302,6 +305,7 @@ fn fresh() -> io::Result<(Endpoint, TempDir)> {
 }
 
 fn connected(stream: UnixStream, address: &str) -> Connected {
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let credentials = stream.peer_cred().ok().map(|process| Credentials {
         pid: process.pid(),
         uid: process.uid(),
