@@ -1,6 +1,6 @@
 //! Rows of the other families once more, over TCP with the CURVE mechanism.
 
-use super::{Row, connect, idle, many_push, pub_sub, push_pull, req_rep};
+use super::{Row, clear};
 use crate::job::Job;
 
 /// The rows that are measured with CURVE as well. Crossing cores costs the same as without.
@@ -18,16 +18,7 @@ const SEALED: [&str; 10] = [
 ];
 
 pub(super) fn rows() -> Vec<Row> {
-    let clear = [
-        push_pull::rows(),
-        req_rep::rows(),
-        pub_sub::rows(),
-        many_push::rows(),
-        idle::rows(),
-        connect::rows(),
-    ];
-    let clear = clear.into_iter().flatten();
-    clear
+    clear()
         .filter(|row| SEALED.contains(&row.name.as_str()))
         .map(seal)
         .collect()

@@ -57,6 +57,11 @@ impl Row {
 
 /// Returns every row, in the order of the table.
 pub(crate) fn all() -> Vec<Row> {
+    clear().chain(curve::rows()).collect()
+}
+
+/// Returns the rows without encryption.
+fn clear() -> impl Iterator<Item = Row> {
     [
         push_pull::rows(),
         req_rep::rows(),
@@ -64,11 +69,9 @@ pub(crate) fn all() -> Vec<Row> {
         many_push::rows(),
         idle::rows(),
         connect::rows(),
-        curve::rows(),
     ]
     .into_iter()
     .flatten()
-    .collect()
 }
 
 /// Returns a job without encryption, of one lane, on any core, not yet bound.
