@@ -1,12 +1,38 @@
-//! The provider seam: randomness, and the ciphers behind the mechanisms.
+//! The provider seam: randomness, and the ciphers, hashes, signatures and key agreements behind the
+//! mechanisms.
 //!
 //! Engines never draw random numbers themselves. The façade passes the operating system's
-//! generator, the simulator and the fuzzers a seeded one.
+//! generator, the simulator and the fuzzers a seeded one. With [`Provider::DangerNull`] fuzzers get
+//! past handshakes that they could not forge.
+//!
+//! | primitive | for | implemented by |
+//! |---|---|---|
+//! | X25519 | CURVE, NOISE | curve25519-dalek |
+//! | XSalsa20, Poly1305 | CURVE | this crate |
+//! | AES-256-GCM, ChaCha20-Poly1305, SHA-256 | NOISE | ring |
+//! | ML-KEM-768 | NOISE, QUIC | ml-kem |
+//! | Ed25519 | identities | ed25519-dalek |
 
+pub(crate) mod aead;
+pub(crate) mod hash;
+pub mod kem;
 pub mod keys;
 pub(crate) mod nacl;
+pub(crate) mod noise;
 mod poly1305;
 mod salsa20;
+pub mod sign;
+
+/// Which implementation is behind the mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Provider {
+    /// The ciphers themselves.
+    #[default]
+    Real,
+    /// None: a ciphertext is its plaintext, a tag is zeros, a public key is its secret. Anybody can
+    /// make it and read it. For fuzzers and simulators.
+    DangerNull,
+}
 
 /// A source of random octets, passed into every engine that needs them.
 pub trait Randomness: Send {

@@ -1,28 +1,18 @@
 //! NaCl's `crypto_box` and `crypto_secretbox`: X25519, XSalsa20 and Poly1305.
 //!
-//! A box is the tag and then the ciphertext. Here is also the cipher that does nothing, so that
-//! fuzzers and simulators get past the handshake.
+//! A box is the tag and then the ciphertext.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::Randomness;
 use super::keys::{KeyPair, PublicKey, SecretKey};
 use super::salsa20::{Key, hsalsa20};
+use super::{Provider, Randomness};
 
 /// The octets of a tag.
 pub(crate) const TAG: usize = super::poly1305::TAG;
 
-/// How boxes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Cipher {
-    #[default]
-    Real,
-    /// A box is a tag of zeros and then the plaintext. Anybody can make it and read it.
-    DangerNull,
-}
-
-impl Cipher {
+impl Provider {
     /// Draws a key pair for one connection.
     pub(crate) fn key_pair(self, randomness: &mut dyn Randomness) -> KeyPair {
         match self {
@@ -40,7 +30,7 @@ impl Cipher {
         };
         Some(BoxKey {
             octets,
-            cipher: self,
+            provider: self,
         })
     }
 
@@ -50,7 +40,7 @@ impl Cipher {
         randomness.fill(&mut *octets);
         BoxKey {
             octets,
-            cipher: self,
+            provider: self,
         }
     }
 }
@@ -58,15 +48,15 @@ impl Cipher {
 /// The key of boxes with nonces of 24 octets.
 pub(crate) struct BoxKey {
     octets: Zeroizing<[u8; 32]>,
-    cipher: Cipher,
+    provider: Provider,
 }
 
 impl BoxKey {
     /// The key of the boxes whose nonces start with `prefix`.
     pub(crate) fn with_prefix(&self, prefix: &[u8; 16]) -> StreamKey {
-        StreamKey(match self.cipher {
-            Cipher::Real => Some(Key::new(&Zeroizing::new(hsalsa20(&self.octets, prefix)))),
-            Cipher::DangerNull => None,
+        StreamKey(match self.provider {
+            Provider::Real => Some(Key::new(&Zeroizing::new(hsalsa20(&self.octets, prefix)))),
+            Provider::DangerNull => None,
         })
     }
 
@@ -163,8 +153,8 @@ mod tests {
              b48eeee314a7cc8ab932164548e526ae90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de
              56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74e355a5",
         );
-        let ours = Cipher::Real.agree(&alice, &bob.public()).unwrap();
-        let theirs = Cipher::Real.agree(&bob, &alice.public()).unwrap();
+        let ours = Provider::Real.agree(&alice, &bob.public()).unwrap();
+        let theirs = Provider::Real.agree(&bob, &alice.public()).unwrap();
         assert_eq!(ours.seal(&nonce, &plaintext), boxed);
         assert_eq!(theirs.open(&nonce, &boxed).unwrap()[..], plaintext);
         assert!(theirs.open(&nonce, &boxed[..146]).is_none());
@@ -174,7 +164,7 @@ mod tests {
     #[test]
     fn the_null_cipher_hides_nothing() {
         let mut randomness = Seeded::new(1);
-        let key = Cipher::DangerNull.secret(&mut randomness);
+        let key = Provider::DangerNull.secret(&mut randomness);
         let boxed = key.seal(&[0; 24], b"plain");
         assert_eq!(boxed, [&[0; TAG][..], b"plain"].concat());
         assert_eq!(key.open(&[1; 24], &boxed).unwrap()[..], *b"plain");

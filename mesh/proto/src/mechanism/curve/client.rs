@@ -7,9 +7,9 @@ use super::{
     COOKIE, Fields, HELLO, HELLO_NONCE, INITIATE_NONCE, KEY, LONG_NONCE, PADDING, READY_NONCE,
     SIGNATURE, VERSION, VOUCH_NONCE, WELCOME, WELCOME_NONCE, draw, long_nonce, short_nonce,
 };
-use crate::crypto::Randomness;
 use crate::crypto::keys::{KeyPair, PublicKey};
-use crate::crypto::nacl::{BoxKey, Cipher};
+use crate::crypto::nacl::BoxKey;
+use crate::crypto::{Provider, Randomness};
 use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command,
@@ -24,7 +24,7 @@ pub struct Client {
     local: Local,
     keys: KeyPair,
     server: PublicKey,
-    cipher: Cipher,
+    provider: Provider,
     /// The last nonce that we used.
     nonce: u64,
     state: State,
@@ -68,7 +68,7 @@ impl Client {
             local,
             keys,
             server,
-            cipher: Cipher::Real,
+            provider: Provider::Real,
             nonce: 0,
             state: State::HelloDue,
         }
@@ -78,7 +78,7 @@ impl Client {
     /// which anybody can read and make.
     #[must_use]
     pub fn danger_null(mut self) -> Self {
-        self.cipher = Cipher::DangerNull;
+        self.provider = Provider::DangerNull;
         self
     }
 
@@ -89,8 +89,8 @@ impl Client {
     }
 
     fn hello(&mut self, randomness: &mut dyn Randomness) -> Option<Vec<u8>> {
-        let ours = self.cipher.key_pair(randomness);
-        let key = self.cipher.agree(ours.secret(), &self.server)?;
+        let ours = self.provider.key_pair(randomness);
+        let key = self.provider.agree(ours.secret(), &self.server)?;
         self.nonce += 1;
         let mut data = Vec::with_capacity(HELLO);
         data.extend_from_slice(&VERSION);
@@ -127,7 +127,7 @@ impl Client {
         fields.rest = &plaintext;
         let theirs = PublicKey::from_octets(*fields.take::<KEY>()?);
         let cookie = *fields.take()?;
-        let agree = |ours: &KeyPair| self.cipher.agree(ours.secret(), &theirs);
+        let agree = |ours: &KeyPair| self.provider.agree(ours.secret(), &theirs);
         Ok(State::InitiateDue {
             ours: ours.public(),
             key: agree(ours).ok_or_else(|| refused.clone())?,

@@ -166,11 +166,10 @@ pub enum OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::nacl::Cipher;
-    use crate::crypto::{Randomness, Seeded};
+    use crate::crypto::{Provider, Randomness, Seeded};
 
     fn sides() -> ((Sealer, Opener), (Sealer, Opener)) {
-        let key = Cipher::Real.secret(&mut Seeded::new(1));
+        let key = Provider::Real.secret(&mut Seeded::new(1));
         let client = split(&key, Side::Client, 3, 1);
         let server = split(&key, Side::Server, 2, 2);
         (client, server)
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_last_nonce_is_never_used_twice() {
-        let key = Cipher::Real.secret(&mut Seeded::new(1));
+        let key = Provider::Real.secret(&mut Seeded::new(1));
         let (mut sealer, _) = split(&key, Side::Client, u64::MAX - 1, 0);
         assert!(sealer.seal(&mut [0; 40]).is_ok());
         for _ in 0..2 {

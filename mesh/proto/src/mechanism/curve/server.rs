@@ -7,9 +7,9 @@ use super::{
     COOKIE, COOKIE_NONCE, Fields, HELLO, HELLO_NONCE, INITIATE_NONCE, KEY, PADDING, READY_NONCE,
     VERSION, VOUCH, VOUCH_NONCE, WELCOME, WELCOME_NONCE, draw, long_nonce, short_nonce,
 };
-use crate::crypto::Randomness;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
-use crate::crypto::nacl::{BoxKey, Cipher};
+use crate::crypto::nacl::BoxKey;
+use crate::crypto::{Provider, Randomness};
 use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, error_command,
@@ -25,7 +25,7 @@ use crate::zmtp::metadata::Metadata;
 pub struct Server {
     local: Local,
     keys: KeyPair,
-    cipher: Cipher,
+    provider: Provider,
     /// The last nonce of the client.
     peer_nonce: u64,
     state: State,
@@ -80,7 +80,7 @@ impl Server {
         Self {
             local,
             keys,
-            cipher: Cipher::Real,
+            provider: Provider::Real,
             peer_nonce: 0,
             state: State::AwaitHello,
         }
@@ -90,7 +90,7 @@ impl Server {
     /// which anybody can read and make.
     #[must_use]
     pub fn danger_null(mut self) -> Self {
-        self.cipher = Cipher::DangerNull;
+        self.provider = Provider::DangerNull;
         self
     }
 
@@ -116,7 +116,7 @@ impl Server {
         let theirs = PublicKey::from_octets(*fields.take()?);
         let nonce = fields.counter()?;
         let key = self
-            .cipher
+            .provider
             .agree(self.keys.secret(), &theirs)
             .ok_or_else(|| refused.clone())?;
         let signature = key
@@ -136,8 +136,8 @@ impl Server {
         theirs: &PublicKey,
         key: &BoxKey,
     ) -> (Vec<u8>, BoxKey) {
-        let ours = self.cipher.key_pair(randomness);
-        let cookie_key = self.cipher.secret(randomness);
+        let ours = self.provider.key_pair(randomness);
+        let cookie_key = self.provider.secret(randomness);
         let (cookie_nonce, nonce) = (draw(randomness), draw(randomness));
         let kept = zeroize::Zeroizing::new([*theirs.as_octets(), *ours.secret().expose_octets()]);
         let cookie = cookie_key.seal(
@@ -171,7 +171,7 @@ impl Server {
                 reason: "its nonce is not above that of HELLO",
             });
         }
-        let key = self.cipher.agree(&ours, &theirs).ok_or_else(refused)?;
+        let key = self.provider.agree(&ours, &theirs).ok_or_else(refused)?;
         let plaintext = key
             .open(&short_nonce(INITIATE_NONCE, nonce), fields.rest)
             .ok_or_else(refused)?;
@@ -180,7 +180,7 @@ impl Server {
         let vouch: &[u8; VOUCH] = fields.take()?;
         let metadata = fields.rest;
 
-        let vouch_key = self.cipher.agree(&ours, &public).ok_or_else(refused)?;
+        let vouch_key = self.provider.agree(&ours, &public).ok_or_else(refused)?;
         let mut fields = Fields {
             rest: vouch,
             command: "INITIATE",
