@@ -528,10 +528,11 @@ impl World {
         let Some(Load::Batch(mut batch)) = load else {
             return;
         };
+        let now = Duration::from_micros(self.now);
         let Some(up) = self.nodes[node].up(link) else {
             unreachable!("taking a load closes no link");
         };
-        batch.seal(&mut up.sealer).unwrap();
+        batch.seal(&mut up.sealer, || now).unwrap();
         let end = self.links[link].end_of(node);
         while !batch.is_done() && self.links[link].streams[end].room() > 0 {
             let mut slices = [std::io::IoSlice::new(&[]); 3];

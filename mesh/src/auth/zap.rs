@@ -85,6 +85,8 @@ fn question(request: &AuthRequest) -> Message {
             message.push(&password[..]);
         }
         Credentials::Curve { public_key } => message.push(&public_key[..]),
+        // Of no RFC: as with CURVE, one frame with the key.
+        Credentials::Noise(shown) => message.push(&shown.identity.as_octets()[..]),
         _ => {}
     }
     message

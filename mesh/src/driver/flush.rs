@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
@@ -77,7 +77,7 @@ impl Core {
             }
             (link, token)
         };
-        let result = write(&link, &mut token);
+        let result = write(&link, &mut token, || self.started.elapsed());
         let wrote = Instant::now();
         let mut sending = self.sending.lock();
         let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
@@ -158,7 +158,11 @@ enum Progress {
     },
 }
 
-fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
+fn write(
+    link: &Link,
+    token: &mut Token,
+    now: impl FnOnce() -> Duration,
+) -> io::Result<Progress> {
     match token.load.take() {
         None => Ok(Progress::Done {
             messages: 0,
@@ -202,7 +206,7 @@ fn write(link: &Link, token: &mut Token) -> io::Result<Progress> {
         }
         Some(Load::Batch(mut batch)) => {
             let result = batch
-                .seal(&mut token.sealer)
+                .seal(&mut token.sealer, now)
                 .map_err(io::Error::other)
                 .and_then(|()| {
                     while !batch.is_done() {

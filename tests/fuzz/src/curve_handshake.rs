@@ -3,6 +3,7 @@
 //! forged.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use withy_proto::crypto::Seeded;
 use withy_proto::crypto::keys::{KeyPair, SecretKey};
@@ -11,7 +12,8 @@ use withy_proto::mechanism::zap::Decision;
 use withy_proto::mechanism::{Handshake, Opener};
 use withy_proto::zmtp::decoder::Limits;
 use withy_proto::zmtp::metadata::Metadata;
-use withy_proto::zmtp::{Decoder, frame, greeting};
+use withy_proto::zmtp::greeting::{self, Filler};
+use withy_proto::zmtp::{Decoder, frame};
 
 use super::input::Input;
 use super::model::{self, Fault};
@@ -176,7 +178,7 @@ fn any_octets(choice: u8, input: &mut Input<'_>) {
     let accepting = choice & 4 != 0;
     let (reception, how) = (Reception::any(input), input.octet());
     let face = Face::any(input);
-    let mut octets = greeting::encode(NAME, !accepting).to_vec();
+    let mut octets = greeting::encode(NAME, !accepting, Filler::default()).to_vec();
     octets.extend_from_slice(input.rest());
     let mut side = side(&face, accepting, reception);
     for piece in wire::pieces(how, &octets) {
@@ -229,7 +231,7 @@ fn frames(input: &mut Input<'_>) {
             withy_proto::zmtp::Item::Command(command) => outbox.push_command(command),
         }
         let mut batch = outbox.take(Vec::new());
-        assert!(batch.seal(&mut sealer).is_ok());
+        assert!(batch.seal(&mut sealer, || Duration::ZERO).is_ok());
         sealed.push(wire::write(&mut batch, 0));
     }
     let limits = Limits {

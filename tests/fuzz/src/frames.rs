@@ -2,6 +2,7 @@
 //! list of what was put into it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::decoder::Limits;
@@ -136,7 +137,7 @@ fn outbox(input: &mut Input<'_>) {
         }
     };
     let clear = matches!(sealer, Sealer::Clear);
-    assert!(batch.seal(&mut sealer).is_ok());
+    assert!(batch.seal(&mut sealer, || Duration::ZERO).is_ok());
     assert_eq!(batch.size(), size);
     assert_eq!(batch.recover().is_some(), clear);
     // Up to a cut, and what did not leave whole is a list of messages again.

@@ -2,7 +2,7 @@
 //! and two sides of ours over a link that cuts into pieces and now and then changes something.
 
 use withy_proto::mechanism::{Handshake, null, plain};
-use withy_proto::zmtp::greeting;
+use withy_proto::zmtp::greeting::{self, Filler};
 
 use super::input::Input;
 use super::session::{Disturbance, Face, Failure, Reception, Side, converse};
@@ -62,7 +62,7 @@ fn any_octets(choice: u8, way: Way, reception: Reception, input: &mut Input<'_>)
     let face = Face::any(input);
     let mut octets = Vec::new();
     if choice & 0x80 == 0 {
-        octets.extend_from_slice(&greeting::encode(way.name(), !accepting));
+        octets.extend_from_slice(&greeting::encode(way.name(), !accepting, Filler::default()));
         // A 3.0 peer, or one of a time to come.
         octets[11] = choice >> 3 & 3;
     }

@@ -13,10 +13,16 @@
 //! ```
 
 use crate::crypto::Randomness;
+use crate::trust::credentials::{CredentialsError, Shown};
+use crate::trust::id::IdentityId;
+use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::{Metadata, MetadataError};
 use crate::zmtp::record;
 
+pub use crate::crypto::aead::Suite;
+
 pub mod curve;
+pub mod noise;
 pub mod null;
 pub mod plain;
 pub mod zap;
@@ -42,6 +48,23 @@ pub struct Local {
 
 /// One side's handshake of one connection (RFC 37 §3.3, "Security mechanisms").
 pub trait Handshake: Send + std::fmt::Debug {
+    /// What the mechanism says in our greeting already; zeros where it says nothing.
+    fn filler(&self) -> Filler {
+        Filler::default()
+    }
+
+    /// Both greetings as they travelled, before the first command.
+    ///
+    /// # Errors
+    /// The peer's does not fit.
+    fn handle_greetings(
+        &mut self,
+        _ours: &[u8; greeting::LENGTH],
+        _theirs: &[u8; greeting::LENGTH],
+    ) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+
     /// The body of the next command that is ours to send (length-prefixed name, then data), or
     /// `None` while it is the peer's turn or the authenticator's.
     fn next_command(&mut self, randomness: &mut dyn Randomness) -> Option<Vec<u8>>;
@@ -94,10 +117,23 @@ pub struct Agreed {
     pub user: User,
     /// The public key of the peer, where the mechanism proves one.
     pub peer_key: Option<[u8; 32]>,
+    /// What else it proves.
+    pub proven: Option<Box<Proven>>,
     /// Seals what we send.
     pub sealer: Sealer,
     /// Opens what the peer sends.
     pub opener: Opener,
+}
+
+/// What NOISE proves of a peer, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// Who it is.
+    pub shown: Shown,
+    /// What seals the connection.
+    pub suite: Suite,
+    /// Whether the keys withstand quantum computers.
+    pub post_quantum: bool,
 }
 
 /// The sending half of a mechanism after the handshake.
@@ -159,6 +195,21 @@ pub enum HandshakeError {
     /// The metadata in a command broke its rules. The peer misbehaved.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// The peer is of no network that we are of: its HELLO names none of ours. It gets no answer.
+    #[error("peer is not in the same network")]
+    Network,
+    /// The peer does without ML-KEM, and we may not.
+    #[error("peer has no post-quantum key agreement, and this side does not allow it to do without")]
+    PostQuantumRequired,
+    /// What the peer shows of itself does not hold.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The peer proved to be another than the one that was asked for.
+    #[error("peer is {found}, not the one that was asked for")]
+    OtherPeer {
+        /// Its identity.
+        found: IdentityId,
+    },
     /// Our authenticator refused the peer.
     #[error("authenticator refused the peer with status {status}: {text}")]
     RefusedByUs {
@@ -190,6 +241,10 @@ pub const MECHANISMS: &[Mechanism] = &[
     },
     Mechanism {
         name: curve::NAME,
+        clear: false,
+    },
+    Mechanism {
+        name: noise::NAME,
         clear: false,
     },
 ];

@@ -7,9 +7,10 @@ use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, split_command,
     unexpected,
 };
-use crate::crypto::Randomness;
+use crate::crypto::aead::{Key, Suite};
+use crate::crypto::{Provider, Randomness};
 use crate::zmtp::metadata::Metadata;
-use crate::zmtp::record::{self, Cipher};
+use crate::zmtp::record;
 
 /// The name in the greeting.
 pub const NAME: &str = "NULL";
@@ -136,9 +137,10 @@ impl Handshake for Null {
             Auth::Due | Auth::Asked => User::default(),
         };
         let (sealer, opener) = if self.in_records {
+            let key = || Key::new(Provider::DangerNull, Suite::AesGcm, &[0; 32]);
             (
-                Sealer::Records(Box::new(record::Sealer::new(Cipher::Null))),
-                Opener::Records(Box::new(record::Opener::new(Cipher::Null))),
+                Sealer::Records(Box::new(record::Sealer::new(key(), 0))),
+                Opener::Records(Box::new(record::Opener::new(key(), 0))),
             )
         } else {
             (Sealer::Clear, Opener::Clear)
@@ -147,6 +149,7 @@ impl Handshake for Null {
             metadata: self.peer.unwrap_or_default(),
             user,
             peer_key: None,
+            proven: None,
             sealer,
             opener,
         }

@@ -320,6 +320,7 @@ fn agreed(metadata: Metadata, user: User) -> Agreed {
         metadata,
         user,
         peer_key: None,
+        proven: None,
         sealer: Sealer::Clear,
         opener: Opener::Clear,
     }

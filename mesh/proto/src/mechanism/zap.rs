@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::trust::credentials::Shown;
 use crate::zmtp::metadata::Metadata;
 
 /// What a peer showed to prove who it is (RFC 27 §"Request").
@@ -23,6 +24,8 @@ pub enum Credentials {
         /// The key.
         public_key: [u8; 32],
     },
+    /// An identity and its node, proven.
+    Noise(Box<Shown>),
 }
 
 impl Credentials {
@@ -32,6 +35,7 @@ impl Credentials {
             Self::Null => super::null::NAME,
             Self::Plain { .. } => super::plain::NAME,
             Self::Curve { .. } => super::curve::NAME,
+            Self::Noise(_) => super::noise::NAME,
         }
     }
 }
@@ -49,6 +53,7 @@ impl fmt::Debug for Credentials {
                 .debug_struct("Curve")
                 .field("public_key", &crate::z85::encode_key(public_key))
                 .finish(),
+            Self::Noise(shown) => f.debug_tuple("Noise").field(shown).finish(),
         }
     }
 }

@@ -16,11 +16,11 @@ use super::metadata::{self, Metadata};
 use super::outbox::{Framing, Outbox};
 use crate::crypto::Randomness;
 use crate::mechanism::zap::{AuthRequest, Decision, User};
-use crate::mechanism::{Handshake, HandshakeError, Sealer};
+use crate::mechanism::{Handshake, HandshakeError, Proven, Sealer};
 use crate::pattern::SocketType;
 
 /// The longest command of a handshake in octets: the metadata limit and room for a mechanism's own.
-pub const MAX_HANDSHAKE_COMMAND: usize = metadata::MAX_SIZE + 1_024;
+pub const MAX_HANDSHAKE_COMMAND: usize = metadata::MAX_SIZE + 2_048;
 
 /// The property that names the socket type (RFC 37 §3.4).
 pub const SOCKET_TYPE: &str = "Socket-Type";
@@ -87,8 +87,10 @@ pub struct Peer {
     pub metadata: Metadata,
     /// Who the authenticator says it is.
     pub user: User,
-    /// The public key that it proved.
+    /// The public key that it proved: with CURVE its own, with NOISE its identity's.
     pub key: Option<[u8; 32]>,
+    /// What NOISE proved of it.
+    pub proven: Option<Box<Proven>>,
 }
 
 impl Peer {
@@ -117,6 +119,7 @@ pub struct Connection {
     kind: SocketType,
     mechanism: &'static str,
     handshake: Box<dyn Handshake>,
+    greeting: [u8; greeting::LENGTH],
     limits: Limits,
     state: State,
     admission: Admission,
@@ -150,11 +153,12 @@ impl Connection {
         handshake: Box<dyn Handshake>,
         limits: Limits,
     ) -> Self {
-        let output = greeting::encode(mechanism, as_server).to_vec();
+        let greeting = greeting::encode(mechanism, as_server, handshake.filler());
         Self {
             kind,
             mechanism,
             handshake,
+            greeting,
             limits,
             state: State::Greeting,
             admission: if accepts {
@@ -163,7 +167,7 @@ impl Connection {
                 Admission::Granted
             },
             input: Vec::new(),
-            output,
+            output: greeting.to_vec(),
         }
     }
 
@@ -303,6 +307,7 @@ impl Connection {
             minor,
             user: agreed.user,
             key: agreed.peer_key,
+            proven: agreed.proven,
             ..Self::peer_of(kind, agreed.metadata)?
         };
         let framing = match agreed.sealer {
@@ -349,6 +354,7 @@ impl Connection {
             metadata,
             user: User::default(),
             key: None,
+            proven: None,
         })
     }
 
@@ -361,10 +367,13 @@ impl Connection {
         let input = &self.input[at..];
         match self.state {
             State::Greeting => {
-                let greeting = &input[..input.len().min(greeting::LENGTH)];
-                let Some(greeting) = greeting::decode(greeting, self.mechanism)? else {
+                let octets = &input[..input.len().min(greeting::LENGTH)];
+                let Some(greeting) = greeting::decode(octets, self.mechanism)? else {
                     return Ok(0);
                 };
+                if let Ok(theirs) = octets.try_into() {
+                    self.handshake.handle_greetings(&self.greeting, theirs)?;
+                }
                 self.state = State::Handshake {
                     minor: greeting.minor,
                 };

@@ -12,10 +12,16 @@ const SIGNATURE_END: usize = 9;
 const MAJOR: usize = 10;
 const MINOR: usize = 11;
 const MECHANISM: std::ops::Range<usize> = 12..32;
-const AS_SERVER: usize = 32;
+/// Where a greeting says `as-server`.
+pub(crate) const AS_SERVER: usize = 32;
+/// What a mechanism may fill with its own; zeros where it does not.
+pub const FILLER: std::ops::Range<usize> = 33..LENGTH;
 
-/// Our greeting: version 3.1 and the mechanism.
-pub fn encode(mechanism: &str, as_server: bool) -> [u8; LENGTH] {
+/// Octets of [`FILLER`].
+pub type Filler = [u8; FILLER.end - FILLER.start];
+
+/// Our greeting: version 3.1, the mechanism, and what it says at once.
+pub fn encode(mechanism: &str, as_server: bool, filler: Filler) -> [u8; LENGTH] {
     let mut octets = [0; LENGTH];
     octets[0] = 0xff;
     octets[SIGNATURE_END] = 0x7f;
@@ -25,6 +31,7 @@ pub fn encode(mechanism: &str, as_server: bool) -> [u8; LENGTH] {
     let len = name.len().min(MECHANISM.len());
     octets[MECHANISM][..len].copy_from_slice(&name[..len]);
     octets[AS_SERVER] = u8::from(as_server);
+    octets[FILLER].copy_from_slice(&filler);
     octets
 }
 
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_greeting_is_read_octet_by_octet() {
-        let octets = encode("NULL", false);
+        let octets = encode("NULL", false, Filler::default());
         for cut in 0..LENGTH {
             assert_eq!(decode(&octets[..cut], "NULL"), Ok(None), "at {cut}");
         }
@@ -152,7 +159,7 @@ mod tests {
             decode(b"\x06\x00alice", "NULL"),
             Err(GreetingError::Version { major: 1 })
         ));
-        let mut old = encode("NULL", false);
+        let mut old = encode("NULL", false, Filler::default());
         old[10] = 1;
         assert_eq!(
             decode(&old[..11], "NULL"),
@@ -163,12 +170,12 @@ mod tests {
             decode(&old[..10], "NULL"),
             Err(GreetingError::Version { major: 1 })
         );
-        let curve = encode("CURVE", true);
+        let curve = encode("CURVE", true, Filler::default());
         assert!(matches!(
             decode(&curve[..13], "NULL"),
             Err(GreetingError::Mechanism { .. })
         ));
-        let longer = encode("NULLX", false);
+        let longer = encode("NULLX", false, Filler::default());
         assert!(decode(&longer[..16], "NULL").is_ok());
         assert!(decode(&longer[..17], "NULL").is_err());
     }

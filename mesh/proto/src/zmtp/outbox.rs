@@ -7,6 +7,7 @@
 //! turned [back into messages](Batch::recover), so a lost connection loses only what it carried.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -270,7 +271,7 @@ pub struct Batch {
     body_at: usize,
 }
 
-/// A connection sealed 2^64 - 1 frames and must be replaced.
+/// A connection sealed 2^64 - 1 frames or records, and must be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection's nonces are used up")]
 pub struct NoncesUsedUp;
@@ -287,11 +288,16 @@ impl Batch {
     }
 
     /// Encrypts the batch, once. Does nothing for mechanisms that leave frames as they
-    /// are.
+    /// are. `now` is asked where keys are changed by time: the time since a moment that stays the
+    /// same.
     ///
     /// # Errors
     /// The connection's nonces are used up.
-    pub fn seal(&mut self, sealer: &mut Sealer) -> Result<(), NoncesUsedUp> {
+    pub fn seal(
+        &mut self,
+        sealer: &mut Sealer,
+        now: impl FnOnce() -> Duration,
+    ) -> Result<(), NoncesUsedUp> {
         if self.sealed {
             return Ok(());
         }
@@ -299,7 +305,9 @@ impl Batch {
             Sealer::Clear => Ok(()),
             Sealer::Records(sealer) => {
                 self.sealed = true;
-                let records = sealer.seal(self.runs(), self.size);
+                let records = sealer
+                    .seal(self.runs(), self.size, now())
+                    .map_err(|_| NoncesUsedUp)?;
                 sealer.keep(std::mem::replace(&mut self.content.arena, records));
                 self.content.head = 0;
                 self.content.bodies.clear();

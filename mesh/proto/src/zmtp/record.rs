@@ -1,6 +1,6 @@
 //! Records: a run of frames under one seal.
 //!
-//! CURVE seals each frame. A record seals up to 64 KiB of whatever frames are on their way, whole
+//! CURVE seals each frame. A record seals up to 16 KiB of whatever frames are on their way, whole
 //! or in part, so that small messages share the cost. The layer sits below the frames: encoding,
 //! batching and decoding are the same with and without it.
 //!
@@ -8,76 +8,81 @@
 //!  record = length (2 octets, big-endian, of what follows)  ciphertext  tag (16 octets)
 //! ```
 //!
-//! No mechanism uses it yet but a NULL without a cipher, which shows what the layer itself costs.
+//! What follows the length is a transport message of Noise (§5, §7.3): its nonce is a counter that
+//! does not travel, its associated data is empty. A record without a plaintext says that the sender
+//! goes over to the next key (§4.2, §11.3); the counter goes on.
+//!
+//! Invariant: records open in the order in which they were sealed, each once; whatever was changed,
+//! repeated, left out or moved does not open.
 
 use std::io::IoSlice;
+use std::time::Duration;
+
+use crate::crypto::aead::{Key, TAG};
 
 /// Octets of the length in front of a record.
 const LENGTH: usize = 2;
 
-/// Octets of the tag behind it.
-const TAG: usize = 16;
+/// The most that one of our records carries: what is copied in, sealed and copied out stays in the
+/// nearest cache meanwhile. A peer's may be as long as the length can say.
+pub const MAX_PLAINTEXT: usize = 16 * 1024;
 
-/// The most that one record carries.
-pub const MAX_PLAINTEXT: usize = u16::MAX as usize - TAG;
+/// A key seals no more than this many octets, and a batch.
+pub const REKEY_AFTER: u64 = 1 << 30;
 
-/// What seals a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cipher {
-    /// Nothing: it hides nothing and proves nothing.
-    Null,
-}
+/// A key is used no longer than this, and until the next batch.
+pub const REKEY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A record does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAuthentic;
 
-impl Cipher {
-    fn seal(self, _plaintext: &mut [u8]) -> [u8; TAG] {
-        match self {
-            Self::Null => [0; TAG],
-        }
-    }
-
-    fn open(self, _ciphertext: &mut [u8], tag: [u8; TAG]) -> Result<(), NotAuthentic> {
-        match self {
-            Self::Null if tag == [0; TAG] => Ok(()),
-            Self::Null => Err(NotAuthentic),
-        }
-    }
-}
+/// A connection sealed 2^64 - 1 records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NonceExhausted;
 
 /// Seals what we send.
 #[derive(Debug)]
 pub struct Sealer {
-    cipher: Cipher,
+    key: Key,
+    counter: u64,
+    /// Octets sealed with this key.
+    sealed: u64,
+    /// When this key was first used.
+    since: Option<Duration>,
     /// The memory of the last batch but one, for the next.
     spare: Vec<u8>,
 }
 
 impl Sealer {
-    /// A sealer for one connection.
-    pub fn new(cipher: Cipher) -> Self {
+    /// A sealer for one connection, `counter` records of which were sealed.
+    pub(crate) fn new(key: Key, counter: u64) -> Self {
         Self {
-            cipher,
+            key,
+            counter,
+            sealed: 0,
+            since: None,
             spare: Vec::new(),
         }
     }
 
-    /// Seals `plaintext`, the runs of a batch of `size` octets, and returns the records.
+    /// Seals `plaintext`, the runs of a batch of `size` octets, and returns the records. `now` is
+    /// the time since a moment that stays the same.
     pub(crate) fn seal<'a>(
         &mut self,
         plaintext: impl Iterator<Item = IoSlice<'a>>,
         size: usize,
-    ) -> Vec<u8> {
+        now: Duration,
+    ) -> Result<Vec<u8>, NonceExhausted> {
         let mut records = std::mem::take(&mut self.spare);
         records.clear();
-        records.reserve(size + size.div_ceil(MAX_PLAINTEXT) * (LENGTH + TAG));
+        records.reserve(size + (size.div_ceil(MAX_PLAINTEXT) + 1) * (LENGTH + TAG));
         if size == 0 {
-            return records;
+            return Ok(records);
         }
+        self.rekey_if_due(&mut records, now)?;
         let mut left = size;
-        let mut start = self.begin(&mut records, left);
+        let mut start = begin(&mut records, left);
         for run in plaintext {
             let mut run = &run[..];
             while !run.is_empty() {
@@ -87,14 +92,14 @@ impl Sealer {
                 run = later;
                 if now.len() == room {
                     left -= records.len() - start;
-                    self.end(&mut records, start);
+                    self.end(&mut records, start)?;
                     if left > 0 {
-                        start = self.begin(&mut records, left);
+                        start = begin(&mut records, left);
                     }
                 }
             }
         }
-        records
+        Ok(records)
     }
 
     /// Takes memory that the next batch may use.
@@ -102,31 +107,53 @@ impl Sealer {
         self.spare = spare;
     }
 
-    fn begin(&self, records: &mut Vec<u8>, left: usize) -> usize {
-        let length = (left.min(MAX_PLAINTEXT) + TAG) as u16;
-        records.extend_from_slice(&length.to_be_bytes());
-        records.len()
+    fn rekey_if_due(&mut self, records: &mut Vec<u8>, now: Duration) -> Result<(), NonceExhausted> {
+        let since = *self.since.get_or_insert(now);
+        if self.sealed < REKEY_AFTER && now.saturating_sub(since) < REKEY_EVERY {
+            return Ok(());
+        }
+        let start = begin(records, 0);
+        self.end(records, start)?;
+        self.key = self.key.next();
+        (self.sealed, self.since) = (0, Some(now));
+        Ok(())
     }
 
-    fn end(&self, records: &mut Vec<u8>, start: usize) {
-        let tag = self.cipher.seal(&mut records[start..]);
+    #[inline]
+    fn end(&mut self, records: &mut Vec<u8>, start: usize) -> Result<(), NonceExhausted> {
+        let counter = self.counter;
+        // The last value is the one that makes the next key (Noise §5.1).
+        self.counter = counter.checked_add(1).ok_or(NonceExhausted)?;
+        let text = &mut records[start..];
+        self.sealed += text.len() as u64;
+        let tag = self.key.seal(counter, &[], text);
         records.extend_from_slice(&tag);
+        Ok(())
     }
+}
+
+/// Starts a record that carries what is `left`, or a part.
+fn begin(records: &mut Vec<u8>, left: usize) -> usize {
+    let length = (left.min(MAX_PLAINTEXT) + TAG) as u16;
+    records.extend_from_slice(&length.to_be_bytes());
+    records.len()
 }
 
 /// Opens what the peer sends.
 #[derive(Debug)]
 pub struct Opener {
-    cipher: Cipher,
+    key: Key,
+    counter: u64,
     /// The start of a record that is not whole yet.
     part: Vec<u8>,
 }
 
 impl Opener {
-    /// An opener for one connection.
-    pub fn new(cipher: Cipher) -> Self {
+    /// An opener for one connection, `counter` records of which were opened.
+    pub(crate) fn new(key: Key, counter: u64) -> Self {
         Self {
-            cipher,
+            key,
+            counter,
             part: Vec::new(),
         }
     }
@@ -145,14 +172,16 @@ impl Opener {
             if rest.len() < length {
                 break;
             }
-            let plaintext = length.checked_sub(TAG).ok_or(NotAuthentic)?;
             let start = from + LENGTH;
-            let (ciphertext, tag) = octets[start..start + length].split_at_mut(plaintext);
-            let tag = <[u8; TAG]>::try_from(&*tag).map_err(|_| NotAuthentic)?;
-            self.cipher.open(ciphertext, tag)?;
-            octets.copy_within(start..start + plaintext, to);
-            to += plaintext;
             from = start + length;
+            let counter = self.counter;
+            self.counter = counter.checked_add(1).ok_or(NotAuthentic)?;
+            let record = &mut octets[to..from];
+            let opened = self.key.open(counter, &[], record, start - to);
+            match opened.ok_or(NotAuthentic)? {
+                0 => self.key = self.key.next(),
+                size => to += size,
+            }
         }
         self.part.clear();
         self.part.extend_from_slice(&octets[from..]);
@@ -163,11 +192,18 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Provider;
+    use crate::crypto::aead::Suite;
 
-    fn sealed(runs: &[&[u8]]) -> Vec<u8> {
+    fn halves(provider: Provider) -> (Sealer, Opener) {
+        let key = || Key::new(provider, Suite::AesGcm, &[7; 32]);
+        (Sealer::new(key(), 1), Opener::new(key(), 1))
+    }
+
+    fn seal(sealer: &mut Sealer, runs: &[&[u8]], now: Duration) -> Vec<u8> {
         let size = runs.iter().map(|run| run.len()).sum();
         let runs = runs.iter().map(|run| IoSlice::new(run));
-        Sealer::new(Cipher::Null).seal(runs, size)
+        sealer.seal(runs, size, now).unwrap()
     }
 
     #[test]
@@ -180,34 +216,73 @@ mod tests {
             &long[..MAX_PLAINTEXT],
             b"end",
         ];
-        let records = sealed(&runs);
         let plain = runs.concat();
-        assert_eq!(
-            records.len(),
-            plain.len() + plain.len().div_ceil(MAX_PLAINTEXT) * (LENGTH + TAG)
-        );
-        for step in [1, 17, 65_537, 100_000, records.len()] {
-            let mut opener = Opener::new(Cipher::Null);
-            let mut opened = Vec::new();
-            for piece in records.chunks(step) {
-                let mut octets = [opener.part(), piece].concat();
-                let size = opener.open(&mut octets).unwrap();
-                opened.extend_from_slice(&octets[..size]);
+        for provider in [Provider::Real, Provider::DangerNull] {
+            let records = seal(&mut halves(provider).0, &runs, Duration::ZERO);
+            assert_eq!(
+                records.len(),
+                plain.len() + plain.len().div_ceil(MAX_PLAINTEXT) * (LENGTH + TAG)
+            );
+            for step in [1, 17, 65_537, 100_000, records.len()] {
+                let (_, mut opener) = halves(provider);
+                let mut opened = Vec::new();
+                for piece in records.chunks(step) {
+                    let mut octets = [opener.part(), piece].concat();
+                    let size = opener.open(&mut octets).unwrap();
+                    opened.extend_from_slice(&octets[..size]);
+                }
+                assert!(opened == plain, "in pieces of {step}");
+                assert!(opener.part().is_empty());
             }
-            assert!(opened == plain, "in pieces of {step}");
-            assert!(opener.part().is_empty());
         }
     }
 
     #[test]
-    fn a_changed_or_short_record_does_not_open() {
-        let mut records = sealed(&[b"octets"]);
-        *records.last_mut().unwrap() ^= 1;
-        let mut opener = Opener::new(Cipher::Null);
-        assert_eq!(opener.open(&mut records), Err(NotAuthentic));
-        let mut opener = Opener::new(Cipher::Null);
+    fn nothing_opens_that_was_changed_cut_repeated_left_out_or_moved() {
+        let (mut sealer, mut opener) = halves(Provider::Real);
+        let first = seal(&mut sealer, &[b"first"], Duration::ZERO);
+        let second = seal(&mut sealer, &[b"second"], Duration::ZERO);
+        for at in LENGTH..first.len() {
+            let (_, mut opener) = halves(Provider::Real);
+            let mut wrong = first.clone();
+            wrong[at] ^= 1;
+            assert_eq!(opener.open(&mut wrong), Err(NotAuthentic));
+        }
+        let (_, mut fresh) = halves(Provider::Real);
+        assert_eq!(fresh.open(&mut second.clone()), Err(NotAuthentic));
+        assert_eq!(opener.open(&mut first.clone()), Ok(5));
+        assert_eq!(opener.open(&mut first.clone()), Err(NotAuthentic));
+        let (_, mut opener) = halves(Provider::Real);
         assert_eq!(opener.open(&mut [0, 15, 0]), Ok(0));
         let mut short = [[0, 15].as_slice(), &[0; 15]].concat();
         assert_eq!(opener.open(&mut short), Err(NotAuthentic));
+    }
+
+    #[test]
+    fn keys_change_by_octets_and_by_time_and_both_sides_follow() {
+        let (mut sealer, mut opener) = halves(Provider::Real);
+        let mut send = |sealer: &mut Sealer, now| {
+            let mut records = seal(sealer, &[b"octets"], now);
+            let size = records.len();
+            assert_eq!(opener.open(&mut records), Ok(6));
+            size
+        };
+        let plain = LENGTH + 6 + TAG;
+        let start = Duration::from_secs(50);
+        assert_eq!(send(&mut sealer, start), plain);
+        sealer.sealed = REKEY_AFTER - 6;
+        assert_eq!(send(&mut sealer, start), plain);
+        assert_eq!(send(&mut sealer, start), plain + LENGTH + TAG);
+        assert_eq!(send(&mut sealer, start), plain);
+        assert_eq!(send(&mut sealer, start + REKEY_EVERY), plain + LENGTH + TAG);
+        assert_eq!(send(&mut sealer, start + REKEY_EVERY), plain);
+    }
+
+    #[test]
+    fn the_last_nonce_is_never_used() {
+        let (mut sealer, _) = halves(Provider::Real);
+        sealer.counter = u64::MAX;
+        let runs = [IoSlice::new(b"octets")].into_iter();
+        assert_eq!(sealer.seal(runs, 6, Duration::ZERO), Err(NonceExhausted));
     }
 }

@@ -257,6 +257,7 @@ impl Handshake for Client {
             metadata,
             user: User::default(),
             peer_key: Some(self.server.into()),
+            proven: None,
             sealer: Sealer::Curve(Box::new(sealer)),
             opener: Opener::Curve(Box::new(opener)),
         }

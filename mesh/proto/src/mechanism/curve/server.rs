@@ -330,6 +330,7 @@ impl Handshake for Server {
             metadata: peer.metadata,
             user,
             peer_key: Some(peer.public.into()),
+            proven: None,
             sealer: Sealer::Curve(Box::new(sealer)),
             opener: Opener::Curve(Box::new(opener)),
         }

@@ -1,5 +1,8 @@
 //! What snow takes from here: X25519, SHA-256, the ciphers, and an ephemeral key drawn beforehand.
 
+#[cfg(test)]
+mod vectors;
+
 use curve25519_dalek::MontgomeryPoint;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
@@ -25,6 +28,12 @@ impl Primitives {
             provider,
             ephemeral,
         }
+    }
+}
+
+impl std::fmt::Debug for Primitives {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Primitives(..)")
     }
 }
 
