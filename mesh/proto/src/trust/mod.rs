@@ -18,8 +18,13 @@
 //! Invariant: every signed thing has one binary form, and its signature covers all of it under a
 //! domain string that no other signed thing uses.
 
+pub mod certificate;
 mod domain;
 mod fields;
 pub mod id;
+mod signature;
+pub mod validity;
 
+pub use certificate::{Certificate, CertificateError};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
+pub use validity::{CLOCK_SKEW, Validity};
