@@ -22,9 +22,13 @@ pub mod certificate;
 mod domain;
 mod fields;
 pub mod id;
+pub mod membership;
+pub mod roles;
 mod signature;
 pub mod validity;
 
 pub use certificate::{Certificate, CertificateError};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
+pub use membership::{Invitation, Membership, MembershipError, Proof, Redeemed};
+pub use roles::Roles;
 pub use validity::{CLOCK_SKEW, Validity};
