@@ -19,6 +19,7 @@
 //! domain string that no other signed thing uses.
 
 pub mod certificate;
+pub mod credentials;
 mod domain;
 mod fields;
 pub mod id;
@@ -28,6 +29,7 @@ mod signature;
 pub mod validity;
 
 pub use certificate::{Certificate, CertificateError};
+pub use credentials::{Credentials, CredentialsError, Shown};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
 pub use membership::{Invitation, Membership, MembershipError, Proof, Redeemed};
 pub use roles::Roles;
