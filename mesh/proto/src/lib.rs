@@ -22,6 +22,7 @@ pub mod pattern;
 pub mod peer;
 pub mod rate;
 pub mod routing;
+pub mod trust;
 pub mod z85;
 pub mod zmtp;
 

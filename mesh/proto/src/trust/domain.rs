@@ -1,0 +1,38 @@
+//! The strings that begin whatever is signed or summed here, so that nothing made for one purpose
+//! passes for another.
+//!
+//! Invariant: none is the beginning of another.
+
+// Under signatures.
+pub(super) const CERTIFICATE: &[u8] = b"withy node certificate 1";
+pub(super) const MEMBERSHIP: &[u8] = b"withy network membership 1";
+pub(super) const INVITATION: &[u8] = b"withy network invitation 1";
+pub(super) const REDEMPTION: &[u8] = b"withy invitation redemption 1";
+
+// In checksums.
+pub(super) const IDENTITY_ID: &[u8] = b"withy identity id 1";
+pub(super) const NODE_ID: &[u8] = b"withy node id 1";
+pub(super) const NETWORK_ID: &[u8] = b"withy network id 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_domain_is_the_beginning_of_another() {
+        let all = [
+            CERTIFICATE,
+            MEMBERSHIP,
+            INVITATION,
+            REDEMPTION,
+            IDENTITY_ID,
+            NODE_ID,
+            NETWORK_ID,
+        ];
+        for (at, domain) in all.iter().enumerate() {
+            for (other_at, other) in all.iter().enumerate() {
+                assert!(at == other_at || !domain.starts_with(other));
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Who a peer is, and whether it is trusted: ids, certificates, memberships and the policy over
+//! them.
+//!
+//! An *identity* is a long-lived ed25519 key of a person, a host or a service. A *node* is one
+//! running process with a fresh key of its own and a short-lived [`Certificate`] for it, signed by
+//! the identity. A *network* is an ed25519 key as well: who holds its secret half, the authority,
+//! signs memberships and invitations. What a node shows in a handshake is its [`Credentials`].
+//!
+//! ```text
+//!  authority --signs--> Membership --names--> identity --signs--> Certificate --names--> node, noise key
+//!            --signs--> Invitation --key signs--> identity (redeemed, until it is confirmed)
+//! ```
+//!
+//! Nothing here proves that a peer holds a node's or a Noise key: that is for the handshake, which
+//! compares what it proved with what [`Credentials::verify`] returns. Whoever holds an identity can
+//! name any node in a certificate, so a table of peers is keyed by identity and node together.
+//!
+//! Invariant: every signed thing has one binary form, and its signature covers all of it under a
+//! domain string that no other signed thing uses.
+
+pub mod certificate;
+pub mod credentials;
+mod domain;
+mod fields;
+pub mod id;
+pub mod membership;
+pub mod roles;
+mod signature;
+pub mod validity;
+
+pub use certificate::{Certificate, CertificateError};
+pub use credentials::{Credentials, CredentialsError, Shown};
+pub use id::{IdError, IdentityId, NetworkId, NodeId};
+pub use membership::{Invitation, Membership, MembershipError, Proof, Redeemed};
+pub use roles::Roles;
+pub use validity::{CLOCK_SKEW, Validity};
