@@ -78,6 +78,7 @@ pub mod builder;
 mod driver;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod manual;
 pub mod options;
 pub mod proxy;
@@ -94,6 +95,7 @@ pub use error::{
     UnknownEndpoint,
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
+pub use identity::{Identity, IdentityError};
 pub use proxy::{Proxy, ProxyControl};
 pub use security::generate_key_pair;
 pub use select::Select;

@@ -67,11 +67,7 @@ fn find<'a>(text: &'a str, field: &str) -> Result<&'a str, String> {
     if bare.len() == 40 && !bare.contains(char::is_whitespace) {
         return Ok(bare);
     }
-    let value = text.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix(field)?.trim_start();
-        let value = rest.strip_prefix('=')?.trim();
-        value.strip_prefix('"')?.strip_suffix('"')
-    });
+    let value = super::field(text, field);
     value.ok_or_else(|| {
         format!("no line {field} = \"KEY\"; `withy keygen -o FILE` writes such a file")
     })

@@ -34,6 +34,15 @@ pub enum FileError {
     },
 }
 
+/// The value of a line `NAME = "VALUE"`.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix(name)?.trim_start();
+        let value = rest.strip_prefix('=')?.trim();
+        value.strip_prefix('"')?.strip_suffix('"')
+    })
+}
+
 /// A file, parsed, and what it looked like then.
 #[derive(Debug)]
 pub(super) struct Watched<T> {

@@ -22,6 +22,7 @@ mod zap;
 pub use certificate::{read_key_pair, read_public_key};
 pub use curve_allow_list::CurveAllowList;
 pub use file::FileError;
+pub(crate) use file::field;
 pub use plain_file::PlainFile;
 pub use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 pub use withy_proto::zmtp::metadata::Metadata;
