@@ -197,10 +197,13 @@ fn read(path: &Path) -> Result<SigningKey, IdentityError> {
     let value = |name, missing| field(&text, name).ok_or_else(|| malformed(missing));
     let secret = value("secret", "it has no line secret = \"…\"")?;
     let id = value("identity", "it has no line identity = \"…\"")?;
-    let seed = z85::decode_key(secret).map_err(|_| malformed("its secret is not 40 characters of Z85"))?;
+    let seed =
+        z85::decode_key(secret).map_err(|_| malformed("its secret is not 40 characters of Z85"))?;
     let key = SigningKey::from_seed(Provider::Real, &Zeroizing::new(seed));
     if id != IdentityId::of(&key).to_string() {
-        return Err(malformed("its secret does not belong to its identity: it is damaged"));
+        return Err(malformed(
+            "its secret does not belong to its identity: it is damaged",
+        ));
     }
     Ok(key)
 }
@@ -289,7 +292,10 @@ mod tests {
         let all: Vec<Identity> = std::thread::scope(|scope| {
             let open = || Identity::open(&path).unwrap();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         let first = &all[0];
         assert!(all.iter().all(|other| other.id() == first.id()));

@@ -158,11 +158,7 @@ enum Progress {
     },
 }
 
-fn write(
-    link: &Link,
-    token: &mut Token,
-    now: impl FnOnce() -> Duration,
-) -> io::Result<Progress> {
+fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::Result<Progress> {
     match token.load.take() {
         None => Ok(Progress::Done {
             messages: 0,

@@ -11,8 +11,8 @@ use withy_proto::mechanism::curve::{Client, NAME, OVERHEAD, Server};
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::mechanism::{Handshake, Opener};
 use withy_proto::zmtp::decoder::Limits;
-use withy_proto::zmtp::metadata::Metadata;
 use withy_proto::zmtp::greeting::{self, Filler};
+use withy_proto::zmtp::metadata::Metadata;
 use withy_proto::zmtp::{Decoder, frame};
 
 use super::input::Input;

@@ -199,7 +199,9 @@ pub enum HandshakeError {
     #[error("peer is not in the same network")]
     Network,
     /// The peer does without ML-KEM, and we may not.
-    #[error("peer has no post-quantum key agreement, and this side does not allow it to do without")]
+    #[error(
+        "peer has no post-quantum key agreement, and this side does not allow it to do without"
+    )]
     PostQuantumRequired,
     /// What the peer shows of itself does not hold.
     #[error(transparent)]

@@ -15,7 +15,11 @@ struct Vector<'a> {
 impl<'a> Vector<'a> {
     fn all(&self, key: &str) -> impl Iterator<Item = &'a str> {
         let found = |(k, value): &(&str, &'a str)| (*k == key).then_some(*value);
-        self.fields.iter().filter_map(move |field| found(field)).collect::<Vec<_>>().into_iter()
+        self.fields
+            .iter()
+            .filter_map(move |field| found(field))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     fn octets(&self, key: &str) -> Option<Vec<u8>> {
@@ -33,7 +37,10 @@ fn octets(hex: &str) -> Vec<u8> {
 
 fn vectors(text: &str) -> Vec<Vector<'_>> {
     let mut vectors: Vec<Vector<'_>> = Vec::new();
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    for line in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
         match line.split_once(' ').unwrap() {
             ("name", name) => vectors.push(Vector {
                 name,
@@ -47,7 +54,9 @@ fn vectors(text: &str) -> Vec<Vector<'_>> {
 
 fn side(vector: &Vector<'_>, side: &str) -> HandshakeState {
     let key = |what: &str| format!("{side}_{what}");
-    let ephemeral = vector.octets(&key("ephemeral")).unwrap_or_else(|| vec![1; 32]);
+    let ephemeral = vector
+        .octets(&key("ephemeral"))
+        .unwrap_or_else(|| vec![1; 32]);
     let primitives = Primitives {
         provider: Provider::Real,
         ephemeral: Zeroizing::new(ephemeral.try_into().unwrap()),

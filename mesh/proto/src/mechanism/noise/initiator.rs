@@ -1,9 +1,7 @@
 //! The side that made the link: HELLO, INITIATE.
 
 use super::session::{Keys, Role, Session};
-use super::{
-    ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, check, filler,
-};
+use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, check, filler};
 use crate::crypto::kem::{self, DecapsulationKey};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
@@ -99,9 +97,13 @@ impl Initiator {
         primitives: Primitives,
         kem: Option<DecapsulationKey>,
     ) -> Result<State, HandshakeError> {
-        let realm = self.settings.realms.first().ok_or(HandshakeError::Network)?;
-        let options = if greetings.have_aes() { AES_GCM } else { 0 }
-            | if kem.is_some() { ML_KEM } else { 0 };
+        let realm = self
+            .settings
+            .realms
+            .first()
+            .ok_or(HandshakeError::Network)?;
+        let options =
+            if greetings.have_aes() { AES_GCM } else { 0 } | if kem.is_some() { ML_KEM } else { 0 };
         let mut session = Session::start(
             self.provider,
             Role::Initiator,
@@ -147,7 +149,11 @@ impl Initiator {
                 reason: "something follows its credentials",
             });
         }
-        let realm = self.settings.realms.first().ok_or(HandshakeError::Network)?;
+        let realm = self
+            .settings
+            .realms
+            .first()
+            .ok_or(HandshakeError::Network)?;
         let shown = check(
             &self.settings,
             self.provider,
@@ -350,4 +356,3 @@ impl Handshake for Initiator {
         }
     }
 }
-

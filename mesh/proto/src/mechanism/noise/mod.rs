@@ -176,11 +176,7 @@ impl Greetings {
 
     /// What names the network of `secret` in this connection only.
     fn tag(&self, secret: &[u8; 32]) -> [u8; TAG] {
-        let parts = [
-            &b"withy noise tag 1"[..],
-            &self.initiator,
-            &self.responder,
-        ];
+        let parts = [&b"withy noise tag 1"[..], &self.initiator, &self.responder];
         let mut tag = [0; TAG];
         tag.copy_from_slice(&hmac(secret, &parts)[..TAG]);
         tag

@@ -4,9 +4,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::session::{Keys, Role, Session};
-use super::{
-    ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, TAG, check, filler,
-};
+use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, TAG, check, filler};
 use crate::crypto::kem;
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
@@ -196,7 +194,9 @@ impl Responder {
         post_quantum: bool,
     ) -> Result<State, (HandshakeError, Option<Keys>)> {
         const INITIATE: &str = "INITIATE";
-        let payload = session.read(INITIATE, data).map_err(|error| (error, None))?;
+        let payload = session
+            .read(INITIATE, data)
+            .map_err(|error| (error, None))?;
         let (suite, key) = (session.suite(), session.peer_key());
         let keys = session.split();
         let look = || {

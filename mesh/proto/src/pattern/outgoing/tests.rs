@@ -15,6 +15,7 @@ fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
         metadata: Metadata::default(),
         user: User::default(),
         key: None,
+        proven: None,
     };
     let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
     out.attach(carrier, peer).unwrap()
