@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::Authenticator;
 use crate::error::BuildError;
+use crate::identity::Identity;
 use crate::options::{
     Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, RateLimit, Reconnect,
     RequestOptions, Verbose, WAITING_OCTETS,
@@ -15,6 +16,7 @@ use crate::socket::{
     AnySocket, Dealer, Owner, Pair, Publisher, Pull, Push, Receives, Req, Router, Sends, Socket,
     Subscriber, XPub,
 };
+use crate::trust::Trust;
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
 use withy_proto::mechanism::plain;
 use withy_proto::pattern;
@@ -136,6 +138,27 @@ impl<S: Socket> Builder<S> {
     /// Encrypts with CURVE as a client of the server that has the key `server` (RFC 26).
     pub fn curve_client(mut self, keys: KeyPair, server: PublicKey) -> Self {
         self.options.security.mechanism = Mechanism::CurveClient { keys, server };
+        self
+    }
+
+    /// Encrypts with NOISE, and proves an identity: the mechanism of Withy nodes. Peers have to be
+    /// [trusted](Self::trust); without more, those of the same identity are. Which side binds does
+    /// not matter.
+    pub fn identity(mut self, identity: &Identity) -> Self {
+        self.options.security.mechanism = Mechanism::Noise(identity.clone());
+        self
+    }
+
+    /// Whom this socket trusts, where peers prove identities. Default: nodes of its own identity.
+    pub fn trust(mut self, trust: &Trust) -> Self {
+        self.options.security.trust = trust.clone();
+        self
+    }
+
+    /// Lets peers in that prove an identity without a key agreement that withstands quantum
+    /// computers. Default: they are refused.
+    pub fn allow_classical(mut self) -> Self {
+        self.options.security.allow_classical = true;
         self
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 pub use withy_proto::mechanism::zap::User;
+pub use withy_proto::mechanism::{Proven, Suite};
 pub use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
@@ -135,8 +136,10 @@ pub struct PeerInfo {
     pub mechanism: &'static str,
     /// Who the authenticator says it is; without a name where there is none.
     pub user: User,
-    /// The public key that it proved.
+    /// The public key that it proved: with CURVE its own, with NOISE its identity's.
     pub key: Option<[u8; 32]>,
+    /// What NOISE proved of it: identity, node, network and roles, and with which cipher.
+    pub proven: Option<Box<Proven>>,
     /// The properties that it announced in READY (RFC 37 §3.4): its own claims.
     pub metadata: Metadata,
     /// Whether it is Withy, too.

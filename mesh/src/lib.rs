@@ -86,6 +86,7 @@ mod security;
 mod select;
 pub mod socket;
 pub mod stats;
+pub mod trust;
 pub mod typed;
 
 pub use auth::{Authenticator, Credentials};
@@ -104,6 +105,7 @@ pub use socket::{
     XPub, XSub,
 };
 pub use stats::Stats;
+pub use trust::Trust;
 pub use typed::Typed;
 pub use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use withy_proto::endpoint::EndpointError;

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
-use withy_proto::mechanism::{Handshake, Local, curve, null, plain};
+use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
+use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain};
 use withy_proto::zmtp::metadata::Metadata;
 use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
 use crate::driver::handshake::OsRandomness;
+use crate::identity::{self, Identity};
+use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +20,10 @@ pub(crate) struct Security {
     pub(crate) mechanism: Mechanism,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) allow_any_client: bool,
+    /// Whom we trust, where identities are proven.
+    pub(crate) trust: Trust,
+    /// Peers without post-quantum key agreement are let in, where identities are proven.
+    pub(crate) allow_classical: bool,
     pub(crate) domain: String,
     pub(crate) insecure: bool,
 }
@@ -38,6 +46,7 @@ pub(crate) enum Mechanism {
     CurveServer {
         keys: KeyPair,
     },
+    Noise(Identity),
 }
 
 /// A password, which is never shown. At most [`plain::MAX_CREDENTIAL`] octets: the builder checks.
@@ -63,22 +72,24 @@ impl Security {
             Mechanism::NullInRecords => null::RECORDS,
             Mechanism::PlainClient { .. } | Mechanism::PlainServer => plain::NAME,
             Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. } => curve::NAME,
+            Mechanism::Noise(_) => noise::NAME,
         }
     }
 
-    pub(crate) fn is_server(&self) -> bool {
-        matches!(
-            self.mechanism,
-            Mechanism::PlainServer | Mechanism::CurveServer { .. }
-        )
+    /// What the greeting says of us (RFC 37 §3.1, as-server): with NOISE, that the peer made the
+    /// link.
+    pub(crate) fn is_server(&self, accepting: bool) -> bool {
+        match self.mechanism {
+            Mechanism::PlainServer | Mechanism::CurveServer { .. } => true,
+            Mechanism::Noise(_) => accepting,
+            _ => false,
+        }
     }
 
     /// Whether others on the way can read what is sent.
     fn is_clear(&self) -> bool {
-        !matches!(
-            self.mechanism,
-            Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. }
-        )
+        let ours = |row: &&withy_proto::mechanism::Mechanism| row.name == self.name();
+        MECHANISMS.iter().find(ours).is_none_or(|row| row.clear)
     }
 
     /// Whether this may be used with an endpoint that is, or is not, known to stay on this host:
@@ -89,9 +100,11 @@ impl Security {
 
     /// Starts the handshake of one connection.
     pub(crate) fn handshake(&self, metadata: Metadata, accepting: bool) -> Box<dyn Handshake> {
-        // A server without an authenticator refuses all, unless it was told to accept any.
-        let authenticate =
-            self.authenticator.is_some() || (self.is_server() && !self.allow_any_client);
+        // A server without an authenticator refuses all, unless it was told to accept any; with
+        // NOISE both sides are asked.
+        let refuses = self.is_server(accepting) && !self.allow_any_client;
+        let is_noise = matches!(self.mechanism, Mechanism::Noise(_));
+        let authenticate = self.authenticator.is_some() || refuses || is_noise;
         let local = Local {
             metadata,
             domain: self.domain.clone(),
@@ -110,6 +123,63 @@ impl Security {
                 Box::new(curve::Client::new(local, keys.clone(), *server))
             }
             Mechanism::CurveServer { keys } => Box::new(curve::Server::new(local, keys.clone())),
+            Mechanism::Noise(identity) => self.noise(identity, local),
         }
     }
+
+    fn noise(&self, identity: &Identity, local: Local) -> Box<dyn Handshake> {
+        let now = identity::now();
+        let settings = noise::Settings {
+            keys: identity.noise().clone(),
+            realms: self.trust.realms(identity.certificate(now)),
+            allow_classical: self.allow_classical,
+            classical: false,
+            has_aes: has_aes(),
+            expected: None,
+            now,
+        };
+        let (provider, mut randomness) = (Provider::Real, OsRandomness);
+        match local.accepting {
+            true => Box::new(noise::Responder::new(
+                local,
+                settings,
+                provider,
+                &mut randomness,
+            )),
+            false => Box::new(noise::Initiator::new(
+                local,
+                settings,
+                provider,
+                &mut randomness,
+            )),
+        }
+    }
+
+    /// Answers what a handshake asks about its peer. A peer that is not trusted is not put to the
+    /// authenticator.
+    pub(crate) async fn decide(&self, request: &AuthRequest) -> Decision {
+        let trusted = match (&self.mechanism, &request.credentials) {
+            (Mechanism::Noise(identity), Credentials::Noise(shown)) => {
+                Some(self.trust.judge(identity.id(), shown))
+            }
+            _ => None,
+        };
+        match (&self.authenticator, trusted) {
+            (_, Some(refused @ Decision::Deny { .. })) => refused,
+            (Some(authenticator), _) => authenticator.authenticate(request).await,
+            (None, Some(accepted)) => accepted,
+            (None, None) => Decision::deny("no authenticator, and no allow_any_client"),
+        }
+    }
+}
+
+/// Whether the processor has instructions for AES-GCM: it is the faster cipher then.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
 }

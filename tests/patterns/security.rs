@@ -1,7 +1,10 @@
 //! PLAIN and CURVE over real links: who may connect, and that nothing else gets through.
 
 use withy::auth::{CurveAllowList, Metadata, PlainFile, ZAP_ENDPOINT, Zap};
-use withy::{Dealer, EventKind, Message, Monitor, Pull, Push, Rep, Req, Router, generate_key_pair};
+use withy::{
+    Dealer, EventKind, Identity, Message, Monitor, Pull, Push, Rep, Req, Router, Trust,
+    generate_key_pair,
+};
 
 use crate::support::{ANY, number, number_of, soon};
 
@@ -27,11 +30,23 @@ async fn curve_carries_every_size_to_those_on_the_list() {
         .authenticator(list)
         .build()
         .unwrap();
-    let endpoint = pull.bind_to("tcp://127.0.0.1:*").await.unwrap();
     let push = Push::builder()
         .curve_client(client, server.public())
         .build()
         .unwrap();
+    every_size_passes(pull, push).await;
+}
+
+#[tokio::test]
+async fn noise_carries_every_size_within_one_identity() {
+    let identity = Identity::ephemeral();
+    let pull = Pull::builder().identity(&identity).build().unwrap();
+    let push = Push::builder().identity(&identity).build().unwrap();
+    every_size_passes(pull, push).await;
+}
+
+async fn every_size_passes(pull: Pull, push: Push) {
+    let endpoint = pull.bind_to("tcp://127.0.0.1:*").await.unwrap();
     push.connect_to(endpoint).unwrap();
     let sizes = [0, 1, 64, 255, 256, 4_000, 32_768, 100_000, 1 << 20, 5 << 20];
     let body = |size: usize| {
@@ -223,4 +238,53 @@ async fn a_zap_handler_in_the_process_decides() {
     assert_eq!(peer.user.metadata.value("Rank"), Some(&b"admiral"[..]));
     assert_eq!(peer.metadata.value("Socket-Type"), Some(&b"DEALER"[..]));
     assert!(bad.stats().peers == 0);
+}
+
+#[tokio::test]
+async fn noise_lets_an_identity_in_that_both_sides_accepted() {
+    let (ours, theirs) = (Identity::ephemeral(), Identity::ephemeral());
+    let (trust, their_trust) = (Trust::new(), Trust::new());
+    let pull = Pull::builder()
+        .identity(&ours)
+        .trust(&trust)
+        .build()
+        .unwrap();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let push = Push::builder()
+        .identity(&theirs)
+        .trust(&their_trust)
+        .build()
+        .unwrap();
+    let mut their_monitor = push.monitor();
+    push.connect_to(endpoint).unwrap();
+    // The side that dials does not trust, and says nothing of itself.
+    let reason = refusal(&mut their_monitor).await;
+    assert!(reason.contains(&ours.id().to_string()), "{reason}");
+    assert!(refusal(&mut monitor).await.contains("400"));
+    their_trust.accept(ours.id());
+    let reason = refusal(&mut monitor).await;
+    assert!(reason.contains(&theirs.id().to_string()), "{reason}");
+    soon(async {
+        while !refusal(&mut their_monitor)
+            .await
+            .contains("not trusted here")
+        {}
+    })
+    .await;
+    trust.accept(theirs.id());
+    push.send("trusted").await.unwrap();
+    assert_eq!(soon(pull.recv()).await.unwrap(), Message::from("trusted"));
+    soon(async {
+        loop {
+            if let Some(EventKind::Connected(peer)) = monitor.next().await.map(|event| event.kind) {
+                let proven = peer.proven.as_ref().unwrap();
+                assert_eq!(proven.shown.identity, theirs.id());
+                assert_eq!(proven.shown.node, theirs.node());
+                assert!(proven.post_quantum && peer.mechanism == "NOISE");
+                return;
+            }
+        }
+    })
+    .await;
 }

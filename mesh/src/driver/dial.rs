@@ -236,6 +236,7 @@ impl Core {
             mechanism: self.options.security.name(),
             user: peer.user.clone(),
             key: peer.key,
+            proven: peer.proven.clone(),
             metadata: peer.metadata.clone(),
             withy: peer.extensions.withy,
         }

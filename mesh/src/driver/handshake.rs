@@ -8,7 +8,6 @@ use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::Sealer;
-use withy_proto::mechanism::zap::Decision;
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::{
     Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox, Peer,
@@ -122,7 +121,7 @@ impl Core {
         let mut connection = Connection::new(
             self.kind,
             security.name(),
-            security.is_server(),
+            security.is_server(side.is_accepting()),
             side.is_accepting(),
             handshake,
             self.options.limits,
@@ -134,10 +133,7 @@ impl Core {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
                 request.address = address.to_owned();
-                let decision = match &security.authenticator {
-                    Some(authenticator) => authenticator.authenticate(&request).await,
-                    None => Decision::deny("no authenticator, and no allow_any_client"),
-                };
+                let decision = security.decide(&request).await;
                 let decided = connection.set_decision(decision, &mut randomness);
                 transmit(&mut connection, &writer).await?;
                 decided?;
