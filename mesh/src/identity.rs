@@ -64,6 +64,12 @@ impl Identity {
         Self::of(SigningKey::generate(Provider::Real, &mut OsRandomness))
     }
 
+    /// The identity of an Ed25519 seed (RFC 8032 §5.1.5: the private key) that is kept elsewhere: 32
+    /// random octets.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self::of(SigningKey::from_seed(Provider::Real, seed))
+    }
+
     /// The identity in a file, which is made on first use, with mode 0600.
     ///
     /// # Errors

@@ -29,8 +29,9 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
-    &withy::Withy { in_records: false },
-    &withy::Withy { in_records: true },
+    &withy::Withy(withy::Sealing::AsAsked),
+    &withy::Withy(withy::Sealing::NullInRecords),
+    &withy::Withy(withy::Sealing::Noise),
     &raw::Raw,
 ];
 

@@ -3,12 +3,13 @@
 //! Defaults throughout, but a publisher that blocks rather than drops, as the other peers' does
 //! where they can.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 use withy::options::Overflow;
 use withy::socket::Socket;
-use withy::{Builder, KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber};
+use withy::{Builder, Identity, KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber};
 
 use super::{Endless, Failure, Peer, Standing, keys, runtime};
 use crate::{
@@ -18,18 +19,25 @@ use crate::{
 
 /// Withy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Withy {
-    /// Frames travel in records, as under a mechanism that seals many of them at once, but without
-    /// a cipher.
-    pub(super) in_records: bool,
+pub(super) struct Withy(pub(super) Sealing);
+
+/// What seals its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealing {
+    /// What the row asks for: nothing, or CURVE.
+    AsAsked,
+    /// Frames travel in records, but without a cipher.
+    NullInRecords,
+    /// NOISE, in rows without encryption and in those with CURVE alike.
+    Noise,
 }
 
 impl Peer for Withy {
     fn name(&self) -> &'static str {
-        if self.in_records {
-            "withy-records"
-        } else {
-            "withy"
+        match self.0 {
+            Sealing::AsAsked => "withy",
+            Sealing::NullInRecords => "withy-records",
+            Sealing::Noise => "withy-noise",
         }
     }
 
@@ -38,18 +46,19 @@ impl Peer for Withy {
     }
 
     fn standing(&self) -> Standing {
-        if self.in_records {
-            Standing::Limit
-        } else {
-            Standing::Subject
+        match self.0 {
+            Sealing::AsAsked => Standing::Subject,
+            Sealing::NullInRecords | Sealing::Noise => Standing::Limit,
         }
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
-        if self.in_records && (job.curve || job.transport == Transport::Inproc) {
-            Err("-")
-        } else {
-            Ok(())
+        match self.0 {
+            Sealing::NullInRecords if job.curve => Err("-"),
+            Sealing::NullInRecords | Sealing::Noise if job.transport == Transport::Inproc => {
+                Err("-")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -183,18 +192,18 @@ impl Peer for Withy {
 
 impl Withy {
     fn server<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
-        match (job.curve, self.in_records) {
-            (true, _) => builder.curve_server(server()).allow_any_client(),
-            (false, true) => builder.null_in_records(),
-            (false, false) => builder,
+        match (self.0, job.curve) {
+            (Sealing::Noise, _) => builder.identity(identity()),
+            (Sealing::NullInRecords, _) => builder.null_in_records(),
+            (Sealing::AsAsked, true) => builder.curve_server(server()).allow_any_client(),
+            (Sealing::AsAsked, false) => builder,
         }
     }
 
     fn client<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
-        match (job.curve, self.in_records) {
-            (true, _) => builder.curve_client(client(), server().public()),
-            (false, true) => builder.null_in_records(),
-            (false, false) => builder,
+        match (self.0, job.curve) {
+            (Sealing::AsAsked, true) => builder.curve_client(client(), server().public()),
+            _ => self.server(builder, job),
         }
     }
 
@@ -211,6 +220,12 @@ fn server() -> KeyPair {
 
 fn client() -> KeyPair {
     KeyPair::from_secret(SecretKey::from_octets(keys::CLIENT.secret))
+}
+
+/// One identity for both processes. It protects nothing: anyone can read it here.
+fn identity() -> &'static Identity {
+    static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::from_seed(&[0x49; 32]));
+    &IDENTITY
 }
 
 fn message(body: &[u8]) -> Message {
