@@ -18,6 +18,7 @@
 //! Invariant: every signed thing has one binary form, and its signature covers all of it under a
 //! domain string that no other signed thing uses.
 
+pub mod authority;
 pub mod certificate;
 pub mod credentials;
 mod domain;
@@ -28,8 +29,11 @@ pub mod name;
 pub mod network;
 pub mod roles;
 mod signature;
+pub mod ticket;
+pub mod used_invitations;
 pub mod validity;
 
+pub use authority::{Authority, ConfirmError, Terms};
 pub use certificate::{Certificate, CertificateError};
 pub use credentials::{Credentials, CredentialsError, Shown};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
@@ -37,4 +41,6 @@ pub use membership::{Grant, Invitation, Membership, MembershipError, Proof, Rede
 pub use name::{Name, NameError};
 pub use network::{Network, Secret};
 pub use roles::Roles;
+pub use ticket::{Joined, Ticket, TicketError};
+pub use used_invitations::{ClaimError, UsedInvitations};
 pub use validity::{CLOCK_SKEW, Validity, ValidityError};
