@@ -18,6 +18,7 @@
 //! Invariant: every signed thing has one binary form, and its signature covers all of it under a
 //! domain string that no other signed thing uses.
 
+pub mod allow_list;
 pub mod authority;
 pub mod certificate;
 pub mod credentials;
@@ -33,6 +34,7 @@ pub mod ticket;
 pub mod used_invitations;
 pub mod validity;
 
+pub use allow_list::{AllowList, AllowListError, Full, LineError};
 pub use authority::{Authority, ConfirmError, Terms};
 pub use certificate::{Certificate, CertificateError};
 pub use credentials::{Credentials, CredentialsError, Shown};
