@@ -20,6 +20,7 @@
 
 pub mod allow_list;
 pub mod authority;
+mod base32;
 pub mod certificate;
 pub mod credentials;
 mod domain;

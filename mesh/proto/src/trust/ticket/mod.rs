@@ -20,9 +20,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, DecodeKind};
 use zeroize::Zeroizing;
 
+use super::base32::{self, Base32Error};
 use super::domain;
 use super::fields::Fields;
 use super::id::{IdentityId, NetworkId};
@@ -78,7 +78,7 @@ impl Ticket {
     pub const LIFETIME: u64 = 24 * 60 * 60;
 
     /// The longest text of a ticket, in characters.
-    pub const MAX: usize = PREFIX.len() + (8 * MAX_OCTETS).div_ceil(5);
+    pub const MAX: usize = PREFIX.len() + base32::characters(MAX_OCTETS);
 
     /// A ticket for whoever holds it. `key` is the secret half of the invitation's key.
     pub fn with_invitation(
@@ -183,11 +183,10 @@ impl Ticket {
     /// The text, for a terminal or a file that only its reader can see.
     pub fn expose(&self) -> Zeroizing<String> {
         let octets = self.encode();
-        let mut text = vec![0; PREFIX.len() + BASE32_NOPAD.encode_len(octets.len())];
+        let mut text = vec![0; PREFIX.len() + base32::characters(octets.len())];
         let (prefix, rest) = text.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX.as_bytes());
-        BASE32_NOPAD.encode_mut(&octets, rest);
-        rest.make_ascii_lowercase();
+        base32::encode(&octets, rest);
         Zeroizing::new(String::from_utf8(text).expect("base32 is ASCII"))
     }
 
@@ -302,18 +301,13 @@ impl FromStr for Ticket {
         if text.len() > Self::MAX {
             return Err(TicketError::Length { length: text.len() });
         }
-        let length = BASE32_NOPAD_NOCASE
-            .decode_len(rest.len())
-            .map_err(|_| TicketError::Damaged)?;
-        let mut octets = Zeroizing::new(vec![0; length]);
-        BASE32_NOPAD_NOCASE
-            .decode_mut(rest.as_bytes(), &mut octets)
-            .map_err(|partial| match partial.error.kind {
-                DecodeKind::Symbol => TicketError::Character {
-                    at: PREFIX.len() + partial.error.position,
-                },
-                _ => TicketError::Damaged,
-            })?;
+        let mut octets = Zeroizing::new(vec![0; base32::octets(rest.len())]);
+        base32::decode(rest, &mut octets).map_err(|error| match error {
+            Base32Error::Character { at } => TicketError::Character {
+                at: PREFIX.len() + at,
+            },
+            Base32Error::Length => TicketError::Damaged,
+        })?;
         Self::decode(&octets)
     }
 }
