@@ -6,19 +6,24 @@
 //! row in [`TARGETS`], a file in `targets/` with its `[[bin]]`, and a corpus.
 
 // What targets share.
+pub mod base32;
 pub mod input;
 pub mod model;
 pub mod session;
+pub mod sha256;
 pub mod wire;
 
 // The targets.
+pub mod certificate;
 pub mod command;
 pub mod curve_handshake;
 pub mod endpoint;
 pub mod frames;
 pub mod greeting;
+pub mod id;
 pub mod metadata;
 pub mod session_null;
+pub mod ticket;
 pub mod trie;
 pub mod z85;
 
@@ -27,13 +32,16 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("certificate", certificate::run),
     ("command", command::run),
     ("curve_handshake", curve_handshake::run),
     ("endpoint", endpoint::run),
     ("frames", frames::run),
     ("greeting", greeting::run),
+    ("id", id::run),
     ("metadata", metadata::run),
     ("session_null", session_null::run),
+    ("ticket", ticket::run),
     ("trie", trie::run),
     ("z85", z85::run),
 ];

@@ -13,6 +13,7 @@ pub(super) const REDEMPTION: &[u8] = b"withy invitation redemption 1";
 pub(super) const IDENTITY_ID: &[u8] = b"withy identity id 1";
 pub(super) const NODE_ID: &[u8] = b"withy node id 1";
 pub(super) const NETWORK_ID: &[u8] = b"withy network id 1";
+pub(super) const TICKET: &[u8] = b"withy ticket 1";
 
 #[cfg(test)]
 mod tests {
@@ -28,6 +29,7 @@ mod tests {
             IDENTITY_ID,
             NODE_ID,
             NETWORK_ID,
+            TICKET,
         ];
         for (at, domain) in all.iter().enumerate() {
             for (other_at, other) in all.iter().enumerate() {

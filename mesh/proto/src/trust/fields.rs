@@ -22,6 +22,12 @@ impl<'a> Fields<'a> {
         Some(*array)
     }
 
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
     pub(super) fn octet(&mut self) -> Option<u8> {
         self.array().map(|[octet]| octet)
     }

@@ -15,8 +15,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, DecodeKind};
-
+use super::base32::{self, Base32Error};
 use super::domain;
 use crate::crypto::hash;
 use crate::crypto::sign::{PUBLIC, SigningKey};
@@ -124,8 +123,7 @@ impl<K: Kind> Id<K> {
         octets[..PUBLIC].copy_from_slice(&self.0);
         octets[PUBLIC..].copy_from_slice(&K::KIND.checksum(&self.0));
         let mut text = [0; CHARACTERS];
-        BASE32_NOPAD.encode_mut(&octets, &mut text);
-        text.make_ascii_lowercase();
+        base32::encode(&octets, &mut text);
         text
     }
 }
@@ -175,18 +173,10 @@ impl<K: Kind> FromStr for Id<K> {
         if length != CHARACTERS {
             return Err(IdError::Length { length });
         }
-        if text.len() != CHARACTERS {
-            let at = text.chars().position(|c| !c.is_ascii()).unwrap_or(0);
-            return Err(IdError::Character { at });
-        }
-        BASE32_NOPAD_NOCASE
-            .decode_mut(text.as_bytes(), &mut octets)
-            .map_err(|partial| match partial.error.kind {
-                DecodeKind::Symbol => IdError::Character {
-                    at: partial.error.position,
-                },
-                _ => IdError::Checksum,
-            })?;
+        base32::decode(text, &mut octets).map_err(|error| match error {
+            Base32Error::Character { at } => IdError::Character { at },
+            Base32Error::Length => IdError::Checksum,
+        })?;
         let mut fields = super::fields::Fields::new(&octets);
         let (key, checksum) = (fields.array(), fields.array());
         let (Some(key), Some(checksum)) = (key, checksum) else {

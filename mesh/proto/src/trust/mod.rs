@@ -18,19 +18,34 @@
 //! Invariant: every signed thing has one binary form, and its signature covers all of it under a
 //! domain string that no other signed thing uses.
 
+pub mod allow_list;
+pub mod authority;
+mod base32;
 pub mod certificate;
 pub mod credentials;
 mod domain;
 mod fields;
 pub mod id;
 pub mod membership;
+pub mod name;
+pub mod network;
+pub mod policy;
 pub mod roles;
 mod signature;
+pub mod ticket;
+pub mod used_invitations;
 pub mod validity;
 
+pub use allow_list::{AllowList, AllowListError, Full, LineError};
+pub use authority::{Authority, ConfirmError, Terms};
 pub use certificate::{Certificate, CertificateError};
 pub use credentials::{Credentials, CredentialsError, Shown};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
-pub use membership::{Invitation, Membership, MembershipError, Proof, Redeemed};
+pub use membership::{Grant, Invitation, Membership, MembershipError, Proof, Redeemed};
+pub use name::{Name, NameError};
+pub use network::{Network, Secret};
+pub use policy::{PinError, Purpose, Reason, Trust, Verdict, Why};
 pub use roles::Roles;
-pub use validity::{CLOCK_SKEW, Validity};
+pub use ticket::{Joined, Ticket, TicketError};
+pub use used_invitations::{ClaimError, UsedInvitations};
+pub use validity::{CLOCK_SKEW, Validity, ValidityError};

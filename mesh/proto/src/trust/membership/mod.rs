@@ -141,11 +141,11 @@ impl Membership {
         ])
     }
 
-    fn encode(&self) -> [u8; Self::SIZE] {
+    pub(super) fn encode(&self) -> [u8; Self::SIZE] {
         join(&[&self.body(), &self.signature.0])
     }
 
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             network: NetworkId::from_octets(fields.array()?),
             member: IdentityId::from_octets(fields.array()?),
