@@ -239,6 +239,8 @@ pub enum Reason {
     Overflow,
     /// Another connection took the routing id over.
     HandedOver,
+    /// The peer's identity or membership was revoked, or it is trusted no longer.
+    Distrusted(String),
     /// The peer owes a reply that nobody waits for any more.
     Abandoned,
     /// The endpoint was disconnected or unbound, or the socket closed.
@@ -273,7 +275,9 @@ impl fmt::Display for Reason {
             Self::PeerClosed => f.write_str("the peer closed the connection"),
             Self::PeerError(reason) => write!(f, "the peer sent ERROR {reason:?}"),
             Self::Protocol(error) => error.fmt(f),
-            Self::Subscriptions(error) | Self::Link(error) => f.write_str(error),
+            Self::Subscriptions(error) | Self::Link(error) | Self::Distrusted(error) => {
+                f.write_str(error)
+            }
             Self::Silent => f.write_str("the peer did not answer heartbeats"),
             Self::Overflow => f.write_str("the subscriber was too slow"),
             Self::HandedOver => f.write_str("another connection took the routing id over"),

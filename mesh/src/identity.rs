@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use withy_proto::crypto::Provider;
+use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::crypto::keys::KeyPair;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::{Certificate, IdentityId, NodeId, Validity};
@@ -227,7 +227,7 @@ fn write(path: &Path, key: &SigningKey) -> io::Result<()> {
     };
     fs::create_dir_all(folder)?;
     let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
+    part.push(format!(".{:016x}", OsRandomness.next_u64()));
     let part = PathBuf::from(part);
     let written = fs::OpenOptions::new()
         .write(true)

@@ -6,6 +6,7 @@ use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
 use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
 use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain};
+use withy_proto::trust::Shown;
 use withy_proto::zmtp::metadata::Metadata;
 use zeroize::Zeroizing;
 
@@ -155,20 +156,35 @@ impl Security {
         }
     }
 
-    /// Answers what a handshake asks about its peer. A peer that is not trusted is not put to the
-    /// authenticator.
-    pub(crate) async fn decide(&self, request: &AuthRequest) -> Decision {
-        let trusted = match (&self.mechanism, &request.credentials) {
-            (Mechanism::Noise(identity), Credentials::Noise(shown)) => {
-                Some(self.trust.judge(identity.id(), shown))
+    /// Answers what a handshake asks about its peer; `name` is what that was reached by. A peer that
+    /// is not trusted is not put to the authenticator.
+    pub(crate) async fn decide(&self, request: &AuthRequest, name: Option<&str>) -> Decision {
+        if let (Mechanism::Noise(identity), Credentials::Noise(shown)) =
+            (&self.mechanism, &request.credentials)
+        {
+            let peer = shown.identity;
+            let verdict = self.trust.admit(identity.id(), shown, name);
+            if !verdict.is_trusted() {
+                return Decision::deny(format!("{peer} is {verdict}"));
             }
-            _ => None,
-        };
-        match (&self.authenticator, trusted) {
-            (_, Some(refused @ Decision::Deny { .. })) => refused,
-            (Some(authenticator), _) => authenticator.authenticate(request).await,
-            (None, Some(accepted)) => accepted,
-            (None, None) => Decision::deny("no authenticator, and no allow_any_client"),
+            if self.authenticator.is_none() {
+                return Decision::accept(peer.to_string());
+            }
+        }
+        match &self.authenticator {
+            Some(authenticator) => authenticator.authenticate(request).await,
+            None => Decision::deny("no authenticator, and no allow_any_client"),
+        }
+    }
+
+    /// Waits until a connected peer is trusted no longer, and says why.
+    pub(crate) async fn distrusted(&self, shown: &Shown, name: Option<&str>) -> String {
+        match &self.mechanism {
+            Mechanism::Noise(identity) => {
+                let verdict = self.trust.lost(identity.id(), shown, name).await;
+                format!("{} is {verdict}", shown.identity)
+            }
+            _ => std::future::pending().await,
         }
     }
 }

@@ -262,7 +262,7 @@ async fn noise_lets_an_identity_in_that_both_sides_accepted() {
     let reason = refusal(&mut their_monitor).await;
     assert!(reason.contains(&ours.id().to_string()), "{reason}");
     assert!(refusal(&mut monitor).await.contains("400"));
-    their_trust.accept(ours.id());
+    their_trust.accept(ours.id()).unwrap();
     let reason = refusal(&mut monitor).await;
     assert!(reason.contains(&theirs.id().to_string()), "{reason}");
     soon(async {
@@ -272,7 +272,7 @@ async fn noise_lets_an_identity_in_that_both_sides_accepted() {
         {}
     })
     .await;
-    trust.accept(theirs.id());
+    trust.accept(theirs.id()).unwrap();
     push.send("trusted").await.unwrap();
     assert_eq!(soon(pull.recv()).await.unwrap(), Message::from("trusted"));
     soon(async {

@@ -1,5 +1,6 @@
 //! Connections that this side makes, and makes again.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -242,6 +243,25 @@ impl Core {
         }
     }
 
+    /// Waits until the peer is trusted no longer, which costs memory only where it proved an
+    /// identity.
+    fn distrusted<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        peer: &'a PeerInfo,
+        accepted: bool,
+    ) -> Pin<Box<dyn Future<Output = String> + Send + 'a>> {
+        match &peer.proven {
+            Some(proven) => Box::pin(async move {
+                let name = (!accepted).then(|| endpoint.to_string());
+                let security = &self.options.security;
+                security.distrusted(&proven.shown, name.as_deref()).await
+            }),
+            // Of no size: nothing is allocated.
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
     /// Drives a connection until it ends or is stopped.
     pub(crate) async fn run(
         self: &Arc<Self>,
@@ -253,8 +273,10 @@ impl Core {
         stop: &CancellationToken,
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
+        let mut distrusted = self.distrusted(endpoint, &peer, place.is_some());
         let reason = loop {
             tokio::select! {
+                why = &mut distrusted => break Reason::Distrusted(why),
                 said = &mut task => match said {
                     // It was detached meanwhile.
                     Said::Drops(0) => {}
@@ -272,6 +294,7 @@ impl Core {
         }
         self.detach(link.key());
         link.shutdown();
+        drop(distrusted);
         // Before anybody hears of it: there is a place for the next peer then.
         drop(place);
         self.peers.send_modify(|peers| *peers -= 1);

@@ -47,6 +47,14 @@ impl Side<'_> {
         matches!(self, Self::Accepting)
     }
 
+    /// What the peer was reached by, where this side dialed.
+    fn name_dialed(self) -> Option<String> {
+        match self {
+            Self::Accepting => None,
+            Self::Dialing(to) => Some(to.endpoint.to_string()),
+        }
+    }
+
     /// The peer by the routing id that this side gives it.
     fn name(self, mut peer: Peer) -> Peer {
         if let Self::Dialing(Dialed {
@@ -133,7 +141,9 @@ impl Core {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
                 request.address = address.to_owned();
-                let decision = security.decide(&request).await;
+                let decision = security
+                    .decide(&request, side.name_dialed().as_deref())
+                    .await;
                 let decided = connection.set_decision(decision, &mut randomness);
                 transmit(&mut connection, &writer).await?;
                 decided?;

@@ -44,7 +44,7 @@ pub use id::{IdError, IdentityId, NetworkId, NodeId};
 pub use membership::{Grant, Invitation, Membership, MembershipError, Proof, Redeemed};
 pub use name::{Name, NameError};
 pub use network::{Network, Secret};
-pub use policy::{PinError, Purpose, Reason, Trust, Verdict, Why};
+pub use policy::{PinError, Policy, Purpose, Reason, Verdict, Why};
 pub use roles::Roles;
 pub use ticket::{Joined, Ticket, TicketError};
 pub use used_invitations::{ClaimError, UsedInvitations};

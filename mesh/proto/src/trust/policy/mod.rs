@@ -15,7 +15,7 @@
 //!
 //! Deliberately not here: proving who the peer is ([`Credentials::verify`] and the handshake),
 //! reading files, and closing sessions. Whoever keeps sessions open compares
-//! [`Trust::generation`] and judges again when it changed.
+//! [`Policy::generation`] and judges again when it changed.
 //!
 //! Invariant: first use and insecure never let a peer run code or carry traffic, and all tables
 //! are bounded.
@@ -43,7 +43,7 @@ use super::network::Network;
 /// use withy_proto::crypto::keys::PublicKey;
 /// use withy_proto::crypto::sign::SigningKey;
 /// use withy_proto::trust::{
-///     Certificate, Credentials, IdentityId, NodeId, Purpose, Trust, Validity,
+///     Certificate, Credentials, IdentityId, NodeId, Policy, Purpose, Validity,
 /// };
 ///
 /// let now = 1_800_000_000;
@@ -55,7 +55,7 @@ use super::network::Network;
 /// let shown = credentials.verify(Provider::Real, None, now)?;
 ///
 /// let us = IdentityId::of(&us);
-/// let mut trust = Trust::default();
+/// let mut trust = Policy::default();
 /// let verdict = trust.judge(us, &shown, Purpose::Messages, None, now);
 /// assert_eq!(verdict.to_string(), "not trusted: the identity was not accepted");
 /// trust.accept(shown.identity, None)?;
@@ -63,7 +63,7 @@ use super::network::Network;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Trust {
+pub struct Policy {
     accepted: AllowList,
     listed: AllowList,
     networks: BTreeMap<NetworkId, Network>,
@@ -75,7 +75,7 @@ pub struct Trust {
     generation: u64,
 }
 
-impl Trust {
+impl Policy {
     /// The most networks that a node belongs to.
     pub const MAX_NETWORKS: usize = 64;
     /// The most names that are pinned.
@@ -370,7 +370,7 @@ pub enum PinError {
     /// It is empty or too long. Local misuse.
     #[error(
         "a pinned name has 1 to {} octets, not {length}",
-        Trust::MAX_PINNED_NAME
+        Policy::MAX_PINNED_NAME
     )]
     Name {
         /// The length in octets.

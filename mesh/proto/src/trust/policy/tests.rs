@@ -40,8 +40,8 @@ fn network(id: NetworkId) -> Network {
     }
 }
 
-fn with(change: impl FnOnce(&mut Trust)) -> Trust {
-    let mut trust = Trust::default();
+fn with(change: impl FnOnce(&mut Policy)) -> Policy {
+    let mut trust = Policy::default();
     change(&mut trust);
     trust
 }
@@ -59,8 +59,8 @@ fn every_policy_judges_every_kind_of_peer() {
     use Reason::{Changed, Revoked, RevokedSerial, Role, Unknown};
     use Why::{Accepted, FirstUse, Insecure, Network, Pinned, SameIdentity};
 
-    let policies: [(&str, Trust); 9] = [
-        ("default", Trust::default()),
+    let policies: [(&str, Policy); 9] = [
+        ("default", Policy::default()),
         ("accepts", with(|it| it.accept(ADA, None).unwrap())),
         ("network", with(|it| it.join(network(HOME)).unwrap())),
         ("pins her", with(|it| it.pin("peer", ADA).unwrap())),
@@ -201,7 +201,7 @@ fn a_name_is_pinned_on_first_use_and_a_change_is_refused_loudly() {
     // Without a name there is nothing to pin.
     let nameless = admit(ADA, Purpose::Messages, None);
     assert_eq!(nameless, untrusted(Reason::Unknown));
-    let long = "x".repeat(Trust::MAX_PINNED_NAME + 1);
+    let long = "x".repeat(Policy::MAX_PINNED_NAME + 1);
     for name in ["", &long] {
         let refused = admit(ADA, Purpose::Messages, Some(name));
         assert_eq!(refused, untrusted(Reason::NotPinned));
@@ -231,7 +231,7 @@ fn expired_credentials_are_refused_whoever_shows_them() {
 #[test]
 fn our_own_identity_can_be_revoked_and_reinstated() {
     let mut trust = with(|it| it.revoke(US).unwrap());
-    let judge = |trust: &Trust| trust.judge(US, &shown(US), Purpose::Messages, None, NOW);
+    let judge = |trust: &Policy| trust.judge(US, &shown(US), Purpose::Messages, None, NOW);
     assert_eq!(judge(&trust), untrusted(Reason::Revoked));
     assert_eq!(trust.revoked().collect::<Vec<_>>(), [US]);
     trust.reinstate(&US);
@@ -256,7 +256,7 @@ fn a_list_is_replaced_and_what_was_accepted_one_by_one_stays() {
 
 #[test]
 fn every_change_counts_and_what_changes_nothing_does_not() {
-    type Change = fn(&mut Trust);
+    type Change = fn(&mut Policy);
     let changes: [Change; 14] = [
         |it| it.accept(ADA, None).unwrap(),
         |it| it.forget(&ADA),
@@ -275,7 +275,7 @@ fn every_change_counts_and_what_changes_nothing_does_not() {
             let _ = it.admit(US, &shown(BOB), Purpose::Messages, Some("bob"), NOW);
         },
     ];
-    let mut trust = Trust::default();
+    let mut trust = Policy::default();
     for (at, change) in changes.into_iter().enumerate() {
         let before = trust.generation();
         change(&mut trust);
@@ -298,24 +298,24 @@ fn every_table_is_bounded() {
         octets[..8].copy_from_slice(&number.to_be_bytes());
         octets
     };
-    let mut trust = Trust::default();
-    for number in 0..Trust::MAX_NETWORKS as u64 {
+    let mut trust = Policy::default();
+    for number in 0..Policy::MAX_NETWORKS as u64 {
         let network = network(NetworkId::from_octets(id(number)));
         assert_eq!(trust.join(network), Ok(()));
     }
-    let most = Trust::MAX_NETWORKS;
+    let most = Policy::MAX_NETWORKS;
     assert_eq!(trust.join(network(HOME)), Err(Full { most }));
     let again = network(NetworkId::from_octets(id(0)));
     assert_eq!(trust.join(again), Ok(()));
     assert_eq!(trust.networks().count(), most);
 
-    for number in 0..Trust::MAX_REVOKED as u64 {
+    for number in 0..Policy::MAX_REVOKED as u64 {
         let identity = IdentityId::from_octets(id(number));
         assert_eq!(trust.revoke(identity), Ok(()));
         assert_eq!(trust.revoke_serial(HOME, number), Ok(()));
         assert_eq!(trust.pin(&number.to_string(), identity), Ok(()));
     }
-    let most = Trust::MAX_REVOKED;
+    let most = Policy::MAX_REVOKED;
     assert_eq!(trust.revoke(US), Err(Full { most }));
     assert_eq!(trust.revoke_serial(WORK, 0), Err(Full { most }));
     assert_eq!(trust.pin("one more", US), Err(Full { most }.into()));
