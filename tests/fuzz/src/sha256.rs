@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 /// The first 64 primes.
 fn primes() -> impl Iterator<Item = u32> {
-    let is_prime = |number: &u32| (2..*number).all(|divisor| number % divisor != 0);
+    let is_prime = |number: &u32| !(2..*number).any(|divisor| number.is_multiple_of(divisor));
     (2..).filter(is_prime).take(64)
 }
 

@@ -120,13 +120,12 @@ fn parse(text: &str) {
 fn model(text: &str) -> Result<Vec<u8>, TicketError> {
     let text = text.trim();
     let prefix = text.get(..15).ok_or(TicketError::Prefix)?;
-    if prefix.to_ascii_lowercase() != "withy-ticket-1-" {
-        return Err(
-            match prefix.to_ascii_lowercase().starts_with("withy-ticket-") {
-                true => TicketError::Version,
-                false => TicketError::Prefix,
-            },
-        );
+    let prefix = prefix.to_ascii_lowercase();
+    if !prefix.starts_with("withy-ticket-") {
+        return Err(TicketError::Prefix);
+    }
+    if !prefix.ends_with("-1-") {
+        return Err(TicketError::Version);
     }
     if text.len() > Ticket::MAX {
         return Err(TicketError::Length { length: text.len() });
