@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
+use withy_proto::mechanism::party::Settings;
 use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
 use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain};
 use withy_proto::trust::Shown;
@@ -130,7 +131,7 @@ impl Security {
 
     fn noise(&self, identity: &Identity, local: Local) -> Box<dyn Handshake> {
         let now = identity::now();
-        let settings = noise::Settings {
+        let settings = Settings {
             keys: identity.noise().clone(),
             realms: self.trust.realms(identity.certificate(now)),
             allow_classical: self.allow_classical,

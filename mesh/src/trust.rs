@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use withy_proto::mechanism::noise::{OPEN, Realm};
+use withy_proto::mechanism::party::{OPEN, Realm};
 use withy_proto::trust::{Certificate, Credentials, Policy, Proof, Shown};
 use zeroize::Zeroizing;
 
