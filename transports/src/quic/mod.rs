@@ -21,6 +21,8 @@ mod listener;
 mod pool;
 mod socket;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wire;
 

@@ -69,8 +69,7 @@ pub(super) async fn dial(
         classical: options.allow_classical,
         network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
     };
-    let slot = Arc::clone(POOL.lock().entry(key.clone()).or_default());
-    let vacancy = Vacancy { key, slot };
+    let vacancy = Vacancy::of(key);
     let (wire, lease, fresh) = reach(&vacancy, &seed, &options).await?;
     let error = match wire.open(lease).await {
         Ok(connected) => return Ok(connected),
@@ -137,11 +136,8 @@ async fn connect(
     let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let bound = endpoint.local_addr().map_err(socket)?;
-    let ended = Vacancy {
-        key: vacancy.key.clone(),
-        slot: Arc::clone(&vacancy.slot),
-    };
     let linger = options.linger;
+    let ended = vacancy.again();
     Ok(Wire::new(connection, proven, bound, linger, false, ended))
 }
 
@@ -151,16 +147,48 @@ struct Vacancy {
     slot: Arc<Slot>,
 }
 
+impl Vacancy {
+    fn of(key: Key) -> Self {
+        let slot = Arc::clone(POOL.lock().entry(key.clone()).or_default());
+        Self { key, slot }
+    }
+
+    /// One more use.
+    fn again(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            slot: Arc::clone(&self.slot),
+        }
+    }
+}
+
 impl Drop for Vacancy {
     fn drop(&mut self) {
         let mut pool = POOL.lock();
+        // Ours must be gone before the lock is, or two that leave at once would each see the other.
+        let slot = std::mem::take(&mut self.slot);
         // The pool's and ours.
-        if Arc::strong_count(&self.slot) == 2
-            && pool
-                .get(&self.key)
-                .is_some_and(|slot| Arc::ptr_eq(slot, &self.slot))
-        {
+        if Arc::strong_count(&slot) == 2 {
             pool.remove(&self.key);
+        }
+        drop(slot);
+        drop(pool);
+    }
+}
+
+#[cfg(test)]
+pub(super) fn is_unused(remote: SocketAddr) -> bool {
+    POOL.lock().keys().all(|key| key.remote != remote)
+}
+
+#[cfg(test)]
+pub(super) fn break_connections(remote: SocketAddr) {
+    let pool = POOL.lock();
+    for (_, slot) in pool.iter().filter(|(key, _)| key.remote == remote) {
+        if let Ok(made) = slot.made.try_lock()
+            && let Some(made) = &*made
+        {
+            made.wire.connection.close(9_u32.into(), b"");
         }
     }
 }

@@ -44,7 +44,22 @@ pub(super) fn client(
     expected: Option<[u8; 32]>,
     classical: bool,
 ) -> Result<QuicClientConfig, Error> {
-    let mut config = rustls::ClientConfig::builder_with_provider(provider(classical))
+    let config = client_of(provider(classical), seed, expected)?;
+    config.try_into().map_err(no_initial)
+}
+
+/// The configuration of a side that listens.
+pub(super) fn server(seed: &Secret, classical: bool) -> Result<QuicServerConfig, Error> {
+    let config = server_of(provider(classical), seed)?;
+    config.try_into().map_err(no_initial)
+}
+
+pub(super) fn client_of(
+    provider: Arc<CryptoProvider>,
+    seed: &Secret,
+    expected: Option<[u8; 32]>,
+) -> Result<rustls::ClientConfig, Error> {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier { expected }))
@@ -53,12 +68,14 @@ pub(super) fn client(
     config.enable_sni = false;
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();
-    config.try_into().map_err(no_initial)
+    Ok(config)
 }
 
-/// The configuration of a side that listens.
-pub(super) fn server(seed: &Secret, classical: bool) -> Result<QuicServerConfig, Error> {
-    let mut config = rustls::ServerConfig::builder_with_provider(provider(classical))
+pub(super) fn server_of(
+    provider: Arc<CryptoProvider>,
+    seed: &Secret,
+) -> Result<rustls::ServerConfig, Error> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])?
         .with_client_cert_verifier(Arc::new(Verifier { expected: None }))
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(own(seed))));
@@ -66,7 +83,7 @@ pub(super) fn server(seed: &Secret, classical: bool) -> Result<QuicServerConfig,
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
-    config.try_into().map_err(no_initial)
+    Ok(config)
 }
 
 /// What a handshake proved of the other side.
@@ -275,5 +292,106 @@ impl ClientCertVerifier for Verifier {
 
     fn requires_raw_public_keys(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CommonState;
+    use rustls::quic::{ClientConnection, ServerConnection, Version};
+
+    use super::*;
+
+    fn seed(octet: u8) -> Secret {
+        Secret::from([octet; 32])
+    }
+
+    fn sides(expected: Option<[u8; 32]>) -> (ClientConnection, ServerConnection) {
+        let client = client_of(provider(false), &seed(1), expected).unwrap();
+        let server = server_of(provider(false), &seed(2)).unwrap();
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        let client = ClientConnection::new(Arc::new(client), Version::V1, name, Vec::new());
+        let server = ServerConnection::new(Arc::new(server), Version::V1, Vec::new());
+        (client.unwrap(), server.unwrap())
+    }
+
+    /// Moves the handshake along in both directions, and returns what each side said.
+    fn shake(
+        client: &mut ClientConnection,
+        server: &mut ServerConnection,
+    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        loop {
+            let begin = (there.len(), back.len());
+            // What is sealed with different keys is handed over apart.
+            loop {
+                let from = there.len();
+                let change = client.write_hs(&mut there);
+                server.read_hs(&there[from..])?;
+                if change.is_none() {
+                    break;
+                }
+            }
+            loop {
+                let from = back.len();
+                let change = server.write_hs(&mut back);
+                client.read_hs(&back[from..])?;
+                if change.is_none() {
+                    break;
+                }
+            }
+            if begin == (there.len(), back.len()) {
+                return Ok((there, back));
+            }
+        }
+    }
+
+    fn contains(text: &[u8], part: &[u8]) -> bool {
+        text.windows(part.len()).any(|window| window == part)
+    }
+
+    #[test]
+    fn both_keys_are_proven_and_the_agreement_is_the_hybrid_one() {
+        let (mut client, mut server) = sides(Some(public(&seed(2))));
+        let (there, back) = shake(&mut client, &mut server).unwrap();
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        let sides: [(&CommonState, u8); 2] = [(&client, 2), (&server, 1)];
+        for (side, key) in sides {
+            let shown = side.peer_certificates().unwrap();
+            assert_eq!(shown.len(), 1);
+            assert_eq!(key_of(&shown[0]), Some(public(&seed(key))));
+            let group = side.negotiated_key_exchange_group().unwrap();
+            assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
+            assert_eq!(side.alpn_protocol(), Some(ALPN));
+        }
+        assert!(contains(&there, ALPN));
+        assert!(!contains(&there, b"invalid"), "no server name is sent");
+        // The last message is the server's Finished (type 20), and no ticket (type 4).
+        let finished = back.len() - 52;
+        assert_eq!(back[finished..finished + 4], [20, 0, 0, 48]);
+    }
+
+    #[test]
+    fn another_key_than_the_expected_one_does_not_learn_ours() {
+        let (mut client, mut server) = sides(Some(public(&seed(9))));
+        let error = shake(&mut client, &mut server).unwrap_err();
+        let expected = CertificateError::ApplicationVerificationFailure;
+        assert_eq!(error, Error::InvalidCertificate(expected));
+        assert!(server.peer_certificates().is_none());
+    }
+
+    #[test]
+    fn only_ed25519_keys_are_keys() {
+        let good = own(&seed(1)).cert[0].clone();
+        assert_eq!(key_of(&good), Some(public(&seed(1))));
+        for at in 0..SPKI.len() {
+            let mut wrong = good.to_vec();
+            wrong[at] ^= 1;
+            assert_eq!(key_of(&wrong.into()), None);
+        }
+        for length in 0..good.len() {
+            assert_eq!(key_of(&good[..length].to_vec().into()), None);
+        }
+        assert_eq!(key_of(&[&good[..], b"\0"].concat().into()), None);
     }
 }
