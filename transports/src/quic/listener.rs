@@ -1,0 +1,178 @@
+//! Listening: peers are judged, shaken hands with side by side, and their links accepted.
+//!
+//! The loop that takes first packets never waits for a handshake, so that peers which stall do not
+//! keep others out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quinn::{Connecting, Endpoint, Incoming};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::endpoint::{self, Serving};
+use super::socket::Guard;
+use super::tag::Verdict;
+use super::tls;
+use super::wire::Wire;
+use crate::options::{QuicOptions, Secret};
+use crate::{AcceptError, Connected, Peer, QuicError, tcp};
+
+type Accepted = Result<Connected, AcceptError>;
+
+/// A listening QUIC socket. Dropping it refuses new links; those that were accepted stay.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    links: mpsc::Receiver<Accepted>,
+    guard: Arc<Guard>,
+    endpoint: Endpoint,
+    taking: AbortHandle,
+}
+
+impl Accepting {
+    pub(super) fn begin(
+        address: SocketAddr,
+        seed: &Secret,
+        options: &QuicOptions,
+        dual_stack: bool,
+        backlog: u32,
+    ) -> std::io::Result<Self> {
+        let tls = tls::server(seed, options.allow_classical).map_err(std::io::Error::other)?;
+        let serving = Serving::new(tls, options);
+        let (endpoint, guard) = endpoint::listening(address, &serving, options, dual_stack)?;
+        let (sender, links) = mpsc::channel(usize::try_from(backlog.max(1)).unwrap_or(1));
+        let door = Door {
+            endpoint: endpoint.clone(),
+            guard: Arc::clone(&guard),
+            serving,
+            bound: endpoint.local_addr()?,
+            links: sender,
+            busy: Arc::default(),
+            options: options.clone(),
+        };
+        let taking = tokio::spawn(door.open()).abort_handle();
+        Ok(Self {
+            links,
+            guard,
+            endpoint,
+            taking,
+        })
+    }
+
+    pub(super) fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    pub(crate) async fn accept(&mut self) -> Accepted {
+        let gone = || AcceptError::Failed(std::io::Error::other("the QUIC endpoint has ended"));
+        self.links.recv().await.unwrap_or_else(|| Err(gone()))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.guard.close();
+        self.taking.abort();
+        self.endpoint.set_server_config(None);
+    }
+}
+
+/// What the loop that takes first packets needs.
+struct Door {
+    endpoint: Endpoint,
+    guard: Arc<Guard>,
+    serving: Serving,
+    bound: SocketAddr,
+    links: mpsc::Sender<Accepted>,
+    /// Handshakes under way.
+    busy: Arc<AtomicUsize>,
+    options: QuicOptions,
+}
+
+impl Door {
+    async fn open(self) {
+        while let Some(incoming) = self.endpoint.accept().await {
+            self.take(incoming);
+        }
+    }
+
+    fn take(&self, incoming: Incoming) {
+        let from = incoming.remote_address();
+        let busy = self.busy.load(Ordering::Relaxed);
+        let Some(gate) = self
+            .guard
+            .gate()
+            .filter(|_| busy < self.options.max_handshakes)
+        else {
+            return incoming.ignore();
+        };
+        let validated = incoming.remote_address_validated();
+        let crowded = busy >= self.options.retry_mark;
+        match gate.judge(&incoming.orig_dst_cid(), from, validated, crowded) {
+            Verdict::Ignore => incoming.ignore(),
+            // It cannot fail before the address is validated.
+            Verdict::Retry => drop(incoming.retry()),
+            Verdict::Begin => match incoming.accept_with(self.serving.of(from)) {
+                Ok(connecting) => self.shake(connecting, from),
+                Err(error) => report(&self.links, from, error.into()),
+            },
+        }
+    }
+
+    fn shake(&self, connecting: Connecting, from: SocketAddr) {
+        let busy = Busy::new(&self.busy);
+        let links = self.links.clone();
+        let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
+        let bound = self.bound;
+        tokio::spawn(async move {
+            match shaken(connecting, limit).await {
+                Ok((connection, proven)) => {
+                    drop(busy);
+                    let (wire, lease) = Wire::new(connection, proven, bound, linger, true, ());
+                    wire.serve(lease, links, limit).await;
+                }
+                Err(error) => report(&links, from, error),
+            }
+        });
+    }
+}
+
+async fn shaken(
+    connecting: Connecting,
+    limit: Duration,
+) -> Result<(quinn::Connection, tls::Proven), QuicError> {
+    let connection = timeout(limit, connecting)
+        .await
+        .map_err(|_| QuicError::Timeout)??;
+    let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
+    Ok((connection, proven))
+}
+
+/// Tells of a failed handshake, unless too many links and failures wait to be heard of already.
+fn report(links: &mpsc::Sender<Accepted>, from: SocketAddr, source: QuicError) {
+    let address = tcp::canonical(from);
+    let peer = Peer {
+        address,
+        ..Peer::default()
+    };
+    let _ = links.try_send(Err(AcceptError::Handshake { peer, source }));
+}
+
+/// Counts a handshake while it is under way.
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
