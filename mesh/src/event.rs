@@ -16,6 +16,9 @@ pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 pub use withy_transports::{AcceptError, DialError};
 
+use crate::identity::IdentityError;
+use crate::security::Unfit;
+
 /// Events that a monitor may fall behind by; older ones are counted as missed.
 pub const MONITOR_CAPACITY: usize = 1_024;
 
@@ -208,6 +211,12 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The link asks for an identity, and this side has none.
+    #[error("this side has no identity: {0}")]
+    Identity(#[source] Arc<IdentityError>),
+    /// The link proves identities with a mechanism of its own, and this socket was given another.
+    #[error("this side was given {0}, and the link has a mechanism of its own")]
+    Mechanism(&'static str),
     /// The socket has no place for this peer: it tries again.
     #[error("there is no place for the peer: {0}")]
     NoPlace(AttachError),
@@ -217,6 +226,15 @@ pub enum HandshakeFailure {
     /// Too many handshakes are under way: the oldest, this one, made room for a newcomer.
     #[error("more than max_handshakes ({0}) were under way, and this was the oldest")]
     TooMany(usize),
+}
+
+impl From<Unfit> for HandshakeFailure {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Identity(source) => Self::Identity(source),
+            Unfit::Mechanism(mechanism) | Unfit::Insecure(mechanism) => Self::Mechanism(mechanism),
+        }
+    }
 }
 
 /// Why a connection ended.

@@ -129,6 +129,21 @@ impl Identity {
         NodeId::of(&self.0.node)
     }
 
+    /// The user's identity, one node for the whole process.
+    pub(crate) fn of_user() -> Result<Self, IdentityError> {
+        static OF_USER: Mutex<Option<Identity>> = Mutex::new(None);
+        let mut of_user = OF_USER.lock();
+        match &*of_user {
+            Some(identity) => Ok(identity.clone()),
+            None => Ok(of_user.insert(Self::open_default()?).clone()),
+        }
+    }
+
+    /// The seed of the node's key, for the handshake of QUIC.
+    pub(crate) fn node_seed(&self) -> Zeroizing<[u8; 32]> {
+        self.0.node.expose_seed()
+    }
+
     /// The keys that the certificate names for Noise.
     pub(crate) fn noise(&self) -> &KeyPair {
         &self.0.noise

@@ -166,6 +166,16 @@ impl Trust {
         result
     }
 
+    /// The secrets of the networks in which peers may be met; none where there are none.
+    pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        let state = self.0.state.read();
+        let networks = state.memberships.iter();
+        networks
+            .filter_map(|(id, _)| state.policy.network(id))
+            .map(|network| Zeroizing::new(*network.secret.expose_octets()))
+            .collect()
+    }
+
     /// Where peers may be met, and what is shown there.
     pub(crate) fn realms(&self, certificate: Certificate) -> Vec<Realm> {
         let state = self.0.state.read();

@@ -43,8 +43,16 @@ pub(crate) enum Side<'a> {
 }
 
 impl Side<'_> {
-    fn is_accepting(self) -> bool {
+    pub(crate) fn is_accepting(self) -> bool {
         matches!(self, Self::Accepting)
+    }
+
+    /// The key that the endpoint names, of an identity or of a node.
+    pub(crate) fn expected(self) -> Option<[u8; 32]> {
+        match self {
+            Self::Accepting => None,
+            Self::Dialing(to) => to.expected,
+        }
     }
 
     /// What the peer was reached by, where this side dialed.
@@ -104,11 +112,10 @@ impl Core {
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let deadline = self.options.connections.handshake_timeout;
-        let address = connected.peer.address.clone();
         let result = match connected.link {
             Link::Bytes(reader, writer) => {
-                tokio::time::timeout(deadline, self.shake_octets(reader, writer, &address, side))
-                    .await
+                let shaking = self.shake_octets(reader, writer, &connected.peer, side);
+                tokio::time::timeout(deadline, shaking).await
             }
             Link::Messages(end) => {
                 tokio::time::timeout(deadline, self.shake_items(end, side)).await
@@ -121,17 +128,17 @@ impl Core {
         &self,
         mut reader: ByteReader,
         writer: ByteWriter,
-        address: &str,
+        link: &withy_transports::Peer,
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let security = &self.options.security;
-        let handshake = security.handshake(self.metadata(), side.is_accepting());
+        let started = security.start(self.metadata(), side, link)?;
         let mut connection = Connection::new(
             self.kind,
-            security.name(),
-            security.is_server(side.is_accepting()),
+            started.name,
+            started.is_server,
             side.is_accepting(),
-            handshake,
+            started.handshake,
             self.options.limits,
         );
         let mut randomness = OsRandomness;
@@ -140,7 +147,7 @@ impl Core {
         loop {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
-                request.address = address.to_owned();
+                request.address.clone_from(&link.address);
                 let decision = security
                     .decide(&request, side.name_dialed().as_deref())
                     .await;

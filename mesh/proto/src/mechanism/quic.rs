@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The side that made the link is the initiator; `as-server` in the greetings is 0 for it and 1 for
-//! the responder. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
+//! the responder. The first octet of its filler is 1 if its processor has AES: it then offered AES-GCM
+//! before ChaCha20-Poly1305, and the responder, which has both, took it. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
 //! their certificate names has to be the one that the link proved. The responder shows itself first:
 //! an initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
 //! nothing of whose it is. Frames then travel as they are.
@@ -29,7 +30,7 @@ use crate::crypto::{Provider, Randomness};
 use crate::trust;
 use crate::trust::credentials::Shown;
 use crate::zmtp::connection::IDENTITY;
-use crate::zmtp::greeting;
+use crate::zmtp::greeting::{self, FILLER, Filler};
 use crate::zmtp::metadata::Metadata;
 
 /// The name in the greeting.
@@ -40,8 +41,6 @@ pub const NAME: &str = "QUIC";
 pub struct Proof {
     /// The key of the peer's node.
     pub node: [u8; 32],
-    /// What seals the link.
-    pub suite: Suite,
     /// Whether the keys withstand quantum computers.
     pub post_quantum: bool,
 }
@@ -53,6 +52,7 @@ pub struct Quic {
     settings: Settings,
     provider: Provider,
     proof: Proof,
+    suite: Suite,
     state: State,
 }
 
@@ -100,6 +100,7 @@ impl Quic {
             settings,
             provider,
             proof,
+            suite: Suite::ChaChaPoly,
             state: State::AwaitGreeting,
         }
     }
@@ -184,9 +185,15 @@ fn error(reason: &str) -> Vec<u8> {
 }
 
 impl Handshake for Quic {
+    fn filler(&self) -> Filler {
+        let mut filler = Filler::default();
+        filler[0] = u8::from(self.settings.has_aes);
+        filler
+    }
+
     fn handle_greetings(
         &mut self,
-        _: &[u8; greeting::LENGTH],
+        ours: &[u8; greeting::LENGTH],
         theirs: &[u8; greeting::LENGTH],
     ) -> Result<(), HandshakeError> {
         let accepting = self.local.accepting;
@@ -195,6 +202,10 @@ impl Handshake for Quic {
                 command: "greeting",
                 reason: "both sides made the link, or none",
             });
+        }
+        let initiator = if accepting { theirs } else { ours };
+        if initiator[FILLER.start] == 1 {
+            self.suite = Suite::AesGcm;
         }
         self.state = match accepting {
             true => State::WelcomeDue,
@@ -334,7 +345,7 @@ impl Handshake for Quic {
             peer_key: Some(*shown.identity.as_octets()),
             proven: Some(Box::new(Proven {
                 shown,
-                suite: self.proof.suite,
+                suite: self.suite,
                 post_quantum: self.proof.post_quantum,
             })),
             sealer: Sealer::Clear,
@@ -385,12 +396,11 @@ mod tests {
         };
         let proof = Proof {
             node: linked.public(),
-            suite: Suite::AesGcm,
             post_quantum: true,
         };
         let kind = if accepting { "REP" } else { "REQ" };
         let mut quic = Quic::new(local(kind, accepting), settings, Provider::Real, proof);
-        let theirs = greeting::encode(NAME, !accepting, greeting::Filler::default());
+        let theirs = greeting::encode(NAME, !accepting, Filler::default());
         quic.handle_greetings(&theirs, &theirs).unwrap();
         quic
     }
@@ -453,7 +463,7 @@ mod tests {
     #[test]
     fn both_sides_know_who_made_the_link() {
         let mut quic = initiator();
-        let theirs = greeting::encode(NAME, false, greeting::Filler::default());
+        let theirs = greeting::encode(NAME, false, Filler::default());
         assert!(quic.handle_greetings(&theirs, &theirs).is_err());
     }
 
