@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 pub use withy_proto::mechanism::zap::User;
 pub use withy_proto::mechanism::{Proven, Suite};
 pub use withy_proto::pattern::outgoing::AttachError;
+pub use withy_proto::quic::OrderError;
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
@@ -247,6 +248,8 @@ pub enum Reason {
     PeerError(String),
     /// The peer broke the protocol or went over a limit.
     Protocol(DecodeError),
+    /// The peer broke the rules of a link over several streams.
+    Streams(OrderError),
     /// The peer's subscriptions went over a limit.
     Subscriptions(String),
     /// The peer did not answer heartbeats.
@@ -268,7 +271,10 @@ pub enum Reason {
 impl Reason {
     /// Whether the peer broke the protocol or went over a limit.
     pub(crate) fn is_offence(&self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Subscriptions(_))
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Streams(_) | Self::Subscriptions(_)
+        )
     }
 
     /// Whether the link broke or was closed by the peer, rather than by this side.
@@ -293,6 +299,7 @@ impl fmt::Display for Reason {
             Self::PeerClosed => f.write_str("the peer closed the connection"),
             Self::PeerError(reason) => write!(f, "the peer sent ERROR {reason:?}"),
             Self::Protocol(error) => error.fmt(f),
+            Self::Streams(error) => error.fmt(f),
             Self::Subscriptions(error) | Self::Link(error) | Self::Distrusted(error) => {
                 f.write_str(error)
             }

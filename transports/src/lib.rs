@@ -37,7 +37,7 @@ pub use options::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Secret, Socks5,
     TcpOptions,
 };
-pub use quic::{QuicError, QuicReader, QuicWriter, lingered};
+pub use quic::{QuicError, QuicReader, QuicWriter, Streams, StreamsError, lingered};
 pub use socks5::Socks5Error;
 pub use stream::{ByteReader, ByteWriter};
 

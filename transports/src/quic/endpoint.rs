@@ -138,7 +138,7 @@ fn transport(options: &QuicOptions, mtu: u16) -> TransportConfig {
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
     config
         .max_concurrent_bidi_streams(options.max_links.into())
-        .max_concurrent_uni_streams(0_u32.into())
+        .max_concurrent_uni_streams(options.max_links.saturating_mul(2).into())
         .datagram_receive_buffer_size(None)
         .stream_receive_window(options.stream_receive_window.into())
         .receive_window(options.receive_window.into())

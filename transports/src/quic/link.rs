@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::streams::More;
 use super::wire::{Lease, Retired};
 
 /// Octets of many small slices that are copied together for one write.
@@ -29,12 +30,14 @@ pub(super) fn halves(
     send: SendStream,
     receive: RecvStream,
     lease: Lease,
+    more: More,
 ) -> (QuicReader, QuicWriter) {
     let ended = Arc::new(Ended::default());
     let reader = QuicReader {
         stream: receive,
         ended: Arc::clone(&ended),
         _lease: lease.clone(),
+        more: Some(Box::new(more)),
     };
     let sending = Sending {
         stream: Some(send),
@@ -62,9 +65,29 @@ pub struct QuicReader {
     stream: RecvStream,
     ended: Arc<Ended>,
     _lease: Lease,
+    /// What turns the link into one of several streams.
+    pub(super) more: Option<Box<More>>,
 }
 
 impl QuicReader {
+    /// The reader of a stream that goes in one direction.
+    pub(super) fn alone(stream: RecvStream, lease: Lease) -> Self {
+        Self {
+            stream,
+            ended: Arc::default(),
+            _lease: lease,
+            more: None,
+        }
+    }
+
+    pub(super) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        tokio_util::io::poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,6 +145,28 @@ struct Sending {
 }
 
 impl QuicWriter {
+    /// The writer of a stream that goes in one direction.
+    pub(super) fn alone(stream: SendStream, lease: Lease) -> Self {
+        let sending = Sending {
+            stream: Some(stream),
+            waiting: None,
+            blocked: false,
+        };
+        Self {
+            sending: Mutex::new(sending),
+            ended: Arc::default(),
+            lease,
+        }
+    }
+
+    /// Ends this direction; what was written still arrives.
+    pub(super) fn finish(&self) {
+        if let Some(stream) = &mut self.sending.lock().stream {
+            // It was ended before, or the connection is gone.
+            let _ = stream.finish();
+        }
+    }
+
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut sending = self.sending.lock();
         let mut written = 0;

@@ -9,6 +9,7 @@
 //! | `listener` | handshakes side by side, links in a queue |
 //! | `wire` | links on a connection, and its end |
 //! | `link` | the halves of a link |
+//! | `streams` | messages of a link over several streams |
 //!
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
 //! two sides that have proven a node key.
@@ -20,6 +21,7 @@ mod link;
 mod listener;
 mod pool;
 mod socket;
+mod streams;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use crate::{Connected, DialError, ListenError, Listener, WRONG_ROW, resolve, tcp
 pub use error::QuicError;
 pub use link::{QuicReader, QuicWriter};
 pub(crate) use listener::Accepting;
+pub use streams::{Streams, StreamsError};
 pub use wire::lingered;
 
 /// How long a name to listen on may take to resolve.

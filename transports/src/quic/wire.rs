@@ -13,17 +13,23 @@
 //!
 //! [`QuicOptions::linger`]: crate::QuicOptions::linger
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream};
+use parking_lot::Mutex;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
 use super::link;
+use super::streams::{Arrived, CONTROL, More};
 use super::tls::Proven;
+use withy_proto::quic::{Header, MAX_LARGE};
+
 use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
 
 /// How a link begins: what speaks, its version, and the kind of link.
@@ -63,6 +69,29 @@ pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) proven: Proven,
     local: SocketAddr,
+    links: Links,
+}
+
+/// Where the streams of each link are awaited.
+type Links = Arc<Mutex<HashMap<u64, mpsc::Sender<Arrived>>>>;
+
+/// Streams of a link that wait to be read, beside those that are.
+const WAITING: usize = MAX_LARGE + 1;
+
+/// How long a stream may take to say what it is.
+const BEGINNING: Duration = Duration::from_secs(5);
+
+/// A link that streams are awaited for.
+#[derive(Debug)]
+pub(super) struct Registered {
+    links: Links,
+    link: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.links.lock().remove(&self.link);
+    }
 }
 
 impl Wire {
@@ -85,7 +114,9 @@ impl Wire {
             connection,
             proven,
             local,
+            links: Links::default(),
         };
+        tokio::spawn(sort(wire.connection.clone(), Arc::clone(&wire.links)));
         let connection = wire.connection.clone();
         tokio::spawn(async move {
             keep(connection, retired, linger, guest).await;
@@ -160,7 +191,22 @@ impl Wire {
     }
 
     fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
-        let (reader, writer) = link::halves(send, receive, lease);
+        // It fails only once the stream is reset.
+        let _ = send.set_priority(CONTROL);
+        let link = VarInt::from(send.id()).into_inner();
+        let (arrived, arrivals) = mpsc::channel(WAITING);
+        self.links.lock().insert(link, arrived);
+        let more = More {
+            connection: self.connection.clone(),
+            link,
+            lease: lease.clone(),
+            arrivals,
+            _registered: Registered {
+                links: Arc::clone(&self.links),
+                link,
+            },
+        };
+        let (reader, writer) = link::halves(send, receive, lease, more);
         Connected {
             link: Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)),
             local: tcp::canonical(self.local),
@@ -171,6 +217,35 @@ impl Wire {
                 post_quantum: self.proven.post_quantum,
             },
         }
+    }
+}
+
+/// Hands the streams that the peer opens to their links, until the connection ends.
+async fn sort(connection: Connection, links: Links) {
+    let mut beginning = JoinSet::new();
+    loop {
+        tokio::select! {
+            opened = connection.accept_uni() => match opened {
+                Ok(stream) => {
+                    beginning.spawn(hand_over(stream, Arc::clone(&links)));
+                }
+                Err(_) => return,
+            },
+            Some(_) = beginning.join_next() => {}
+        }
+    }
+}
+
+async fn hand_over(mut stream: RecvStream, links: Links) {
+    let mut octets = [0; Header::SIZE];
+    let told = timeout(BEGINNING, stream.read_exact(&mut octets)).await;
+    let header = Header::decode(&octets).filter(|_| matches!(told, Ok(Ok(()))));
+    let link = header.and_then(|header| links.lock().get(&header.link).cloned());
+    if let (Some(Header { large, .. }), Some(link)) = (header, link) {
+        // It may be gone meanwhile: then nobody wants the stream.
+        let _ = link.send(Arrived { large, stream }).await;
+    } else {
+        let _ = stream.stop(UNKNOWN_LINK);
     }
 }
 
