@@ -147,7 +147,8 @@ pub struct QuicOptions {
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
-    /// Links that a peer may open on one connection at a time; default 1024.
+    /// Links that a peer may open on one connection at a time; default 256. Above it dials wait, as
+    /// long as [`DialOptions::connect_timeout`]. Each costs the listener 100 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,
@@ -156,8 +157,9 @@ pub struct QuicOptions {
     pub idle_timeout: Duration,
     /// How long a listener lets a handshake take, and a new link say what it is; default 5 s.
     pub handshake_timeout: Duration,
-    /// Handshakes that a listener has under way at a time; default 1024. Above it the oldest is given
-    /// up, since a good peer is done within a few round trips.
+    /// Handshakes that a listener has under way at a time; default 256. Above it the oldest is given up
+    /// if it has lasted half a second, since a good peer is done within a few round trips; else the
+    /// newcomer gets no answer, and tries again.
     pub max_handshakes: usize,
     /// Handshakes under way from which on a peer must first show that it receives at its address,
     /// for one more round trip; default 64.
@@ -181,11 +183,11 @@ impl Default for QuicOptions {
             stream_receive_window: 1 << 20,
             receive_window: 32 << 20,
             send_window: 4 << 20,
-            max_links: 1024,
+            max_links: 256,
             keep_alive: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(5),
-            max_handshakes: 1024,
+            max_handshakes: 256,
             retry_mark: 64,
             max_connections: 16_384,
             linger: Duration::from_secs(10),

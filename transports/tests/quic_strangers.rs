@@ -249,12 +249,12 @@ async fn half_open_peers_do_not_keep_a_good_one_out() {
     good(&mut listener, &dialling(2, None)).await;
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    // Above the mark a peer costs one short packet, which asks whether it is there.
+    // Above the mark a datagram costs one short packet, which asks whether somebody is there.
     let last = stalling.pop().unwrap();
     let retry = last.hear().await;
     assert_eq!(retry[0] & 0xf0, 0xf0, "a retry (RFC 9000 §17.2.5)");
     assert!(retry.len() < INITIAL / 3);
-    assert_eq!(last.heard(), 0);
+    assert!(last.heard() <= 1, "two datagrams were sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

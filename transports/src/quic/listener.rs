@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use quinn::{Connecting, Endpoint, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::{self, Serving};
 use super::socket::Guard;
@@ -109,6 +109,9 @@ impl Door {
         let (Some(gate), Ok(place)) = (self.guard.gate(), place) else {
             return incoming.ignore();
         };
+        if !self.shaking.has_room(self.options.max_handshakes) {
+            return incoming.ignore();
+        }
         let validated = incoming.remote_address_validated();
         let crowded = self.shaking.count() >= self.options.retry_mark;
         match gate.judge(&incoming.orig_dst_cid(), from, validated, crowded) {
@@ -125,13 +128,14 @@ impl Door {
     fn shake(&self, connecting: Connecting, from: SocketAddr, place: OwnedSemaphorePermit) {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
-        let (bound, max) = (self.bound, self.options.max_handshakes);
-        self.shaking.begin(max, |begun| {
+        let (bound, max_links) = (self.bound, self.options.max_links);
+        self.shaking.begin(|begun| {
             tokio::spawn(async move {
                 let shaken = shaken(connecting, limit).await;
                 drop(begun);
                 match shaken {
                     Ok((connection, proven)) => {
+                        connection.set_max_concurrent_bi_streams(max_links.into());
                         let (wire, lease) =
                             Wire::new(connection, proven, bound, linger, true, place);
                         wire.serve(lease, links, limit).await;
@@ -144,10 +148,13 @@ impl Door {
     }
 }
 
+/// How long a handshake is under way before it may be given up for another.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// The handshakes under way, the oldest first.
 #[derive(Default)]
 struct Shaking {
-    under_way: Mutex<BTreeMap<u64, AbortHandle>>,
+    under_way: Mutex<BTreeMap<u64, (Instant, AbortHandle)>>,
     next: AtomicU64,
 }
 
@@ -156,9 +163,24 @@ impl Shaking {
         self.under_way.lock().len()
     }
 
-    /// Starts one, and gives the oldest up if there are more than `max` then: a good peer is done
-    /// within a few round trips, so that the oldest is the likeliest to stall.
-    fn begin(self: &Arc<Self>, max: usize, start: impl FnOnce(Begun) -> AbortHandle) {
+    /// Whether there is room for one more, if need be by giving the oldest up: a good peer is done
+    /// within a few round trips, so that it is the likeliest to stall.
+    fn has_room(&self, max: usize) -> bool {
+        let mut under_way = self.under_way.lock();
+        if under_way.len() < max {
+            return true;
+        }
+        let oldest = under_way.first_entry();
+        let Some(oldest) = oldest.filter(|oldest| oldest.get().0.elapsed() >= PATIENCE) else {
+            return false;
+        };
+        let (_, oldest) = oldest.remove();
+        drop(under_way);
+        oldest.abort();
+        true
+    }
+
+    fn begin(self: &Arc<Self>, start: impl FnOnce(Begun) -> AbortHandle) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut under_way = self.under_way.lock();
         // The task cannot remove itself before it is entered, since the lock is held.
@@ -166,15 +188,7 @@ impl Shaking {
             shaking: Arc::clone(self),
             number,
         });
-        under_way.insert(number, task);
-        let oldest = match under_way.len() > max.max(1) {
-            true => under_way.pop_first(),
-            false => None,
-        };
-        drop(under_way);
-        if let Some((_, oldest)) = oldest {
-            oldest.abort();
-        }
+        under_way.insert(number, (Instant::now(), task));
     }
 }
 
