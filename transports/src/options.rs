@@ -138,15 +138,17 @@ pub struct QuicOptions {
     /// without one. A dial shows itself as a member of the first, and a listener answers the members
     /// of any and nobody else.
     pub networks: Vec<Secret>,
-    /// Octets that one link may have received before they are read; default 2 MiB.
+    /// Octets that one link may have received before they are read; default 1 MiB. A link cannot be
+    /// faster than this for each round trip.
     pub stream_receive_window: u32,
     /// Octets that all links of one connection together may have received before they are read;
-    /// default 16 MiB.
+    /// default 32 MiB. Links that are not read hold the others up once they fill it.
     pub receive_window: u32,
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
-    /// Links that a peer may open on one connection at a time; default 1024.
+    /// Links that a peer may open on one connection at a time; default 256. Above it dials wait, as
+    /// long as [`DialOptions::connect_timeout`]. Each costs the listener 100 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,
@@ -155,12 +157,16 @@ pub struct QuicOptions {
     pub idle_timeout: Duration,
     /// How long a listener lets a handshake take, and a new link say what it is; default 5 s.
     pub handshake_timeout: Duration,
-    /// Handshakes that a listener has under way at a time; default 1024. Others wait at the peer,
-    /// which tries again.
+    /// Handshakes that a listener has under way at a time; default 256. Above it the oldest is given up
+    /// if it has lasted half a second, since a good peer is done within a few round trips; else the
+    /// newcomer gets no answer, and tries again.
     pub max_handshakes: usize,
     /// Handshakes under way from which on a peer must first show that it receives at its address,
     /// for one more round trip; default 64.
     pub retry_mark: usize,
+    /// Connections that a listener has at a time, those that linger included; default 16,384. Above
+    /// it new peers get no answer. A connection without links ends after 15 to 30 s.
+    pub max_connections: usize,
     /// How long what a closed link had written is sent again until the peer has it; default 10 s.
     pub linger: Duration,
     /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB.
@@ -174,15 +180,16 @@ impl Default for QuicOptions {
             expected_key: None,
             allow_classical: false,
             networks: Vec::new(),
-            stream_receive_window: 2 << 20,
-            receive_window: 16 << 20,
+            stream_receive_window: 1 << 20,
+            receive_window: 32 << 20,
             send_window: 4 << 20,
-            max_links: 1024,
+            max_links: 256,
             keep_alive: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(5),
-            max_handshakes: 1024,
+            max_handshakes: 256,
             retry_mark: 64,
+            max_connections: 16_384,
             linger: Duration::from_secs(10),
             socket_buffer: 2 << 20,
         }

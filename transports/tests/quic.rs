@@ -231,6 +231,45 @@ async fn a_write_in_vain_does_not_take_the_wake_up_from_the_task_that_waits() {
     reading.abort();
 }
 
+#[tokio::test]
+async fn a_writer_that_waits_hears_of_the_end_from_any_side() {
+    for end in ["reader gone", "peer ended", "we ended"] {
+        let mut listener = listener(&listening(1)).await;
+        let (ours, theirs) = link(&mut listener, &dialling(2)).await;
+        let ((_our_reader, our_writer), (reader, writer)) = (split(ours), split(theirs));
+        while our_writer.try_write(&octets(64 << 10)).is_ok() {}
+        let mut ready = Box::pin(poll_fn(|cx| our_writer.poll_write_ready(cx)));
+        assert!(is_pending(ready.as_mut()).await);
+        match end {
+            "reader gone" => drop(reader),
+            "peer ended" => {
+                let mut reader = reader;
+                writer.shutdown();
+                read(&mut reader).await.unwrap();
+            }
+            _ => our_writer.shutdown(),
+        }
+        timeout(PATIENCE, ready).await.unwrap().unwrap();
+        let error = our_writer.try_write(b"x").unwrap_err();
+        assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn links_that_nobody_reads_do_not_hold_up_another() {
+    let mut listener = listener(&listening(1)).await;
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let (ours, theirs) = link(&mut listener, &dialling(2)).await;
+        let (_, writer) = split(ours);
+        while writer.try_write(&octets(64 << 10)).is_ok() {}
+        stalled.push((writer, theirs));
+    }
+    let (mut ours, mut theirs) = link(&mut listener, &dialling(2)).await;
+    talk(&mut ours, &mut theirs).await;
+    assert_eq!(ours.peer.address, stalled[0].1.local, "one connection");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_links_share_a_connection() {
     const LINKS: usize = 100;
@@ -278,10 +317,11 @@ async fn a_connection_ends_with_its_last_link_and_the_next_dial_makes_another() 
     let (ours, theirs) = link(&mut listener, &dialling(2)).await;
     let before = ours.local.clone();
     let (_, writer) = split(ours);
-    write(&writer, &octets(1 << 20)).await.unwrap();
+    // It fits into the window, so that nobody has to read.
+    write(&writer, &octets(1 << 19)).await.unwrap();
     drop(writer);
     let (mut reader, writer) = split(theirs);
-    assert_eq!(read(&mut reader).await.unwrap().len(), 1 << 20);
+    assert_eq!(read(&mut reader).await.unwrap().len(), 1 << 19);
     // Our side closes the connection once it has heard that all arrived.
     let gone = async {
         loop {

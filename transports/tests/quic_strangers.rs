@@ -249,12 +249,42 @@ async fn half_open_peers_do_not_keep_a_good_one_out() {
     good(&mut listener, &dialling(2, None)).await;
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    // Above the mark a peer costs one short packet, which asks whether it is there.
+    // Above the mark a datagram costs one short packet, which asks whether somebody is there.
     let last = stalling.pop().unwrap();
     let retry = last.hear().await;
     assert_eq!(retry[0] & 0xf0, 0xf0, "a retry (RFC 9000 §17.2.5)");
     assert!(retry.len() < INITIAL / 3);
-    assert_eq!(last.heard(), 0);
+    assert!(last.heard() <= 1, "two datagrams were sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_half_open_peers_push_each_other_out() {
+    let mut options = listening(&[]);
+    options.quic.retry_mark = usize::MAX;
+    options.quic.max_handshakes = 8;
+    let (mut listener, address) = listener(&options).await;
+    let mut stalling = Vec::new();
+    for number in 0..40 {
+        let flight = first_flight(dialling(2_000 + number, None)).await;
+        let raw = Raw::new().await;
+        raw.send(&flight, address).await;
+        stalling.push(raw);
+    }
+    good(&mut listener, &dialling(2, None)).await;
+}
+
+#[tokio::test]
+async fn above_the_limit_of_connections_nobody_is_answered() {
+    let mut options = listening(&[]);
+    options.quic.max_connections = 1;
+    let (mut listener, _) = listener(&options).await;
+    let _one = good(&mut listener, &dialling(2, None)).await;
+    let mut hasty = dialling(3, None);
+    hasty.connect_timeout = Duration::from_millis(300);
+    let error = dial(listener.endpoint(), &hasty).await.unwrap_err();
+    assert!(error.to_string().contains("no answer"), "{error}");
+    // Another link of the one who is in needs no place.
+    good(&mut listener, &dialling(2, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 
 use super::socket::{self, Guard, Guarded};
@@ -32,6 +32,16 @@ const MAX_INCOMING: usize = 4_096;
 /// Octets that may wait behind one first packet until it is judged, and behind all.
 const INCOMING_BUFFER: u64 = 16 << 10;
 const INCOMING_BUFFERS: u64 = 8 << 20;
+
+/// Links that a peer may open until its handshake is done. quinn sets a table up for all of them, which
+/// would make a half-open peer expensive.
+const EARLY_LINKS: u32 = 8;
+
+/// Streams for messages that a peer may open until its handshake is done.
+const EARLY_STREAMS: u32 = 8;
+
+/// Streams for messages that a peer may open for each link, on an average.
+const STREAMS: u32 = 2;
 
 /// How long the answer to a retry is good.
 const RETRY_LIFETIME: Duration = Duration::from_secs(15);
@@ -58,7 +68,8 @@ pub(super) fn client(
     let network = tag::shown(&options.networks);
     let network = crate::options::Secret::from(*network);
     let mut config = ClientConfig::new(Arc::new(tls));
-    config.transport_config(Arc::new(transport(options, mtu(remote))));
+    // A listener opens no links.
+    config.transport_config(Arc::new(transport(options, mtu(remote), 0)));
     config.initial_dst_cid_provider(Arc::new(move || tag::first(network.expose())));
     config
 }
@@ -79,9 +90,10 @@ impl Serving {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS)
             .retry_token_lifetime(RETRY_LIFETIME);
+        let links = options.max_links;
         let with = |mtu| {
             let mut config = config.clone();
-            config.transport_config(Arc::new(transport(options, mtu)));
+            config.transport_config(Arc::new(transport(options, mtu, EARLY_LINKS.min(links))));
             Arc::new(config)
         };
         Self {
@@ -130,15 +142,15 @@ fn begin(
     Endpoint::new_with_abstract_socket(config, server, socket, runtime)
 }
 
-fn transport(options: &QuicOptions, mtu: u16) -> TransportConfig {
+fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(mtu);
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
     config
-        .max_concurrent_bidi_streams(options.max_links.into())
-        .max_concurrent_uni_streams(options.max_links.saturating_mul(2).into())
+        .max_concurrent_bidi_streams(links.into())
+        .max_concurrent_uni_streams(EARLY_STREAMS.into())
         .datagram_receive_buffer_size(None)
         .stream_receive_window(options.stream_receive_window.into())
         .receive_window(options.receive_window.into())
@@ -147,6 +159,17 @@ fn transport(options: &QuicOptions, mtu: u16) -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));
     config
+}
+
+/// Lets the peer open links, and the streams for messages that they need.
+pub(super) fn admit_links(connection: &Connection, links: u32) {
+    connection.set_max_concurrent_bi_streams(links.into());
+    admit_streams(connection, links);
+}
+
+/// Lets the peer open streams for the messages of links.
+pub(super) fn admit_streams(connection: &Connection, links: u32) {
+    connection.set_max_concurrent_uni_streams(links.saturating_mul(STREAMS).into());
 }
 
 fn mtu(remote: SocketAddr) -> u16 {

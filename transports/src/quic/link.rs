@@ -223,10 +223,17 @@ impl QuicWriter {
     }
 
     pub(crate) fn shutdown(&self) {
-        if let Some(stream) = &mut self.sending.lock().stream {
+        let mut sending = self.sending.lock();
+        if let Some(stream) = &mut sending.stream {
             // It was ended before, or the connection is gone.
             let _ = stream.finish();
         }
+        // Writes fail from now on, for which nobody has to wait.
+        sending.blocked = false;
+        if let Some(waker) = sending.waiting.take() {
+            waker.wake();
+        }
+        drop(sending);
         let mut reader = self.ended.reader.lock();
         self.ended.ended.store(true, Ordering::Relaxed);
         if let Some(waker) = reader.take() {

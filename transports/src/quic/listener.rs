@@ -1,17 +1,19 @@
 //! Listening: peers are judged, shaken hands with side by side, and their links accepted.
 //!
 //! The loop that takes first packets never waits for a handshake, so that peers which stall do not
-//! keep others out.
+//! keep others out; when there are too many of them, the oldest are given up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quinn::{Connecting, Endpoint, Incoming};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::{self, Serving};
 use super::socket::Guard;
@@ -50,7 +52,8 @@ impl Accepting {
             serving,
             bound: endpoint.local_addr()?,
             links: sender,
-            busy: Arc::default(),
+            shaking: Arc::default(),
+            places: Arc::new(Semaphore::new(options.max_connections)),
             options: options.clone(),
         };
         let taking = tokio::spawn(door.open()).abort_handle();
@@ -87,8 +90,9 @@ struct Door {
     serving: Serving,
     bound: SocketAddr,
     links: mpsc::Sender<Accepted>,
-    /// Handshakes under way.
-    busy: Arc<AtomicUsize>,
+    shaking: Arc<Shaking>,
+    /// A place for each connection.
+    places: Arc<Semaphore>,
     options: QuicOptions,
 }
 
@@ -101,42 +105,102 @@ impl Door {
 
     fn take(&self, incoming: Incoming) {
         let from = incoming.remote_address();
-        let busy = self.busy.load(Ordering::Relaxed);
-        let Some(gate) = self
-            .guard
-            .gate()
-            .filter(|_| busy < self.options.max_handshakes)
-        else {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let (Some(gate), Ok(place)) = (self.guard.gate(), place) else {
             return incoming.ignore();
         };
+        if !self.shaking.has_room(self.options.max_handshakes) {
+            return incoming.ignore();
+        }
         let validated = incoming.remote_address_validated();
-        let crowded = busy >= self.options.retry_mark;
+        let crowded = self.shaking.count() >= self.options.retry_mark;
         match gate.judge(&incoming.orig_dst_cid(), from, validated, crowded) {
             Verdict::Ignore => incoming.ignore(),
             // It cannot fail before the address is validated.
             Verdict::Retry => drop(incoming.retry()),
             Verdict::Begin => match incoming.accept_with(self.serving.of(from)) {
-                Ok(connecting) => self.shake(connecting, from),
+                Ok(connecting) => self.shake(connecting, from, place),
                 Err(error) => report(&self.links, from, error.into()),
             },
         }
     }
 
-    fn shake(&self, connecting: Connecting, from: SocketAddr) {
-        let busy = Busy::new(&self.busy);
+    fn shake(&self, connecting: Connecting, from: SocketAddr, place: OwnedSemaphorePermit) {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
-        let bound = self.bound;
-        tokio::spawn(async move {
-            match shaken(connecting, limit).await {
-                Ok((connection, proven)) => {
-                    drop(busy);
-                    let (wire, lease) = Wire::new(connection, proven, bound, linger, true, ());
-                    wire.serve(lease, links, limit).await;
+        let (bound, max_links) = (self.bound, self.options.max_links);
+        self.shaking.begin(|begun| {
+            tokio::spawn(async move {
+                let shaken = shaken(connecting, limit).await;
+                drop(begun);
+                match shaken {
+                    Ok((connection, proven)) => {
+                        endpoint::admit_links(&connection, max_links);
+                        let (wire, lease) =
+                            Wire::new(connection, proven, bound, linger, true, place);
+                        wire.serve(lease, links, limit).await;
+                    }
+                    Err(error) => report(&links, from, error),
                 }
-                Err(error) => report(&links, from, error),
-            }
+            })
+            .abort_handle()
         });
+    }
+}
+
+/// How long a handshake is under way before it may be given up for another.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The handshakes under way, the oldest first.
+#[derive(Default)]
+struct Shaking {
+    under_way: Mutex<BTreeMap<u64, (Instant, AbortHandle)>>,
+    next: AtomicU64,
+}
+
+impl Shaking {
+    fn count(&self) -> usize {
+        self.under_way.lock().len()
+    }
+
+    /// Whether there is room for one more, if need be by giving the oldest up: a good peer is done
+    /// within a few round trips, so that it is the likeliest to stall.
+    fn has_room(&self, max: usize) -> bool {
+        let mut under_way = self.under_way.lock();
+        if under_way.len() < max {
+            return true;
+        }
+        let oldest = under_way.first_entry();
+        let Some(oldest) = oldest.filter(|oldest| oldest.get().0.elapsed() >= PATIENCE) else {
+            return false;
+        };
+        let (_, oldest) = oldest.remove();
+        drop(under_way);
+        oldest.abort();
+        true
+    }
+
+    fn begin(self: &Arc<Self>, start: impl FnOnce(Begun) -> AbortHandle) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut under_way = self.under_way.lock();
+        // The task cannot remove itself before it is entered, since the lock is held.
+        let task = start(Begun {
+            shaking: Arc::clone(self),
+            number,
+        });
+        under_way.insert(number, (Instant::now(), task));
+    }
+}
+
+/// A handshake under way.
+struct Begun {
+    shaking: Arc<Shaking>,
+    number: u64,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.shaking.under_way.lock().remove(&self.number);
     }
 }
 
@@ -159,20 +223,4 @@ fn report(links: &mpsc::Sender<Accepted>, from: SocketAddr, source: QuicError) {
         ..Peer::default()
     };
     let _ = links.try_send(Err(AcceptError::Handshake { peer, source }));
-}
-
-/// Counts a handshake while it is under way.
-struct Busy(Arc<AtomicUsize>);
-
-impl Busy {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

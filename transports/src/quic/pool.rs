@@ -134,6 +134,7 @@ async fn connect(
     let endpoint = endpoint::dialling(remote, options).map_err(socket)?;
     let config = endpoint::client(tls, remote, options);
     let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
+    endpoint::admit_streams(&connection, options.max_links);
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let bound = endpoint.local_addr().map_err(socket)?;
     let linger = options.linger;
