@@ -107,12 +107,16 @@ impl Home {
         }
         let name = joined.network.name.clone();
         let _lock = self.lock()?;
-        match self.network(&name) {
-            Ok(known) if known.network.id != joined.network.id => {
-                return Err(HomeError::NetworkExists { name });
+        let known = match self.network(&name) {
+            Ok(known) => Some(known.network.id),
+            Err(HomeError::UnknownNetwork { .. }) if self.is_authority(&name) => {
+                Some(self.authority(&name)?.0.network().id)
             }
-            Ok(_) | Err(HomeError::UnknownNetwork { .. }) => {}
+            Err(HomeError::UnknownNetwork { .. }) => None,
             Err(error) => return Err(error),
+        };
+        if known.is_some_and(|id| id != joined.network.id) {
+            return Err(HomeError::NetworkExists { name });
         }
         let path = self.network_path(&name);
         file::replace(&path, &print(&joined))
