@@ -144,8 +144,8 @@ impl Unfit {
 
 fn insecure(endpoint: &Endpoint, mechanism: &str) -> String {
     format!(
-        "{endpoint} may leave this host, and {mechanism} can be read on the way: give the socket an identity or CURVE keys, \
-         use a loopback, ipc or inproc endpoint, or say insecure() (--insecure)"
+        "{endpoint} may leave this host, and {mechanism} can be read on the way: give the socket an identity or \
+         CURVE keys, use a loopback, ipc or inproc endpoint, or say insecure() (--insecure)"
     )
 }
 

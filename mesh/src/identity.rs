@@ -6,22 +6,22 @@
 //! identity at once.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::KeyPair;
 use withy_proto::crypto::sign::SigningKey;
-use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::trust::{Certificate, IdentityId, NodeId, Validity};
 use withy_proto::z85;
 use zeroize::Zeroizing;
 
 use crate::auth::field;
 use crate::driver::handshake::OsRandomness;
+use crate::home::file::{self, Unreadable};
 
 /// The largest identity file that is read, in octets.
 const MAX_SIZE: u64 = 4 * 1024;
@@ -119,6 +119,12 @@ impl Identity {
         }))
     }
 
+    /// The seed that [`from_seed`](Self::from_seed) takes: the private key, for a place that only
+    /// its owner can read.
+    pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
+        self.0.identity.expose_seed()
+    }
+
     /// The identity's id, which others trust.
     pub fn id(&self) -> IdentityId {
         IdentityId::of(&self.0.identity)
@@ -196,25 +202,21 @@ pub(crate) fn now() -> u64 {
 }
 
 fn read(path: &Path) -> Result<SigningKey, IdentityError> {
-    let failed = |source| IdentityError::Read {
-        path: path.to_owned(),
-        source,
-    };
     let malformed = |reason| IdentityError::Malformed {
         path: path.to_owned(),
         reason,
     };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(IdentityError::TooOpen {
+    let text = file::read_secret(path, MAX_SIZE).map_err(|unreadable| match unreadable {
+        Unreadable::Io(source) => IdentityError::Read {
             path: path.to_owned(),
-            mode: metadata.mode() & 0o777,
-        });
-    }
-    if metadata.len() > MAX_SIZE {
-        return Err(malformed("it is larger than 4 KiB"));
-    }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+            source,
+        },
+        Unreadable::TooOpen(mode) => IdentityError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        },
+        Unreadable::TooLarge => malformed("it is larger than 4 KiB"),
+    })?;
     let value = |name, missing| field(&text, name).ok_or_else(|| malformed(missing));
     let secret = value("secret", "it has no line secret = \"…\"")?;
     let id = value("identity", "it has no line identity = \"…\"")?;
@@ -236,27 +238,7 @@ fn write(path: &Path, key: &SigningKey) -> io::Result<()> {
         IdentityId::of(key),
         *Zeroizing::new(z85::encode_key(&key.expose_seed())),
     ));
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{:016x}", OsRandomness.next_u64()));
-    let part = PathBuf::from(part);
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&part)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        // Other than a rename, a link takes no other's place.
-        .and_then(|()| fs::hard_link(&part, path));
-    let _ = fs::remove_file(&part);
-    written
+    file::create(path, &text)
 }
 
 /// Why there is no identity.
@@ -302,7 +284,7 @@ pub enum IdentityError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 

@@ -56,8 +56,8 @@
 //! # Security
 //!
 //! Without keys, a socket talks to its own host only: loopback, ipc and inproc. For another host
-//! it is given CURVE keys, or told `insecure()`; else `bind` and `connect` fail at once. See the
-//! manual: [security](manual::security).
+//! it is given an [`Identity`] and whom to [`Trust`], or CURVE keys, or told `insecure()`; else
+//! `bind` and `connect` fail at once. See the manual: [security](manual::security).
 //!
 //! # The manual
 //!
@@ -78,6 +78,7 @@ pub mod builder;
 mod driver;
 pub mod error;
 pub mod event;
+pub mod home;
 pub mod identity;
 pub mod manual;
 pub mod options;
@@ -96,6 +97,7 @@ pub use error::{
     UnknownEndpoint,
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
+pub use home::{Home, HomeError};
 pub use identity::{Identity, IdentityError};
 pub use proxy::{Proxy, ProxyControl};
 pub use security::generate_key_pair;

@@ -207,9 +207,8 @@ impl Security {
     pub(crate) async fn decide(&self, request: &AuthRequest, name: Option<&str>) -> Decision {
         if let (Ok(identity), Credentials::Noise(shown)) = (self.identity(), &request.credentials) {
             let peer = shown.identity;
-            let verdict = self.trust.admit(identity.id(), shown, name);
-            if !verdict.is_trusted() {
-                return Decision::deny(format!("{peer} is {verdict}"));
+            if let Err(why) = self.trust.admit(identity.id(), shown, name).await {
+                return Decision::deny(format!("{peer} is {why}"));
             }
             if self.authenticator.is_none() {
                 return Decision::accept(peer.to_string());

@@ -1,21 +1,27 @@
 //! Whom a node trusts. It may change while sockets use it.
 //!
 //! Deciding is the core's: [`withy_proto::trust`]. Here are what sockets share of it, the proofs of
-//! membership that they show, and the word that goes round when something changed.
+//! membership that they show, and the word that goes round when something changed. What a user's
+//! files say of it is in [`home`](crate::home).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use withy_proto::crypto::Provider;
 use withy_proto::mechanism::party::{OPEN, Realm};
-use withy_proto::trust::{Certificate, Credentials, Policy, Proof, Shown};
+use withy_proto::trust::{Certificate, Credentials, Policy, Shown};
 use zeroize::Zeroizing;
 
+pub use withy_proto::trust::roles::RolesError;
 pub use withy_proto::trust::{
-    AllowList, Full, IdentityId, Joined, Name, Network, NetworkId, NodeId, PinError, Purpose,
-    Roles, Ticket, TicketError, Verdict, Why,
+    AllowList, Full, IdError, IdentityId, Joined, Name, NameError, Network, NetworkId, NodeId,
+    PinError, Proof, Purpose, Roles, Terms, Ticket, TicketError, Verdict, Why,
 };
 
+use crate::home::follow::Followed;
+use crate::home::{Home, HomeError, Revoked};
 use crate::identity;
 
 /// Whom a node trusts. The default are the nodes of its own identity, and nobody else.
@@ -46,12 +52,21 @@ use crate::identity;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Trust(Arc<Inner>);
+pub struct Trust(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     state: RwLock<State>,
     changed: watch::Sender<()>,
+    /// Where first uses are noted.
+    home: Option<Place>,
+}
+
+/// A home, and the network in it that alone counts.
+#[derive(Debug, Clone)]
+struct Place {
+    home: Home,
+    network: Option<Name>,
 }
 
 #[derive(Debug, Default)]
@@ -59,14 +74,13 @@ struct State {
     policy: Policy,
     /// In the order in which they were joined.
     memberships: Vec<(NetworkId, Proof)>,
+    /// Whether peers are met in networks only, even where there is none.
+    confined: bool,
 }
 
 impl Default for Trust {
     fn default() -> Self {
-        Self(Arc::new(Inner {
-            state: RwLock::default(),
-            changed: watch::Sender::new(()),
-        }))
+        Self::with(None)
     }
 }
 
@@ -74,6 +88,68 @@ impl Trust {
     /// Trust in nodes of the same identity only.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Trust as the files of a home say: identities that were accepted or revoked, and endpoints
+    /// that were pinned. It is in no network.
+    ///
+    /// The files are read again when they change, by a thread that looks at them four times a
+    /// second for as long as a handle of this trust lives; a file that became malformed keeps its
+    /// last good content in force and is logged. Names that are pinned on first use are written
+    /// down before their connections open. What else this trust is told is not written, and holds
+    /// for it alone.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is malformed.
+    pub fn open(home: &Home) -> Result<Self, HomeError> {
+        Self::follow(home, None)
+    }
+
+    /// As [`open`](Self::open), with the user's home.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or there is no home directory.
+    pub fn open_default() -> Result<Self, HomeError> {
+        Self::open(&Home::of_user()?)
+    }
+
+    /// As [`open`](Self::open), and in one network of the home: peers are met there only. When the
+    /// home leaves the network, they are met no longer.
+    ///
+    /// On the host that made the network, an invitation for a single use lets one identity in, the
+    /// first that used it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), the network is unknown, or the membership of it is not valid now.
+    pub fn open_in(home: &Home, network: &Name) -> Result<Self, HomeError> {
+        let Joined {
+            network: known,
+            proof,
+        } = home.network(network)?;
+        proof
+            .verify(Provider::Real, known.id, proof.member(), identity::now())
+            .map_err(|error| HomeError::Membership {
+                name: network.clone(),
+                error,
+            })?;
+        Self::follow(home, Some(network))
+    }
+
+    fn follow(home: &Home, network: Option<&Name>) -> Result<Self, HomeError> {
+        let trust = Self::with(Some(Place {
+            home: home.clone(),
+            network: network.cloned(),
+        }));
+        Followed::open(home, network, &trust)?.start(&trust)?;
+        Ok(trust)
+    }
+
+    fn with(home: Option<Place>) -> Self {
+        Self(Arc::new(Inner {
+            state: RwLock::default(),
+            changed: watch::Sender::new(()),
+            home,
+        }))
     }
 
     /// Trusts an identity from now on, for everything.
@@ -160,6 +236,63 @@ impl Trust {
         pinned.map(|(name, id)| (name.to_owned(), id)).collect()
     }
 
+    /// Meets peers in this network only, or in none.
+    pub(crate) fn confine(&self, to: Option<Joined>) -> Result<(), Full> {
+        self.change(|state| {
+            let State {
+                policy,
+                memberships,
+                confined,
+            } = state;
+            *confined = true;
+            for (id, _) in memberships.drain(..) {
+                if to.as_ref().is_none_or(|to| to.network.id != id) {
+                    policy.leave(&id);
+                }
+            }
+            if let Some(Joined { network, proof }) = to {
+                let id = network.id;
+                policy.join(network)?;
+                memberships.push((id, proof));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes back what was revoked and is no more, and revokes what is new.
+    pub(crate) fn replace_revoked(&self, old: &Revoked, new: &Revoked) -> Result<(), Full> {
+        self.change(|State { policy, .. }| {
+            for identity in new.identities.difference(&old.identities) {
+                policy.revoke(*identity)?;
+            }
+            for (network, serial) in new.serials.difference(&old.serials) {
+                policy.revoke_serial(*network, *serial)?;
+            }
+            for identity in old.identities.difference(&new.identities) {
+                policy.reinstate(identity);
+            }
+            for (network, serial) in old.serials.difference(&new.serials) {
+                policy.reinstate_serial(*network, *serial);
+            }
+            Ok(())
+        })
+    }
+
+    /// Unpins what was pinned and is no more, and pins what is new.
+    pub(crate) fn replace_pinned(
+        &self,
+        old: &BTreeMap<String, IdentityId>,
+        new: &BTreeMap<String, IdentityId>,
+    ) -> Result<(), PinError> {
+        self.change(|State { policy, .. }| {
+            let gone = old.iter().filter(|(name, id)| new.get(*name) != Some(*id));
+            for (name, _) in gone {
+                policy.unpin(name);
+            }
+            new.iter().try_for_each(|(name, id)| policy.pin(name, *id))
+        })
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.0.state.write());
         self.0.changed.send_replace(());
@@ -194,7 +327,7 @@ impl Trust {
                 })
             })
             .collect();
-        if !realms.is_empty() {
+        if !realms.is_empty() || state.confined {
             return realms;
         }
         vec![Realm {
@@ -207,11 +340,63 @@ impl Trust {
         }]
     }
 
-    /// Whether a peer that proved who it is may stay; `name` is what it was reached by.
-    pub(crate) fn admit(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
-        let mut state = self.0.state.write();
+    /// Whether a peer that proved who it is may stay, and if not, why; `name` is what it was reached
+    /// by. What has to be noted for later is written before.
+    pub(crate) async fn admit(
+        &self,
+        us: IdentityId,
+        shown: &Shown,
+        name: Option<&str>,
+    ) -> Result<(), String> {
+        let judge =
+            |policy: &Policy| policy.judge(us, shown, Purpose::Messages, name, identity::now());
+        let verdict = judge(&self.0.state.read().policy);
+        self.note(verdict, shown, name).await?;
         let now = identity::now();
-        state.policy.admit(us, shown, Purpose::Messages, name, now)
+        let mut state = self.0.state.write();
+        match state.policy.admit(us, shown, Purpose::Messages, name, now) {
+            Verdict::Trusted(_) => Ok(()),
+            verdict => Err(verdict.to_string()),
+        }
+    }
+
+    /// Writes a first use down, where there is a home.
+    async fn note(
+        &self,
+        verdict: Verdict,
+        shown: &Shown,
+        name: Option<&str>,
+    ) -> Result<(), String> {
+        let Some(Place { home, network }) = self.0.home.clone() else {
+            return Ok(());
+        };
+        let (identity, expires) = (shown.identity, shown.expires);
+        let noting: Box<dyn FnOnce() -> Result<(), HomeError> + Send> =
+            match (verdict, name, network, shown.serial) {
+                (Verdict::Trusted(Why::FirstUse), Some(name), _, _) => {
+                    let name = name.to_owned();
+                    Box::new(move || home.pin(&name, identity))
+                }
+                (Verdict::Trusted(Why::Network(_)), _, Some(network), Some(serial))
+                    if shown.single_use =>
+                {
+                    Box::new(move || home.claim(&network, serial, identity, expires))
+                }
+                _ => return Ok(()),
+            };
+        let noted = tokio::task::spawn_blocking(noting).await;
+        match noted {
+            Ok(Ok(())) => Ok(()),
+            // These two are the peer's affair; of files it hears nothing.
+            Ok(Err(error @ (HomeError::Claim(_) | HomeError::Pin(_)))) => {
+                Err(format!("not trusted: {error}"))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a first use cannot be noted, and is refused");
+                Err("not trusted: its first use cannot be noted".to_owned())
+            }
+            Err(_) => Err("not trusted: its first use was not noted".to_owned()),
+        }
     }
 
     /// Waits until a peer that was admitted is trusted no longer, and says why. That its certificate
@@ -229,6 +414,27 @@ impl Trust {
             }
             // The sender lives as long as we do.
             let _ = changes.changed().await;
+        }
+    }
+
+    /// Why an identity outside of networks is trusted, if it is.
+    #[cfg(test)]
+    pub(crate) fn why(&self, identity: IdentityId) -> Option<Why> {
+        let now = identity::now();
+        let credentials = Credentials {
+            certificate: identity::Identity::ephemeral().certificate(now),
+            proof: None,
+        };
+        let mut shown = credentials.verify(Provider::Real, None, now).ok()?;
+        shown.identity = identity;
+        let us = IdentityId::from_octets([0xff; 32]);
+        let state = self.0.state.read();
+        match state
+            .policy
+            .judge(us, &shown, Purpose::Messages, None, identity::now())
+        {
+            Verdict::Trusted(why) => Some(why),
+            Verdict::Untrusted { .. } => None,
         }
     }
 }

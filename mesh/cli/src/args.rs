@@ -7,9 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use withy::PublicKey;
+use withy::trust::{IdError, IdentityId, Name, Roles};
 
 use crate::duration;
 use crate::format::Format;
@@ -42,7 +43,16 @@ Examples:
   withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.
   withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'
 
-To another host, with keys:
+To another host, with identities, or as members of a network:
+  withy id                                              on both sides: prints its id
+  withy trust ID                                        on both sides: with the other's id
+  withy pull --bind 'tcp://*:5558' --identity
+  withy push --connect tcp://HOST:5558 --identity hello
+  withy network create garden                           then, for each member to be:
+  withy network invite garden                           prints a ticket, for their `withy network join`
+  withy pull --bind 'tcp://*:5558' --network garden
+
+To libzmq on another host, with CURVE keys:
   withy keygen -o server.key                            writes server.key and server.key.pub
   withy pull --bind 'tcp://*:5558' --secret-key-file server.key --allow-any-client
   withy push --connect tcp://HOST:5558 --server-key-file server.key.pub hello
@@ -140,6 +150,40 @@ pub(crate) enum Verb {
         after_help = "Example: withy proxy router:tcp://127.0.0.1:5559 dealer:tcp://127.0.0.1:5560"
     )]
     Proxy(Relay),
+    /// Print this user's id, which others trust
+    ///
+    /// The identity is made on first use, and kept in $WITHY_HOME, else in $XDG_CONFIG_HOME/withy,
+    /// else in ~/.config/withy, for its owner only.
+    #[command(after_help = "Example: withy id --json")]
+    Id(Id),
+    /// Trust an identity, or list who is trusted
+    ///
+    /// Shows both ids when it accepts one: compare them over another way, such as the telephone.
+    /// Programs that run already know it within a second. Without ID it lists, one identity a line,
+    /// who is trusted, pinned to an endpoint, or revoked.
+    #[command(
+        after_help = "Example: withy trust gaytemzugu3doobzmfrggzdfmztwq2lknnwg23tpobyxe43uov3lddhs laptop"
+    )]
+    Trust(Trust),
+    /// Trust an identity never more, whatever else speaks for it
+    ///
+    /// Programs of this user end its connections within a second.
+    #[command(
+        after_help = "Example: withy revoke gaytemzugu3doobzmfrggzdfmztwq2lknnwg23tpobyxe43uov3lddhs"
+    )]
+    Revoke(Revoke),
+    /// Make, join and leave networks, whose members trust each other
+    #[command(
+        after_help = "Example: withy network invite garden | ssh HOST withy network join",
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs",
+        disable_help_subcommand = true
+    )]
+    Network {
+        /// What to do
+        #[command(subcommand)]
+        verb: Network,
+    },
     /// Make a key pair for CURVE
     #[command(after_help = "Example: withy keygen -o server.key")]
     Keygen(Keygen),
@@ -281,6 +325,161 @@ pub(crate) struct Keys {
     /// Lets what can be read on the way (no keys, or PLAIN) leave this host
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Proves an identity, and encrypts with NOISE: this user's (see `withy id`), or that in FILE.
+    /// Peers have to have the same, or to be trusted (see `withy trust`)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(
+        clippy::option_option,
+        reason = "the option may be given without a file"
+    )]
+    pub(crate) identity: Option<Option<PathBuf>>,
+    /// As --identity, and meets members of this network only (see `withy network`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network: Option<Name>,
+    /// As --identity, and trusts whoever answers first where this side connects, and from then on
+    /// nobody else there
+    #[arg(long, value_name = "WHOM")]
+    pub(crate) trust: Option<Besides>,
+    /// As --identity, and lets peers in whose key agreement a quantum computer could break
+    #[arg(long)]
+    pub(crate) allow_classical: bool,
+}
+
+/// Whom to trust besides those that were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Besides {
+    /// Whoever answers first at an endpoint.
+    FirstUse,
+}
+
+/// `id`.
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The identity in FILE, which is made on first use
+    #[arg(long = "identity", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Prints {"identity":ID,"file":FILE}
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Says on stderr where the identity is kept
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// `trust`.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Whom to trust; without it, lists
+    pub(crate) id: Option<IdentityId>,
+    /// What to call them
+    pub(crate) name: Option<Name>,
+    /// Trusts ID no longer, and forgets where it was pinned
+    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "name"])]
+    pub(crate) remove: Option<IdentityId>,
+}
+
+/// `revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Whom to trust never more
+    pub(crate) id: IdentityId,
+    /// Takes it back
+    #[arg(long)]
+    pub(crate) undo: bool,
+}
+
+/// The verbs of `network`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Network {
+    /// Make a network, whose members this host decides on, and print its id
+    #[command(after_help = "Example: withy network create garden")]
+    Create {
+        /// What to call it
+        name: Name,
+    },
+    /// Print a ticket to a network that was made here, on one line
+    ///
+    /// Who reads the ticket can join: pass it on as you would a password. Without --for it makes a
+    /// member until it expires, and is good for one identity; that is enforced where the network was
+    /// made. With --for it makes a member for a year. Its serial, for `withy network revoke`, stands
+    /// on stderr.
+    #[command(after_help = "Example: withy network invite garden --expires 1h")]
+    Invite(Invite),
+    /// Join a network, with a ticket from stdin
+    #[command(after_help = "Example: withy network join --file ticket")]
+    Join(Join),
+    /// List the networks that were joined: id, roles, for how long, name
+    #[command(after_help = "Example: withy network list")]
+    List,
+    /// End what a ticket grants, or trust an identity never more
+    ///
+    /// This host's programs end its connections within a second. Other members do not know of it:
+    /// they need the same command.
+    #[command(after_help = "Example: withy network revoke garden 1234567890123456789")]
+    Revoke {
+        /// The network
+        name: Name,
+        /// The serial of a ticket, or an identity
+        #[arg(value_name = "ID|SERIAL")]
+        whom: Whom,
+    },
+    /// Leave a network
+    #[command(after_help = "Example: withy network leave garden")]
+    Leave {
+        /// The network
+        name: Name,
+    },
+}
+
+/// `network invite`.
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// The network
+    pub(crate) name: Name,
+    /// Nobody but this identity can use the ticket
+    #[arg(long = "for", value_name = "ID", conflicts_with = "reusable")]
+    pub(crate) member: Option<IdentityId>,
+    /// What the member may be besides a member: service, relay, gateway or bridge; repeatable
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Vec<Roles>,
+    /// For how long the ticket can be used; clocks may be 5m apart
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "24h")]
+    pub(crate) expires: Duration,
+    /// Any number of identities can use the ticket
+    #[arg(long)]
+    pub(crate) reusable: bool,
+}
+
+/// `network join`.
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// Reads the ticket from FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What to call the network here, if not by its own name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<Name>,
+    /// Refused: what stands on a command line, everybody on the machine can read
+    #[arg(hide = true)]
+    pub(crate) words: Vec<OsString>,
+}
+
+/// Whom `network revoke` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Identity(IdentityId),
+    Serial(u64),
+}
+
+impl std::str::FromStr for Whom {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match text.parse() {
+            Ok(serial) => Ok(Self::Serial(serial)),
+            Err(_) => text.parse().map(Self::Identity),
+        }
+    }
 }
 
 /// `pub`.

@@ -10,6 +10,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use withy::{HomeError, IdentityError};
+
 /// Why a verb did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -37,6 +39,23 @@ impl Failure {
 
     pub(crate) fn timed_out(text: impl ToString) -> Self {
         Self::TimedOut(text.to_string())
+    }
+
+    /// What is wrong with the user's files: they are configuration, unless they cannot be written.
+    pub(crate) fn of_home(error: HomeError) -> Self {
+        match error {
+            HomeError::Write { .. } | HomeError::Thread(_) => Self::failed(error),
+            HomeError::Identity(error) => Self::of_identity(error),
+            error => Self::usage(error),
+        }
+    }
+
+    /// As [`of_home`](Self::of_home).
+    pub(crate) fn of_identity(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Write { .. } => Self::failed(error),
+            error => Self::usage(error),
+        }
     }
 
     /// A failed write to stdout.

@@ -23,6 +23,9 @@ const MAX_FILE: u64 = 64 * 1024;
 impl Keys {
     /// Gives a socket what it proves who it is with.
     pub(crate) fn apply<S: Socket>(&self, mut builder: Builder<S>) -> Outcome<Builder<S>> {
+        if self.proves_identity() {
+            return self.prove(builder);
+        }
         if self.insecure {
             builder = builder.insecure();
         }

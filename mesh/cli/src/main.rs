@@ -15,9 +15,11 @@ mod duration;
 mod escape;
 mod exit;
 mod format;
+mod identity;
 mod input;
 mod json;
 mod keys;
+mod network;
 mod place;
 mod proxy;
 mod receive;
@@ -50,6 +52,10 @@ fn main() -> ExitCode {
 
 fn run(verb: &Verb) -> Outcome {
     match verb {
+        Verb::Id(options) => return identity::show(options),
+        Verb::Trust(options) => return identity::trust(options),
+        Verb::Revoke(options) => return identity::revoke(options),
+        Verb::Network { verb } => return network::run(verb),
         Verb::Keygen(options) => return keys::keygen(options),
         Verb::Completions { shell } => return shell::completions(*shell),
         Verb::Man { verb } => return shell::man(verb.as_deref()),
@@ -81,6 +87,7 @@ async fn run_verb(verb: &Verb) -> Outcome {
         Verb::Bench(options) => bench::run(options).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Child => child::run().await,
+        Verb::Id(_) | Verb::Trust(_) | Verb::Revoke(_) | Verb::Network { .. } => Ok(()),
         Verb::Keygen(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
     }
 }

@@ -115,10 +115,7 @@ async fn watch_events(mut monitor: Monitor, talk: Talk, trouble: Trouble) {
                 (text, true)
             }
             EventKind::Connected(peer) => {
-                let text = format!(
-                    "{}: connected to {} at {} ({})",
-                    event.endpoint, peer.kind, peer.address, peer.mechanism
-                );
+                let text = format!("{}: connected to {peer}", event.endpoint);
                 (text, false)
             }
             EventKind::Disconnected { peer, reason } => (
@@ -162,7 +159,8 @@ fn insecure(endpoint: &Endpoint, mechanism: &str) -> Failure {
     };
     Failure::Usage(format!(
         "{endpoint} may leave this host, and {why}. Ways out:\n  \
-         encrypt: the server gives --secret-key-file FILE (`withy keygen -o FILE` makes it), its clients --server-key KEY\n  \
+         encrypt: --identity on both sides, which `withy trust` each other's `withy id`, or --network NAME\n  \
+         with libzmq: the server gives --secret-key-file FILE (`withy keygen -o FILE` makes it), its clients --server-key KEY\n  \
          stay on this host: tcp://127.0.0.1:PORT or ipc://PATH\n  \
          or accept it: --insecure"
     ))

@@ -276,7 +276,7 @@ fn misuse_names_the_accepted_form() {
         (&["pull", "--bind", ANY, "--count", "-1"], &["-1"]),
         (
             &["pull", "--bind", "tcp://*:0"],
-            &["--insecure", "--secret-key-file", "127.0.0.1"],
+            &["--insecure", "--identity", "--secret-key-file", "127.0.0.1"],
         ),
         (
             &["push", "--connect", "tcp://example.org:5555", "x"],
@@ -474,6 +474,10 @@ fn help_man_and_completions_name_every_verb() {
         "dealer",
         "router",
         "proxy",
+        "id",
+        "trust",
+        "revoke",
+        "network",
         "keygen",
         "bench",
         "demo",

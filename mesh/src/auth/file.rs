@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
+
+use crate::home::file::Stamp;
 
 /// The largest file that is read.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
@@ -57,13 +58,6 @@ struct State<T> {
     entries: Vec<T>,
 }
 
-/// What tells whether a file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    size: u64,
-}
-
 impl<T> Watched<T> {
     /// Reads a file, one entry a line. Empty lines and those that start with `#` are passed over.
     pub(super) fn open(
@@ -88,7 +82,7 @@ impl<T> Watched<T> {
     /// Looks at the entries, after reading the file again if it changed. A file that cannot be
     /// read or is malformed keeps its last good content, and is logged.
     pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
-        let changed = match stamp(&self.path) {
+        let changed = match Stamp::of(&self.path) {
             Ok(stamp) => stamp != self.state.lock().stamp,
             Err(_) => true,
         };
@@ -99,20 +93,12 @@ impl<T> Watched<T> {
     }
 }
 
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    let metadata = fs::metadata(path)?;
-    Ok(Stamp {
-        modified: metadata.modified().ok(),
-        size: metadata.len(),
-    })
-}
-
 fn read<T>(path: &Path, parse: fn(&str) -> Result<T, String>) -> Result<State<T>, FileError> {
     let failed = |source| FileError::Read {
         path: path.to_owned(),
         source,
     };
-    let stamp = stamp(path).map_err(failed)?;
+    let stamp = Stamp::of(path).map_err(failed)?;
     if stamp.size > MAX_SIZE {
         return Err(failed(io::Error::other(format!(
             "it is larger than {MAX_SIZE} octets"

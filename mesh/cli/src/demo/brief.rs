@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use withy::auth::CurveAllowList;
 use withy::socket::Socket;
-use withy::{AnySocket, Builder, KeyPair, PublicKey, SecretKey};
+use withy::{AnySocket, Builder, Identity};
 
 use crate::exit::{Failure, Outcome};
 
@@ -14,20 +13,11 @@ use crate::exit::{Failure, Outcome};
 pub(crate) struct Brief {
     /// Its name on the screen.
     pub(super) name: String,
-    /// Its secret key.
-    pub(super) secret: String,
-    /// The keys that it lets in where it is bound.
-    pub(super) clients: Vec<String>,
-    /// Where it reports to.
-    pub(super) reports: Contact,
+    /// The seed of the identity that all of this run have.
+    pub(super) seed: [u8; 32],
+    /// The endpoint where it reports to.
+    pub(super) reports: String,
     pub(super) role: Role,
-}
-
-/// Where a socket is bound, and the key that it has there.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Contact {
-    pub(super) endpoint: String,
-    pub(super) key: String,
 }
 
 /// The parts that are played.
@@ -36,16 +26,16 @@ pub(super) enum Role {
     /// Sends the pieces of a text to the workers, over and over, until it is told to stop.
     Ventilator { text: String, workers: usize },
     /// Counts the words of each piece.
-    Worker { work: Contact, results: Contact },
+    Worker { work: String, results: String },
     /// Adds up what the workers counted, publishes the progress and answers questions.
     Sink,
     /// Asks the sink how often these words occurred.
     Asker {
-        questions: Contact,
+        questions: String,
         words: Vec<String>,
     },
     /// Listens to the sink's news that start with a topic.
-    Listener { news: Contact, topic: String },
+    Listener { news: String, topic: String },
 }
 
 /// What a process says about itself, several times a second.
@@ -93,59 +83,42 @@ pub(super) enum Progress {
     },
 }
 
-/// What a process proves who it is with, and whom it lets in. The one place that decides how the
-/// demo is protected.
+/// How the demo is protected, in one place: all processes of a run have one identity, which nobody
+/// else has, and trust nobody else.
 #[derive(Debug, Clone)]
-pub(super) struct Trust {
-    pub(super) keys: KeyPair,
-    pub(super) clients: Vec<PublicKey>,
-}
+pub(super) struct Trust(pub(super) Identity);
 
 impl Trust {
-    pub(super) fn of(brief: &Brief) -> Outcome<Self> {
-        let secret: SecretKey = brief.secret.parse().map_err(Failure::failed)?;
-        let clients = brief.clients.iter().map(|key| key.parse::<PublicKey>());
-        let clients: Result<_, _> = clients.collect();
-        Ok(Self {
-            keys: KeyPair::from_secret(secret),
-            clients: clients.map_err(Failure::failed)?,
-        })
+    pub(super) fn of(brief: &Brief) -> Self {
+        Self(Identity::from_seed(&brief.seed))
     }
 
-    /// A socket that is bound to a free port, for the clients that are let in.
-    pub(super) async fn bind<S>(&self, builder: Builder<S>) -> Outcome<(S, Contact)>
+    /// A socket that is bound to a free port, and its endpoint.
+    pub(super) async fn bind<S>(&self, builder: Builder<S>) -> Outcome<(S, String)>
     where
         S: Socket + Clone + Into<AnySocket>,
     {
-        let socket = builder
-            .curve_server(self.keys.clone())
-            .authenticator(CurveAllowList::new(self.clients.iter().copied()))
-            .build()
-            .map_err(Failure::failed)?;
+        let socket = self.build(builder)?;
         let any: AnySocket = socket.clone().into();
         let endpoint = any
             .bind_to("tcp://127.0.0.1:*")
             .await
             .map_err(Failure::failed)?;
-        let contact = Contact {
-            endpoint: endpoint.to_string(),
-            key: self.keys.public().to_string(),
-        };
-        Ok((socket, contact))
+        Ok((socket, endpoint.to_string()))
     }
 
-    /// A socket that is connected to a contact.
-    pub(super) fn connect<S>(&self, builder: Builder<S>, to: &Contact) -> Outcome<S>
+    /// A socket that is connected to an endpoint.
+    pub(super) fn connect<S>(&self, builder: Builder<S>, to: &str) -> Outcome<S>
     where
         S: Socket + Clone + Into<AnySocket>,
     {
-        let server: PublicKey = to.key.parse().map_err(Failure::failed)?;
-        let socket = builder
-            .curve_client(self.keys.clone(), server)
-            .build()
-            .map_err(Failure::failed)?;
+        let socket = self.build(builder)?;
         let any: AnySocket = socket.clone().into();
-        any.connect_to(&to.endpoint).map_err(Failure::failed)?;
+        any.connect_to(to).map_err(Failure::failed)?;
         Ok(socket)
+    }
+
+    fn build<S: Socket>(&self, builder: Builder<S>) -> Outcome<S> {
+        builder.identity(&self.0).build().map_err(Failure::failed)
     }
 }

@@ -7,9 +7,9 @@
 //!                            worker                  +---PUB/SUB---> listener, listener
 //! ```
 //!
-//! Each box is a process, each arrow a TCP connection on loopback, encrypted with CURVE. Every
-//! process has a key pair that was made on the spot, and those that are bound let in only the keys
-//! of this run. All report to the process that shows the screen, over one more PUSH/PULL. At the
+//! Each box is a process, each arrow a TCP connection on loopback, encrypted with NOISE. All
+//! processes are nodes of one identity that was made on the spot, and let nobody else in; its seed
+//! reaches them on their stdin, so that nothing is left of it however they end. All report to the process that shows the screen, over one more PUSH/PULL. At the
 //! end it asks the sink for its table of words and compares it with a count of its own.
 
 mod brief;

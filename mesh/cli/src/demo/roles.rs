@@ -8,7 +8,7 @@ use withy::{
     AnySocket, EventKind, Frame, Message, Publisher, Pull, Push, Rep, Req, Request, Subscriber,
 };
 
-use super::brief::{Brief, Contact, Progress, Report, Role, Trust};
+use super::brief::{Brief, Progress, Report, Role, Trust};
 use super::words::{self, Table};
 use crate::child::Commands;
 use crate::exit::{Failure, Outcome};
@@ -28,7 +28,7 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Plays a part.
 pub(crate) async fn play(mut brief: Brief, commands: Commands) -> Outcome {
-    let trust = Trust::of(&brief)?;
+    let trust = Trust::of(&brief);
     let stage = Stage {
         reports: trust.connect(Push::builder(), &brief.reports)?,
         name: std::mem::take(&mut brief.name),
@@ -54,10 +54,10 @@ struct Stage {
 
 impl Stage {
     /// Says where the part is bound, and from now on how it goes.
-    fn report(&self, sockets: Vec<AnySocket>, bound: &[(&str, &Contact)]) {
+    fn report(&self, sockets: Vec<AnySocket>, bound: &[(&str, &str)]) {
         let bound = bound
             .iter()
-            .map(|(what, contact)| ((*what).to_owned(), contact.endpoint.clone()));
+            .map(|(what, endpoint)| ((*what).to_owned(), (*endpoint).to_owned()));
         let mut report = Report {
             name: self.name.clone(),
             bound: bound.collect(),
@@ -91,9 +91,9 @@ impl Stage {
 }
 
 async fn ventilator(stage: Stage, text: &str, workers: usize, mut commands: Commands) -> Outcome {
-    let (push, contact) = stage.trust.bind(Push::builder()).await?;
+    let (push, endpoint) = stage.trust.bind(Push::builder()).await?;
     let mut events = push.monitor();
-    stage.report(vec![push.clone().into()], &[("work", &contact)]);
+    stage.report(vec![push.clone().into()], &[("work", &endpoint)]);
     let mut here = 0;
     while here < workers {
         match events.next().await.map(|event| event.kind) {
@@ -127,7 +127,7 @@ async fn ventilator(stage: Stage, text: &str, workers: usize, mut commands: Comm
     std::future::pending().await
 }
 
-async fn worker(stage: Stage, work: &Contact, results: &Contact) -> Outcome {
+async fn worker(stage: Stage, work: &str, results: &str) -> Outcome {
     let pull = stage.trust.connect(Pull::builder(), work)?;
     let push = stage.trust.connect(Push::builder(), results)?;
     stage.report(vec![pull.clone().into(), push.clone().into()], &[]);
@@ -247,7 +247,7 @@ pub(super) fn topic(worker: &str) -> String {
     format!("{worker}:")
 }
 
-async fn asker(stage: Stage, questions: &Contact, words: &[String]) -> Outcome {
+async fn asker(stage: Stage, questions: &str, words: &[String]) -> Outcome {
     let req = stage.trust.connect(Req::builder(), questions)?;
     stage.report(vec![req.clone().into()], &[]);
     let mut latencies = VecDeque::new();
@@ -279,7 +279,7 @@ async fn asker(stage: Stage, questions: &Contact, words: &[String]) -> Outcome {
     std::future::pending().await
 }
 
-async fn listener(stage: Stage, news: &Contact, topic: &str) -> Outcome {
+async fn listener(stage: Stage, news: &str, topic: &str) -> Outcome {
     let sub = stage.trust.connect(Subscriber::builder(), news)?;
     sub.subscribe(topic);
     stage.report(vec![sub.clone().into()], &[]);

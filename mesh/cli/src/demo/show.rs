@@ -1,14 +1,13 @@
 //! The process that starts the others, shows how they do, ends them and verifies the result.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use withy::{Pull, Req, generate_key_pair};
+use withy::{Identity, Pull, Req};
 
-use super::brief::{Brief, Contact, Progress, Report, Role, Trust};
+use super::brief::{Brief, Progress, Report, Role, Trust};
 use super::roles;
 use super::screen::{Screen, View};
 use super::words::{self, Table};
@@ -103,17 +102,12 @@ impl Show {
         let mut names = vec!["ventilator".to_owned()];
         names.extend((1..=workers).map(|number| format!("worker {number}")));
         names.extend(["sink", "asker", "listener 1", "listener 2"].map(str::to_owned));
-        let keys: Vec<_> = names.iter().map(|_| generate_key_pair()).collect();
-        let own = generate_key_pair();
-        let mut clients: Vec<_> = keys.iter().map(|keys| keys.public()).collect();
-        clients.push(own.public());
-        let trust = Trust { keys: own, clients };
-        let (reports, contact) = trust.bind(Pull::builder()).await?;
+        let trust = Trust(Identity::ephemeral());
+        let (reports, endpoint) = trust.bind(Pull::builder()).await?;
         let mut cast = Cast {
             family: Family::default(),
-            keys: names.iter().cloned().zip(keys).collect(),
-            clients: trust.clients.iter().map(ToString::to_string).collect(),
-            reports: contact,
+            trust: trust.clone(),
+            reports: endpoint,
             view: View::new(&names),
         };
         let mut table = Table::new();
@@ -127,10 +121,10 @@ impl Show {
         cast.enter("ventilator", Role::Ventilator { text, workers })?;
         cast.enter("sink", Role::Sink)?;
         cast.hear(&reports, &["ventilator", "sink"]).await?;
-        let work = cast.contact("ventilator", "work")?;
-        let results = cast.contact("sink", "results")?;
-        let news = cast.contact("sink", "news")?;
-        let questions = cast.contact("sink", "questions")?;
+        let work = cast.endpoint("ventilator", "work")?;
+        let results = cast.endpoint("sink", "results")?;
+        let news = cast.endpoint("sink", "news")?;
+        let questions = cast.endpoint("sink", "questions")?;
         for (name, topic) in [
             ("listener 1", String::new()),
             ("listener 2", roles::topic("worker 1")),
@@ -238,26 +232,16 @@ impl Show {
 /// The processes while they are started.
 struct Cast {
     family: Family,
-    keys: BTreeMap<String, withy::KeyPair>,
-    clients: Vec<String>,
-    reports: Contact,
+    trust: Trust,
+    reports: String,
     view: View,
 }
 
 impl Cast {
     fn enter(&mut self, name: &str, role: Role) -> Outcome {
-        let Some(keys) = self.keys.get(name) else {
-            return Err(Failure::Failed(format!("{name} has no keys")));
-        };
-        let is_bound = matches!(role, Role::Ventilator { .. } | Role::Sink);
         let brief = Brief {
             name: name.to_owned(),
-            secret: keys.secret().expose_z85().to_string(),
-            clients: if is_bound {
-                self.clients.clone()
-            } else {
-                Vec::new()
-            },
+            seed: *self.trust.0.expose_seed(),
             reports: self.reports.clone(),
             role,
         };
@@ -282,18 +266,13 @@ impl Cast {
     }
 
     /// Where a process is bound.
-    fn contact(&self, name: &str, what: &str) -> Outcome<Contact> {
+    fn endpoint(&self, name: &str, what: &str) -> Outcome<String> {
         let endpoint = self
             .view
             .report(name)
             .and_then(|report: &Report| report.bound.get(what));
-        match (endpoint, self.keys.get(name)) {
-            (Some(endpoint), Some(keys)) => Ok(Contact {
-                endpoint: endpoint.clone(),
-                key: keys.public().to_string(),
-            }),
-            _ => Err(Failure::Failed(format!("{name} is not bound"))),
-        }
+        let endpoint = endpoint.cloned();
+        endpoint.ok_or_else(|| Failure::Failed(format!("{name} is not bound")))
     }
 }
 

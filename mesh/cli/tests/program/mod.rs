@@ -8,6 +8,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+pub(crate) mod homes;
+
 /// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -45,6 +45,8 @@ pub struct Shown {
     pub roles: Roles,
     /// The serial of the membership or invitation, if there is a network.
     pub serial: Option<u64>,
+    /// Whether that is an invitation for one identity only, which the authority alone can enforce.
+    pub single_use: bool,
 }
 
 impl Credentials {
@@ -99,6 +101,7 @@ impl Credentials {
             network,
             roles: Roles::NONE,
             serial: None,
+            single_use: false,
         };
         if let Some(network) = network {
             let proof = proof.ok_or(CredentialsError::ProofMissing { network })?;
@@ -106,6 +109,10 @@ impl Credentials {
             shown.roles = proof.verify(provider, network, shown.identity, now)?;
             shown.expires = shown.expires.min(grant.validity.expires());
             shown.serial = Some(grant.serial);
+            shown.single_use = match proof {
+                Proof::Membership(_) => false,
+                Proof::Redeemed(redeemed) => redeemed.invitation().is_single_use(),
+            };
         }
         Ok(shown)
     }
@@ -194,9 +201,10 @@ mod tests {
         assert_eq!(*shown.noise.as_octets(), [5; 32]);
         assert_eq!(shown.expires, NOW + Certificate::LIFETIME + CLOCK_SKEW);
         assert_eq!((shown.network, shown.roles), (None, Roles::NONE));
-        for credentials in [member, invited] {
+        for (credentials, single_use) in [(member, false), (invited, true)] {
             let shown = credentials.verify(Provider::Real, Some(network()), NOW);
             let shown = shown.unwrap();
+            assert_eq!(shown.single_use, single_use);
             assert_eq!(shown.network, Some(network()));
             assert_eq!((shown.roles, shown.serial), (Roles::MEMBER, Some(6)));
             assert_eq!(shown.expires, NOW + 60 + CLOCK_SKEW);

@@ -20,6 +20,7 @@ fn shown(identity: IdentityId) -> Shown {
         network: None,
         roles: Roles::NONE,
         serial: None,
+        single_use: false,
     }
 }
 

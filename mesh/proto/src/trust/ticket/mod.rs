@@ -135,6 +135,14 @@ impl Ticket {
         }
     }
 
+    /// The number that what it grants is revoked by.
+    pub const fn serial(&self) -> u64 {
+        match &self.content {
+            Content::Invitation { invitation, .. } => invitation.grant().serial,
+            Content::Membership { membership, .. } => membership.grant().serial,
+        }
+    }
+
     /// The last second, since the Unix epoch, at which it should be used.
     pub const fn expires(&self) -> u64 {
         match &self.content {

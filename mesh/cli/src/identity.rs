@@ -1,0 +1,184 @@
+//! Identities: what `--identity` and its relatives give a socket, and the verbs `id`, `trust` and
+//! `revoke`.
+//!
+//! Whom to trust is the user's: the files of [`Home`] say it, for all programs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use withy::socket::Socket;
+use withy::trust::IdentityId;
+use withy::{Builder, Home, Identity, Trust};
+
+use crate::args::{self, Besides, Keys};
+use crate::exit::{Failure, Outcome};
+use crate::format::write_out;
+
+impl Keys {
+    /// Whether an identity was asked for, by one option or another.
+    pub(crate) fn proves_identity(&self) -> bool {
+        self.identity.is_some()
+            || self.network.is_some()
+            || self.trust.is_some()
+            || self.allow_classical
+    }
+
+    /// Gives a socket its identity, and whom it trusts.
+    pub(crate) fn prove<S: Socket>(&self, builder: Builder<S>) -> Outcome<Builder<S>> {
+        self.stand_alone()?;
+        let home = Home::of_user().map_err(Failure::of_home)?;
+        let identity = match &self.identity {
+            Some(Some(path)) => existing(path)?,
+            _ => home.identity().map_err(Failure::of_identity)?,
+        };
+        let trust = match &self.network {
+            None => Trust::open(&home).map_err(Failure::of_home)?,
+            Some(name) => {
+                let member = home.network(name).map_err(Failure::of_home)?.proof.member();
+                if member != identity.id() {
+                    return Err(Failure::Usage(format!(
+                        "{member} is the member of the network {name:?} here, and not {}: leave \
+                         --identity=FILE out",
+                        identity.id()
+                    )));
+                }
+                Trust::open_in(&home, name).map_err(Failure::of_home)?
+            }
+        };
+        trust.set_first_use(self.trust == Some(Besides::FirstUse));
+        let builder = builder.identity(&identity).trust(&trust);
+        Ok(match self.allow_classical {
+            true => builder.allow_classical(),
+            false => builder,
+        })
+    }
+
+    /// An identity means NOISE, and a socket has one mechanism.
+    fn stand_alone(&self) -> Outcome {
+        let curve = self.secret_key_file.is_some()
+            || self.server_key.is_some()
+            || self.server_key_file.is_some();
+        let plain = self.plain_user.is_some() || self.plain_users.is_some();
+        let ours = "--identity, --network, --trust and --allow-classical mean NOISE";
+        let why = match (curve, plain) {
+            (true, _) => {
+                "the CURVE keys mean CURVE: leave one of them out, CURVE for peers with libzmq"
+            }
+            (_, true) => {
+                "names and passwords mean PLAIN: leave one of them out, PLAIN for peers with libzmq"
+            }
+            _ if self.insecure => {
+                "that encrypts everything, so that --insecure has nothing to allow: leave it out; to \
+                 let a stranger in, `withy trust ID`"
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(format!("{ours}, and {why}")))
+    }
+}
+
+/// The identity of a file that was named: one that is not there is an error in its name.
+fn existing(path: &Path) -> Outcome<Identity> {
+    match path.try_exists() {
+        Ok(false) => Err(Failure::Usage(format!(
+            "there is no identity in {}; `withy id --identity FILE` makes one",
+            path.display()
+        ))),
+        _ => Identity::open(path).map_err(Failure::of_identity),
+    }
+}
+
+/// Prints the identity's id.
+pub(crate) fn show(options: &args::Id) -> Outcome {
+    let home = Home::of_user().map_err(Failure::of_home);
+    let path = match &options.file {
+        Some(path) => path.clone(),
+        None => home?.path().join("identity"),
+    };
+    let identity = Identity::open(&path).map_err(Failure::of_identity)?;
+    if options.verbose {
+        crate::exit::complain(format_args!("the identity is in {}", path.display()));
+    }
+    let id = identity.id();
+    write_out(match options.json {
+        true => {
+            let file = path.to_string_lossy();
+            format!("{}\n", json!({ "identity": id.to_string(), "file": file }))
+        }
+        false => format!("{id}\n"),
+    })
+}
+
+/// Accepts an identity, takes that back, or lists.
+pub(crate) fn trust(options: &args::Trust) -> Outcome {
+    let home = Home::of_user().map_err(Failure::of_home)?;
+    if let Some(id) = options.remove {
+        return match home.forget(id).map_err(Failure::of_home)? {
+            true => Ok(()),
+            false => Err(Failure::Failed(format!("{id} was not trusted"))),
+        };
+    }
+    let Some(id) = options.id else {
+        return list(&home);
+    };
+    let revoked = home.revoked().map_err(Failure::of_home)?;
+    if revoked.identities.contains(&id) {
+        return Err(Failure::Failed(format!(
+            "{id} was revoked; `withy revoke --undo` takes that back first"
+        )));
+    }
+    let ours = home.identity().map_err(Failure::of_identity)?.id();
+    home.accept(id, options.name.as_ref())
+        .map_err(Failure::of_home)?;
+    let name = options.name.as_ref().map(|name| format!("  {name}"));
+    write_out(format!(
+        "ours    {ours}\ntheirs  {id}{}\n",
+        name.unwrap_or_default()
+    ))
+}
+
+/// What is known of an identity.
+#[derive(Debug, Default)]
+struct Known {
+    marks: Vec<&'static str>,
+    names: Vec<String>,
+}
+
+fn list(home: &Home) -> Outcome {
+    let mut all: BTreeMap<IdentityId, Known> = BTreeMap::new();
+    let mut know = |id, mark, name: Option<String>| {
+        let known = all.entry(id).or_default();
+        if !known.marks.contains(&mark) {
+            known.marks.push(mark);
+        }
+        known.names.extend(name);
+    };
+    for (id, name) in home.trusted().map_err(Failure::of_home)?.iter() {
+        know(id, "trusted", name.map(ToString::to_string));
+    }
+    for (endpoint, id) in home.pinned().map_err(Failure::of_home)? {
+        know(id, "pinned", Some(endpoint));
+    }
+    for id in home.revoked().map_err(Failure::of_home)?.identities {
+        know(id, "revoked", None);
+    }
+    let lines = all.iter().map(|(id, Known { marks, names })| {
+        let line = format!("{id}  {:<7}  {}", marks.join(","), names.join("  "));
+        format!("{}\n", line.trim_end())
+    });
+    write_out(lines.collect::<String>())
+}
+
+/// Trusts an identity never more, or takes that back.
+pub(crate) fn revoke(options: &args::Revoke) -> Outcome {
+    let home = Home::of_user().map_err(Failure::of_home)?;
+    let id = options.id;
+    match options.undo {
+        false => home.revoke(id).map_err(Failure::of_home),
+        true => match home.reinstate(id).map_err(Failure::of_home)? {
+            true => Ok(()),
+            false => Err(Failure::Failed(format!("{id} was not revoked"))),
+        },
+    }
+}
