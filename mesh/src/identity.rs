@@ -51,6 +51,8 @@ const MAX_SIZE: u64 = 4 * 1024;
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 
+static DEFAULT: Mutex<Option<Identity>> = Mutex::new(None);
+
 struct Inner {
     identity: SigningKey,
     node: SigningKey,
@@ -135,13 +137,20 @@ impl Identity {
         NodeId::of(&self.0.node)
     }
 
-    /// The user's identity, one node for the whole process.
-    pub(crate) fn of_user() -> Result<Self, IdentityError> {
-        static OF_USER: Mutex<Option<Identity>> = Mutex::new(None);
-        let mut of_user = OF_USER.lock();
-        match &*of_user {
+    /// Makes this the identity of sockets that need one and were given none, in place of the user's;
+    /// returns whether it is. The first one stays: not so if there was one, or such a socket was
+    /// used already.
+    pub fn set_default(&self) -> bool {
+        let mut default = DEFAULT.lock();
+        default.get_or_insert_with(|| self.clone()).node() == self.node()
+    }
+
+    /// The identity of sockets that need one and were given none: one node for the whole process.
+    pub(crate) fn default() -> Result<Self, IdentityError> {
+        let mut default = DEFAULT.lock();
+        match &*default {
             Some(identity) => Ok(identity.clone()),
-            None => Ok(of_user.insert(Self::open_default()?).clone()),
+            None => Ok(default.insert(Self::open_default()?).clone()),
         }
     }
 

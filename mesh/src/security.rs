@@ -98,11 +98,11 @@ impl Security {
         }
     }
 
-    /// Who we are on links that ask for an identity: the user, unless the socket was told.
+    /// Who we are on links that ask for an identity: by default the user.
     fn identity(&self) -> Result<Identity, Unfit> {
         match &self.mechanism {
             Mechanism::Noise(identity) => Ok(identity.clone()),
-            Mechanism::Null => Identity::of_user().map_err(|error| Unfit::Identity(error.into())),
+            Mechanism::Null => Identity::default().map_err(|error| Unfit::Identity(error.into())),
             _ => Err(Unfit::Mechanism(self.name())),
         }
     }
