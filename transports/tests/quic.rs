@@ -302,6 +302,22 @@ async fn many_links_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_full_connection_is_followed_by_another() {
+    let mut options = listening(1);
+    options.quic.max_links = 2;
+    let mut listener = listener(&options).await;
+    let mut links = Vec::new();
+    for _ in 0..7 {
+        links.push(link(&mut listener, &dialling(2)).await);
+    }
+    let locals: HashSet<_> = links.iter().map(|(ours, _)| ours.local.clone()).collect();
+    assert_eq!(locals.len(), 4);
+    for (ours, theirs) in &mut links {
+        talk(ours, theirs).await;
+    }
+}
+
+#[tokio::test]
 async fn other_keys_and_expectations_have_connections_of_their_own() {
     let mut listener = listener(&listening(1)).await;
     let (one, _a) = link(&mut listener, &dialling(2)).await;

@@ -14,6 +14,8 @@
 //! [`QuicOptions::linger`]: crate::QuicOptions::linger
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
@@ -37,6 +39,10 @@ const TAKEN: u8 = 0;
 
 /// How long a connection without links stays at the side that listens, at least; twice that at most.
 const UNUSED: Duration = Duration::from_secs(15);
+
+/// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
+/// right after the handshake.
+const ROOM: Duration = Duration::from_millis(500);
 
 /// A stream whose link is closed, until the peer has all of it.
 #[derive(Debug)]
@@ -63,6 +69,8 @@ pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) proven: Proven,
     local: SocketAddr,
+    /// Whether the peer's limit of links was met.
+    full: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -85,6 +93,7 @@ impl Wire {
             connection,
             proven,
             local,
+            full: Arc::default(),
         };
         let connection = wire.connection.clone();
         tokio::spawn(async move {
@@ -94,18 +103,27 @@ impl Wire {
         (wire, lease)
     }
 
-    /// Opens a link, and waits until the peer took it.
+    /// Opens a link, and waits until the peer took it; `None` if it allows no more on this connection.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future ends the attempt, and the peer may see a link that ends.
-    pub(super) async fn open(&self, lease: Lease) -> Result<Connected, QuicError> {
-        let (mut send, mut receive) = self.connection.open_bi().await?;
+    pub(super) async fn open(&self, lease: Lease) -> Result<Option<Connected>, QuicError> {
+        let opened = {
+            let known = self.full.load(Ordering::Relaxed);
+            let patience = if known { Duration::ZERO } else { ROOM };
+            timeout(patience, self.connection.open_bi()).await
+        };
+        let Ok(opened) = opened else {
+            self.full.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let (mut send, mut receive) = opened?;
         send.write_all(&PREAMBLE).await?;
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => Ok(self.connected(send, receive, lease)),
+            [TAKEN] => Ok(Some(self.connected(send, receive, lease))),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
