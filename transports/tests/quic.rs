@@ -355,6 +355,60 @@ async fn a_connection_ends_with_its_last_link_and_the_next_dial_makes_another() 
 }
 
 #[tokio::test]
+async fn what_was_written_is_there_after_the_connection_has_ended() {
+    let mut listener = listener(&listening(1)).await;
+    for ending in ["drop", "shutdown"] {
+        let (ours, theirs) = link(&mut listener, &dialling(2)).await;
+        let (mut reader, writer) = split(theirs);
+        let (our_reader, our_writer) = split(ours);
+        write(&our_writer, &octets(1 << 19)).await.unwrap();
+        if ending == "shutdown" {
+            our_writer.shutdown();
+        }
+        drop((our_reader, our_writer));
+        timeout(PATIENCE, lingered()).await.unwrap();
+        let closed = async {
+            while writer.try_write(b"?").is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap();
+        assert!(read(&mut reader).await.unwrap() == octets(1 << 19));
+    }
+}
+
+#[test]
+fn a_runtime_that_is_gone_takes_its_connections_out_of_the_pool() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (listening_one, dialling_one, dialling_two) = (runtime(), runtime(), runtime());
+    let mut listener = listening_one.block_on(listener(&listening(1)));
+    let place = listener.endpoint().clone();
+    let accepting = std::thread::spawn(move || {
+        listening_one.block_on(async {
+            let _one = listener.accept().await.unwrap();
+            let mut two = listener.accept().await.unwrap();
+            say(&mut two.link, b"two").await;
+            drop(two);
+            lingered().await;
+        });
+    });
+    let _one = dialling_one.block_on(dial(&place, &dialling(2))).unwrap();
+    drop(dialling_one);
+    dialling_two.block_on(async {
+        let mut two = dial(&place, &dialling(2)).await.unwrap();
+        assert_eq!(hear(&mut two.link, 3).await, b"two");
+        // The other side waits for our runtime's acknowledgement.
+        let joined = tokio::task::spawn_blocking(|| accepting.join()).await;
+        joined.unwrap().unwrap();
+    });
+}
+
+#[tokio::test]
 async fn a_dropped_listener_refuses_new_links_and_leaves_the_old_ones() {
     let mut listener = listener(&listening(1)).await;
     let endpoint = listener.endpoint().clone();

@@ -7,7 +7,7 @@
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener` | handshakes side by side, links in a queue |
-//! | `wire` | links on a connection, and its end |
+//! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
 //!
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
@@ -16,6 +16,7 @@
 mod endpoint;
 mod error;
 mod hybrid;
+mod lease;
 mod link;
 mod listener;
 mod pool;
@@ -38,9 +39,9 @@ use crate::options::{DialOptions, ListenOptions};
 use crate::{Connected, DialError, ListenError, Listener, WRONG_ROW, resolve, tcp};
 
 pub use error::QuicError;
+pub use lease::lingered;
 pub use link::{QuicReader, QuicWriter};
 pub(crate) use listener::Accepting;
-pub use wire::lingered;
 
 /// How long a name to listen on may take to resolve.
 const LISTEN_LOOKUP: Duration = Duration::from_secs(5);

@@ -14,13 +14,13 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::mpsc::WeakUnboundedSender;
 use withy_proto::crypto::tag::{self, TAG};
 
 use super::endpoint;
+use super::lease::{Lease, WeakLease};
 use super::tag::shown;
 use super::tls::{self, SERVER_NAME};
-use super::wire::{Lease, Retired, Wire};
+use super::wire::Wire;
 use crate::options::{QuicOptions, Secret};
 use crate::{Connected, QuicError};
 
@@ -51,7 +51,7 @@ struct Slot {
 #[derive(Debug)]
 struct Made {
     wire: Wire,
-    lease: WeakUnboundedSender<Retired>,
+    lease: WeakLease,
 }
 
 /// Opens a link to `remote`, over a connection that exists or a new one.
@@ -109,7 +109,7 @@ async fn reach(
     let before = slot.failed.lock().0;
     let mut made = slot.made.lock().await;
     let lives = |made: &Made| {
-        let lease = made.lease.upgrade().filter(|lease| !lease.is_closed());
+        let lease = made.lease.upgrade().filter(|lease| !lease.is_void());
         let lease = lease.filter(|_| made.wire.connection.close_reason().is_none());
         lease.map(|lease| (made.wire.clone(), lease, false))
     };

@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
+use super::lease::{Lease, Retired};
 use super::link;
 use super::tls::Proven;
 use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
@@ -43,25 +44,6 @@ const UNUSED: Duration = Duration::from_secs(15);
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
 /// right after the handshake.
 const ROOM: Duration = Duration::from_millis(500);
-
-/// A stream whose link is closed, until the peer has all of it.
-#[derive(Debug)]
-pub(super) struct Retired {
-    stream: SendStream,
-    _counted: Counted,
-}
-
-impl Retired {
-    pub(super) fn new(stream: SendStream) -> Self {
-        Self {
-            stream,
-            _counted: Counted::new(),
-        }
-    }
-}
-
-/// What keeps a connection alive: each half of a link has one, and hands closed streams in by it.
-pub(super) type Lease = mpsc::UnboundedSender<Retired>;
 
 /// A connection whose peer has proven its key.
 #[derive(Debug, Clone)]
@@ -88,7 +70,7 @@ impl Wire {
         if let Some(ip) = connection.local_ip() {
             local.set_ip(ip);
         }
-        let (lease, retired) = mpsc::unbounded_channel();
+        let (lease, retired) = Lease::new();
         let wire = Self {
             connection,
             proven,
@@ -228,39 +210,4 @@ async fn acknowledged(closed: Retired, limit: Duration) {
     // Late, refused or lost: in no case can more be done for it.
     let _ = timeout(limit, closed.stream.stopped()).await;
     drop(closed);
-}
-
-/// How many streams of closed links the peers do not have yet.
-static LINGERING: std::sync::LazyLock<watch::Sender<usize>> =
-    std::sync::LazyLock::new(|| watch::Sender::new(0));
-
-#[derive(Debug)]
-struct Counted(());
-
-impl Counted {
-    fn new() -> Self {
-        LINGERING.send_modify(|count| *count += 1);
-        Self(())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        LINGERING.send_modify(|count| *count -= 1);
-    }
-}
-
-/// Waits until the peers have what closed `quic` links of this process wrote, or its
-/// [`linger`](crate::QuicOptions::linger) is over.
-///
-/// The system sends what `tcp` sockets left behind after a process is gone; what `quic` links left
-/// behind is sent by tasks of the runtime. Await this before it shuts down.
-///
-/// # Cancel safety
-///
-/// Cancel safe.
-pub async fn lingered() {
-    let mut count = LINGERING.subscribe();
-    // The sender is static.
-    let _ = count.wait_for(|count| *count == 0).await;
 }
