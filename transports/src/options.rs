@@ -147,8 +147,8 @@ pub struct QuicOptions {
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
-    /// Links that a peer may open on one connection at a time; default 256. Above it dials wait, as
-    /// long as [`DialOptions::connect_timeout`]. Each costs the listener 100 octets, used or not.
+    /// Links that a peer may open on one connection at a time; default 256. Above it dials make
+    /// another connection. Each costs the listener 100 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,

@@ -302,6 +302,22 @@ async fn many_links_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_full_connection_is_followed_by_another() {
+    let mut options = listening(1);
+    options.quic.max_links = 2;
+    let mut listener = listener(&options).await;
+    let mut links = Vec::new();
+    for _ in 0..7 {
+        links.push(link(&mut listener, &dialling(2)).await);
+    }
+    let locals: HashSet<_> = links.iter().map(|(ours, _)| ours.local.clone()).collect();
+    assert_eq!(locals.len(), 4);
+    for (ours, theirs) in &mut links {
+        talk(ours, theirs).await;
+    }
+}
+
+#[tokio::test]
 async fn other_keys_and_expectations_have_connections_of_their_own() {
     let mut listener = listener(&listening(1)).await;
     let (one, _a) = link(&mut listener, &dialling(2)).await;
@@ -336,6 +352,60 @@ async fn a_connection_ends_with_its_last_link_and_the_next_dial_makes_another() 
     let (mut ours, mut theirs) = link(&mut listener, &dialling(2)).await;
     assert_ne!(ours.local, before);
     talk(&mut ours, &mut theirs).await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_the_connection_has_ended() {
+    let mut listener = listener(&listening(1)).await;
+    for ending in ["drop", "shutdown"] {
+        let (ours, theirs) = link(&mut listener, &dialling(2)).await;
+        let (mut reader, writer) = split(theirs);
+        let (our_reader, our_writer) = split(ours);
+        write(&our_writer, &octets(1 << 19)).await.unwrap();
+        if ending == "shutdown" {
+            our_writer.shutdown();
+        }
+        drop((our_reader, our_writer));
+        timeout(PATIENCE, lingered()).await.unwrap();
+        let closed = async {
+            while writer.try_write(b"?").is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap();
+        assert!(read(&mut reader).await.unwrap() == octets(1 << 19));
+    }
+}
+
+#[test]
+fn a_runtime_that_is_gone_takes_its_connections_out_of_the_pool() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (listening_one, dialling_one, dialling_two) = (runtime(), runtime(), runtime());
+    let mut listener = listening_one.block_on(listener(&listening(1)));
+    let place = listener.endpoint().clone();
+    let accepting = std::thread::spawn(move || {
+        listening_one.block_on(async {
+            let _one = listener.accept().await.unwrap();
+            let mut two = listener.accept().await.unwrap();
+            say(&mut two.link, b"two").await;
+            drop(two);
+            lingered().await;
+        });
+    });
+    let _one = dialling_one.block_on(dial(&place, &dialling(2))).unwrap();
+    drop(dialling_one);
+    dialling_two.block_on(async {
+        let mut two = dial(&place, &dialling(2)).await.unwrap();
+        assert_eq!(hear(&mut two.link, 3).await, b"two");
+        // The other side waits for our runtime's acknowledgement.
+        let joined = tokio::task::spawn_blocking(|| accepting.join()).await;
+        joined.unwrap().unwrap();
+    });
 }
 
 #[tokio::test]

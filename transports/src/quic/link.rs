@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::lease::Lease;
 use super::streams::More;
-use super::wire::{Lease, Retired};
 
 /// Octets of many small slices that are copied together for one write.
 const GATHER: usize = 64 << 10;
@@ -247,8 +247,7 @@ impl Drop for QuicWriter {
     fn drop(&mut self) {
         if let Some(mut stream) = self.sending.get_mut().stream.take() {
             let _ = stream.finish();
-            // Without a keeper the connection or its runtime is gone.
-            let _ = self.lease.send(Retired::new(stream));
+            self.lease.retire(stream);
         }
     }
 }

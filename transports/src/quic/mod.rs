@@ -7,9 +7,9 @@
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener` | handshakes side by side, links in a queue |
-//! | `wire` | links on a connection, and its end |
+//! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
-//! | `streams` | messages of a link over several streams |
+//! | `streams`, `sort` | messages of a link over several streams |
 //!
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
 //! two sides that have proven a node key.
@@ -17,10 +17,12 @@
 mod endpoint;
 mod error;
 mod hybrid;
+mod lease;
 mod link;
 mod listener;
 mod pool;
 mod socket;
+mod sort;
 mod streams;
 mod tag;
 #[cfg(test)]
@@ -40,10 +42,10 @@ use crate::options::{DialOptions, ListenOptions};
 use crate::{Connected, DialError, ListenError, Listener, WRONG_ROW, resolve, tcp};
 
 pub use error::QuicError;
+pub use lease::lingered;
 pub use link::{QuicReader, QuicWriter};
 pub(crate) use listener::Accepting;
 pub use streams::{Streams, StreamsError};
-pub use wire::lingered;
 
 /// How long a name to listen on may take to resolve.
 const LISTEN_LOOKUP: Duration = Duration::from_secs(5);

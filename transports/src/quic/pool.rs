@@ -3,7 +3,8 @@
 //!
 //! Dials with the same node key, network and expectation, to the same address, on the same runtime,
 //! share a connection, and while it is being made they share that attempt and its failure. The
-//! first one's options hold for all.
+//! first one's options hold for all. Only when the peer allows no more links on a connection is there
+//! another.
 //!
 //! Invariant: a connection that has ended is not in the pool.
 
@@ -13,13 +14,13 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::mpsc::WeakUnboundedSender;
 use withy_proto::crypto::tag::{self, TAG};
 
 use super::endpoint;
+use super::lease::{Lease, WeakLease};
 use super::tag::shown;
 use super::tls::{self, SERVER_NAME};
-use super::wire::{Lease, Retired, Wire};
+use super::wire::Wire;
 use crate::options::{QuicOptions, Secret};
 use crate::{Connected, QuicError};
 
@@ -35,6 +36,8 @@ struct Key {
     classical: bool,
     /// Stands for the secret of the network.
     network: [u8; TAG],
+    /// Counts the connections that are full before this one.
+    number: usize,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ struct Slot {
 #[derive(Debug)]
 struct Made {
     wire: Wire,
-    lease: WeakUnboundedSender<Retired>,
+    lease: WeakLease,
 }
 
 /// Opens a link to `remote`, over a connection that exists or a new one.
@@ -61,26 +64,39 @@ pub(super) async fn dial(
     remote: SocketAddr,
     options: QuicOptions,
 ) -> Result<Connected, QuicError> {
-    let key = Key {
+    let mut key = Key {
         runtime: Handle::current().id(),
         remote,
         node: tls::public(&seed),
         expected: options.expected_key,
         classical: options.allow_classical,
         network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
+        number: 0,
     };
-    let vacancy = Vacancy::of(key);
-    let (wire, lease, fresh) = reach(&vacancy, &seed, &options).await?;
-    let error = match wire.open(lease).await {
-        Ok(connected) => return Ok(connected),
-        Err(error) => error,
-    };
-    // A connection that was there may have been lost without our knowing.
-    if fresh || wire.connection.close_reason().is_none() {
-        return Err(error);
+    loop {
+        if let Some(connected) = link(key.clone(), &seed, &options).await? {
+            return Ok(connected);
+        }
+        key.number += 1;
     }
-    let (wire, lease, _) = reach(&vacancy, &seed, &options).await?;
-    wire.open(lease).await
+}
+
+/// Opens a link over one connection; `None` if the peer allows no more on it.
+async fn link(
+    key: Key,
+    seed: &Secret,
+    options: &QuicOptions,
+) -> Result<Option<Connected>, QuicError> {
+    let vacancy = Vacancy::of(key);
+    let (wire, lease, fresh) = reach(&vacancy, seed, options).await?;
+    match wire.open(lease).await {
+        // A connection that was there may have been lost without our knowing.
+        Err(_) if !fresh && wire.connection.close_reason().is_some() => {
+            let (wire, lease, _) = reach(&vacancy, seed, options).await?;
+            wire.open(lease).await
+        }
+        opened => opened,
+    }
 }
 
 /// The connection of a slot, made if there is none, and whether it was made.
@@ -93,7 +109,7 @@ async fn reach(
     let before = slot.failed.lock().0;
     let mut made = slot.made.lock().await;
     let lives = |made: &Made| {
-        let lease = made.lease.upgrade().filter(|lease| !lease.is_closed());
+        let lease = made.lease.upgrade().filter(|lease| !lease.is_void());
         let lease = lease.filter(|_| made.wire.connection.close_reason().is_none());
         lease.map(|lease| (made.wire.clone(), lease, false))
     };

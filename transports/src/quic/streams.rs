@@ -27,8 +27,9 @@ use withy_proto::mechanism::Opener;
 use withy_proto::quic::{Header, Lane, MAX_LARGE, Order, OrderError, Spread, mark};
 use withy_proto::zmtp::{Batch, DecodeError, Decoder, Framing, Item, Limits, Outbox};
 
+use super::lease::Lease;
 use super::link::{QuicReader, QuicWriter};
-use super::wire::{Lease, Registered};
+use super::sort::Awaited;
 
 /// Octets of small items that are taken at a time.
 const BATCH: usize = 256 * 1024;
@@ -64,7 +65,7 @@ pub(super) struct More {
     pub(super) lease: Lease,
     /// What the peer opened.
     pub(super) arrivals: mpsc::Receiver<Arrived>,
-    pub(super) _registered: Registered,
+    pub(super) _awaited: Awaited,
 }
 
 /// A link over several streams.
@@ -132,7 +133,7 @@ struct Receiving {
     order: Order,
     limits: Limits,
     lease: Lease,
-    _registered: Registered,
+    _awaited: Awaited,
 }
 
 /// A stream that is read.
@@ -161,7 +162,7 @@ impl Streams {
             link,
             lease,
             arrivals,
-            _registered,
+            _awaited,
         } = *reader.more.take().expect("a link is taken over once");
         let sending = Sending {
             control: Out::new(writer, Vec::new()),
@@ -189,7 +190,7 @@ impl Streams {
             order: Order::new(in_order),
             limits,
             lease,
-            _registered,
+            _awaited,
         };
         let streams = Self {
             sending: Mutex::new(sending),

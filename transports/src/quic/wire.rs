@@ -13,23 +13,22 @@
 //!
 //! [`QuicOptions::linger`]: crate::QuicOptions::linger
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
+use super::lease::{Lease, Retired};
 use super::link;
-use super::streams::{Arrived, CONTROL, More};
+use super::sort::{Links, sort};
+use super::streams::{CONTROL, More};
 use super::tls::Proven;
-use withy_proto::quic::{Header, MAX_LARGE};
-
 use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
 
 /// How a link begins: what speaks, its version, and the kind of link.
@@ -44,24 +43,9 @@ const TAKEN: u8 = 0;
 /// How long a connection without links stays at the side that listens, at least; twice that at most.
 const UNUSED: Duration = Duration::from_secs(15);
 
-/// A stream whose link is closed, until the peer has all of it.
-#[derive(Debug)]
-pub(super) struct Retired {
-    stream: SendStream,
-    _counted: Counted,
-}
-
-impl Retired {
-    pub(super) fn new(stream: SendStream) -> Self {
-        Self {
-            stream,
-            _counted: Counted::new(),
-        }
-    }
-}
-
-/// What keeps a connection alive: each half of a link has one, and hands closed streams in by it.
-pub(super) type Lease = mpsc::UnboundedSender<Retired>;
+/// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
+/// right after the handshake.
+const ROOM: Duration = Duration::from_millis(500);
 
 /// A connection whose peer has proven its key.
 #[derive(Debug, Clone)]
@@ -69,29 +53,9 @@ pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) proven: Proven,
     local: SocketAddr,
+    /// Whether the peer's limit of links was met.
+    full: Arc<AtomicBool>,
     links: Links,
-}
-
-/// Where the streams of each link are awaited.
-type Links = Arc<Mutex<HashMap<u64, mpsc::Sender<Arrived>>>>;
-
-/// Streams of a link that wait to be read, beside those that are.
-const WAITING: usize = MAX_LARGE + 1;
-
-/// How long a stream may take to say what it is.
-const BEGINNING: Duration = Duration::from_secs(5);
-
-/// A link that streams are awaited for.
-#[derive(Debug)]
-pub(super) struct Registered {
-    links: Links,
-    link: u64,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.links.lock().remove(&self.link);
-    }
 }
 
 impl Wire {
@@ -109,14 +73,15 @@ impl Wire {
         if let Some(ip) = connection.local_ip() {
             local.set_ip(ip);
         }
-        let (lease, retired) = mpsc::unbounded_channel();
+        let (lease, retired) = Lease::new();
         let wire = Self {
             connection,
             proven,
             local,
+            full: Arc::default(),
             links: Links::default(),
         };
-        tokio::spawn(sort(wire.connection.clone(), Arc::clone(&wire.links)));
+        tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
         let connection = wire.connection.clone();
         tokio::spawn(async move {
             keep(connection, retired, linger, guest).await;
@@ -125,18 +90,27 @@ impl Wire {
         (wire, lease)
     }
 
-    /// Opens a link, and waits until the peer took it.
+    /// Opens a link, and waits until the peer took it; `None` if it allows no more on this connection.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future ends the attempt, and the peer may see a link that ends.
-    pub(super) async fn open(&self, lease: Lease) -> Result<Connected, QuicError> {
-        let (mut send, mut receive) = self.connection.open_bi().await?;
+    pub(super) async fn open(&self, lease: Lease) -> Result<Option<Connected>, QuicError> {
+        let opened = {
+            let known = self.full.load(Ordering::Relaxed);
+            let patience = if known { Duration::ZERO } else { ROOM };
+            timeout(patience, self.connection.open_bi()).await
+        };
+        let Ok(opened) = opened else {
+            self.full.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let (mut send, mut receive) = opened?;
         send.write_all(&PREAMBLE).await?;
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => Ok(self.connected(send, receive, lease)),
+            [TAKEN] => Ok(Some(self.connected(send, receive, lease))),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -194,17 +168,13 @@ impl Wire {
         // It fails only once the stream is reset.
         let _ = send.set_priority(CONTROL);
         let link = VarInt::from(send.id()).into_inner();
-        let (arrived, arrivals) = mpsc::channel(WAITING);
-        self.links.lock().insert(link, arrived);
+        let (arrivals, awaited) = self.links.await_streams(link);
         let more = More {
             connection: self.connection.clone(),
             link,
             lease: lease.clone(),
             arrivals,
-            _registered: Registered {
-                links: Arc::clone(&self.links),
-                link,
-            },
+            _awaited: awaited,
         };
         let (reader, writer) = link::halves(send, receive, lease, more);
         Connected {
@@ -217,35 +187,6 @@ impl Wire {
                 post_quantum: self.proven.post_quantum,
             },
         }
-    }
-}
-
-/// Hands the streams that the peer opens to their links, until the connection ends.
-async fn sort(connection: Connection, links: Links) {
-    let mut beginning = JoinSet::new();
-    loop {
-        tokio::select! {
-            opened = connection.accept_uni() => match opened {
-                Ok(stream) => {
-                    beginning.spawn(hand_over(stream, Arc::clone(&links)));
-                }
-                Err(_) => return,
-            },
-            Some(_) = beginning.join_next() => {}
-        }
-    }
-}
-
-async fn hand_over(mut stream: RecvStream, links: Links) {
-    let mut octets = [0; Header::SIZE];
-    let told = timeout(BEGINNING, stream.read_exact(&mut octets)).await;
-    let header = Header::decode(&octets).filter(|_| matches!(told, Ok(Ok(()))));
-    let link = header.and_then(|header| links.lock().get(&header.link).cloned());
-    if let (Some(Header { large, .. }), Some(link)) = (header, link) {
-        // It may be gone meanwhile: then nobody wants the stream.
-        let _ = link.send(Arrived { large, stream }).await;
-    } else {
-        let _ = stream.stop(UNKNOWN_LINK);
     }
 }
 
@@ -285,39 +226,4 @@ async fn acknowledged(closed: Retired, limit: Duration) {
     // Late, refused or lost: in no case can more be done for it.
     let _ = timeout(limit, closed.stream.stopped()).await;
     drop(closed);
-}
-
-/// How many streams of closed links the peers do not have yet.
-static LINGERING: std::sync::LazyLock<watch::Sender<usize>> =
-    std::sync::LazyLock::new(|| watch::Sender::new(0));
-
-#[derive(Debug)]
-struct Counted(());
-
-impl Counted {
-    fn new() -> Self {
-        LINGERING.send_modify(|count| *count += 1);
-        Self(())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        LINGERING.send_modify(|count| *count -= 1);
-    }
-}
-
-/// Waits until the peers have what closed `quic` links of this process wrote, or its
-/// [`linger`](crate::QuicOptions::linger) is over.
-///
-/// The system sends what `tcp` sockets left behind after a process is gone; what `quic` links left
-/// behind is sent by tasks of the runtime. Await this before it shuts down.
-///
-/// # Cancel safety
-///
-/// Cancel safe.
-pub async fn lingered() {
-    let mut count = LINGERING.subscribe();
-    // The sender is static.
-    let _ = count.wait_for(|count| *count == 0).await;
 }

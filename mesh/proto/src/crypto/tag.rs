@@ -25,7 +25,7 @@ pub const NONCE: usize = 8;
 pub const LIFETIME: u64 = 3;
 
 /// The secret of those who belong to no network, known to everyone.
-pub const PUBLIC: [u8; 32] = *b"withy: this network has no secre";
+pub const PUBLIC: [u8; 32] = *b"withy: no network, no secret (1)";
 
 const DOMAIN: &[u8] = b"withy quic tag 1";
 
