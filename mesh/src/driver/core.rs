@@ -481,12 +481,15 @@ impl Core {
                 drained.await;
             }
         };
-        let _ = tokio::time::timeout(linger, drained).await;
+        let end = tokio::time::Instant::now() + linger;
+        let _ = tokio::time::timeout_at(end, drained).await;
         self.phase.send_replace(Phase::Closed);
         let unsent = self.sending.lock().out.queued();
         self.stop_endpoints();
         self.tasks.close();
         self.tasks.wait().await;
+        // What QUIC links wrote is sent by this process, and has not arrived before the peers say so.
+        let _ = tokio::time::timeout_at(end, withy_transports::lingered()).await;
         unsent
     }
 
