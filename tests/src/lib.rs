@@ -5,6 +5,7 @@
 
 pub mod deadline;
 pub mod load;
+pub mod path;
 pub mod python;
 pub mod raw;
 pub mod scale;
