@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::crypto::keys::KeyPair;
 use withy_proto::crypto::sign::SigningKey;
+use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::trust::{Certificate, IdentityId, NodeId, Validity};
 use withy_proto::z85;
 use zeroize::Zeroizing;

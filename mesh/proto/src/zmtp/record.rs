@@ -56,7 +56,7 @@ pub struct Sealer {
 
 impl Sealer {
     /// A sealer for one connection, `counter` records of which were sealed.
-    pub(crate) fn new(key: Key, counter: u64) -> Self {
+    pub fn new(key: Key, counter: u64) -> Self {
         Self {
             key,
             counter,
@@ -150,7 +150,7 @@ pub struct Opener {
 
 impl Opener {
     /// An opener for one connection, `counter` records of which were opened.
-    pub(crate) fn new(key: Key, counter: u64) -> Self {
+    pub fn new(key: Key, counter: u64) -> Self {
         Self {
             key,
             counter,
