@@ -2,6 +2,8 @@
 //! crate's documentation, any octets at each step of a handshake, and a whole session over a link
 //! that does what it likes.
 
+use std::sync::LazyLock;
+
 use withy_proto::crypto::aead::TAG;
 use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use withy_proto::crypto::sign::SigningKey;
@@ -32,6 +34,24 @@ const CIPHERTEXT: usize = 1_088;
 /// Octets that a side says in a handshake, at most.
 const MOST: usize = 64 + 4_096;
 
+/// Keys, which take longer to make than all else.
+struct Keys {
+    authority: SigningKey,
+    identities: [SigningKey; 2],
+    nodes: [NodeId; 2],
+    noise: [KeyPair; 2],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let key = |seed: u8| SigningKey::from_seed(NULL, &[seed; 32]);
+    Keys {
+        authority: key(3),
+        identities: [key(10), key(11)],
+        nodes: [NodeId::of(&key(20)), NodeId::of(&key(21))],
+        noise: [30, 31].map(|key| KeyPair::from_secret(SecretKey::from_octets([key; 32]))),
+    }
+});
+
 /// One of the three ways.
 pub fn run(input: &[u8]) {
     let mut input = Input::new(input);
@@ -47,38 +67,41 @@ pub fn run(input: &[u8]) {
 fn settings(shape: usize, choice: u8) -> [Settings; 2] {
     let bit = |at: usize| shape >> at & 1 != 0;
     let both = |at: usize| bit(at) && bit(at + 1) && bit(at + 2);
-    let authority = SigningKey::from_seed(NULL, &[3; 32]);
+    let Keys {
+        authority,
+        identities,
+        nodes,
+        noise,
+    } = &*KEYS;
     [0, 1].map(|side| {
         let other = |at: usize| both(at) && side == usize::from(choice >> 2 & 1);
-        let identity = SigningKey::from_seed(NULL, &[10 + side as u8; 32]);
-        let node = NodeId::of(&SigningKey::from_seed(NULL, &[20 + side as u8; 32]));
-        let secret = [30 + side as u8; 32];
+        let identity = &identities[side];
         // With the null cipher, a public key is its secret.
-        let mut noise = secret;
-        noise[31] ^= u8::from(other(1));
+        let mut key = *noise[side].secret().expose_octets();
+        key[31] ^= u8::from(other(1));
         let age = if other(4) { 2_000 } else { 10 };
         let validity = Validity::starting(NOW - age, 1_000);
-        let key = PublicKey::from_octets(noise);
-        let certificate = Certificate::issue(&identity, node, key, validity);
+        let key = PublicKey::from_octets(key);
+        let certificate = Certificate::issue(identity, nodes[side], key, validity);
         let member = match other(7) {
             true => IdentityId::from_octets([1; 32]),
-            false => IdentityId::of(&identity),
+            false => IdentityId::of(identity),
         };
         let grant = Grant {
             roles: Roles::MEMBER,
             serial: 5,
             validity,
         };
-        let proof = bit(0).then(|| Membership::issue(&authority, member, grant).into());
+        let proof = bit(0).then(|| Membership::issue(authority, member, grant).into());
         let mut secret_of_network = if bit(0) { SECRET } else { OPEN };
         secret_of_network[0] ^= u8::from(other(10));
         let realm = Realm {
-            network: bit(0).then(|| NetworkId::of(&authority)),
+            network: bit(0).then(|| NetworkId::of(authority)),
             secret: secret_of_network.into(),
             credentials: Credentials { certificate, proof },
         };
         Settings {
-            keys: KeyPair::from_secret(SecretKey::from_octets(secret)),
+            keys: noise[side].clone(),
             realms: vec![realm],
             allow_classical: bit(13) || choice & 8 != 0,
             classical: choice & 0x10 != 0,
@@ -86,7 +109,7 @@ fn settings(shape: usize, choice: u8) -> [Settings; 2] {
             expected: (choice & 0xe0 == 0xe0).then(|| match bit(12) {
                 true => [5; 32],
                 // The other side's node.
-                false => SigningKey::from_seed(NULL, &[21 - side as u8; 32]).public(),
+                false => *nodes[1 - side].as_octets(),
             }),
             now: NOW,
         }
