@@ -280,7 +280,7 @@ impl Model<'_> {
         self.options = options;
         let secret = &self.settings[1].realms[0].secret;
         let expected = hmac(
-            &**secret,
+            secret,
             &[b"withy noise tag 1", &self.greetings[..]].concat(),
         );
         if options > 3 || *tag != expected[..16] {

@@ -72,7 +72,7 @@ pub fn run(input: &[u8]) {
     let stream = disturb(&sealed, &mut input);
     let expected = Model::of(start, &sealed, &stream);
     let (items, fault) = model::decode(&expected.plain, limits, 0, &mut model::clear);
-    let fault = fault.or(expected.forged.then_some(Fault::Forged));
+    let fault = fault.or_else(|| expected.forged.then_some(Fault::Forged));
 
     // A record at a time, all that comes before a fault comes out.
     let mut exact = start.receiver(limits);
