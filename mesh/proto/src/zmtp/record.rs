@@ -39,7 +39,7 @@ pub struct NotAuthentic;
 
 /// A connection sealed 2^64 - 1 records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NonceExhausted;
+pub struct NonceExhausted;
 
 /// Seals what we send.
 #[derive(Debug)]
@@ -68,7 +68,10 @@ impl Sealer {
 
     /// Seals `plaintext`, the runs of a batch of `size` octets, and returns the records. `now` is
     /// the time since a moment that stays the same.
-    pub(crate) fn seal<'a>(
+    ///
+    /// # Errors
+    /// There are no more nonces: the connection must end.
+    pub fn seal<'a>(
         &mut self,
         plaintext: impl Iterator<Item = IoSlice<'a>>,
         size: usize,
