@@ -191,12 +191,14 @@ async fn records_that_were_not_sealed_like_this_close_the_connection() {
                     ([first, foreign].concat(), 1)
                 }
                 "clear" => ([first, raw::message(&[text(9)])].concat(), 1),
-                _ => ([first, raw::command("PING", b"\0\0")].concat(), 1),
+                // It says of itself that a thousand octets follow.
+                _ => {
+                    let ping = raw::command("PING", b"\0\0").repeat(200);
+                    ([first, ping].concat(), 1)
+                }
             };
             let before = victim.stats().protocol_errors;
             peer.send(&octets).await.unwrap();
-            // Clear text says of itself that more is to come.
-            peer.send(&[0; 4_096]).await.ok();
             let reason = victim.closes(peer).await;
             assert!(
                 matches!(reason, Reason::Protocol(DecodeError::NotAuthentic)),
