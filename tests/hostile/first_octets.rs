@@ -11,11 +11,15 @@ use withy_tests::{raw, scale};
 
 use crate::victim::{Config, HANDSHAKE, SHARED, Victim, siege, sieges};
 
-/// All types that can be attacked before the handshake is over, and a CURVE server.
+/// All types that can be attacked before the handshake is over, and each mechanism that seals.
 fn configs() -> Vec<Config> {
     let kinds = SHARED.into_iter().chain([SocketType::Pair]);
     let clear = kinds.map(Config::new);
-    clear.chain([Config::curve(SocketType::Pull)]).collect()
+    let sealed = [
+        Config::curve(SocketType::Pull),
+        Config::noise(SocketType::Pull),
+    ];
+    clear.chain(sealed).collect()
 }
 
 #[tokio::test]
@@ -42,8 +46,7 @@ async fn an_octet_at_a_time_does_not_move_the_deadline() {
         let address = peer.address().unwrap();
         let mut pace = tokio::time::interval(HANDSHAKE / 10);
         // Every octet is right: only the time is not.
-        let mechanism = if victim.is_curve() { "CURVE" } else { "NULL" };
-        for octet in raw::greeting(1, mechanism, false) {
+        for octet in raw::greeting(1, victim.mechanism(), false) {
             pace.tick().await;
             if peer.send(&[octet]).await.is_err() {
                 break;

@@ -16,12 +16,12 @@
 //! | *an error, a close, one line in the log, one more on the counter* | |
 //! | nothing at all; silence after the first octet | `first_octets::silence_…` |
 //! | an octet at a time | `first_octets::an_octet_at_a_time_does_not_move_the_deadline` |
-//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…` |
+//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…`, `noise::half_open_…` |
 //! | random octets | `first_octets::noise_is_refused` |
 //! | another protocol's first octets | `first_octets::other_protocols_…`, as server: `first_octets::a_client_survives_…` |
 //! | ZMTP 1 and 2 | `first_octets::zmtp_1_and_2_are_refused_by_their_version` |
-//! | a handshake cut anywhere | `handshake::every_cut_…` (NULL, PLAIN), `curve::every_cut_…` |
-//! | a handshake with any bit flipped | `handshake::every_flipped_bit_…` (NULL, PLAIN), `curve::no_flipped_bit_…` |
+//! | a handshake cut anywhere | `handshake::every_cut_…` (NULL, PLAIN), `sealed::every_cut_…`, in the middle: `middle::…` |
+//! | a handshake with any bit flipped | `handshake::every_flipped_bit_…` (NULL, PLAIN), `sealed::no_flipped_bit_…`, in the middle: `middle::…` |
 //! | frames of 2^31, 2^63, 2^64 - 1 octets | `frames::claims_of_size_…`, in the handshake: `handshake::frames_that_are_no_handshake_…` |
 //! | frames that no rule allows, PING without TTL | `frames::frames_that_no_rule_allows_…` |
 //! | links that break inside a frame | `frames::links_that_break_inside_a_frame_…` |
@@ -31,7 +31,10 @@
 //! | a topic over its limit | `subscriptions::a_topic_over_its_limit_…`, `subscriptions::a_manual_xpub_…` |
 //! | a million subscriptions | `subscriptions::a_million_subscriptions_…`, coming and going: `subscriptions::coming_and_going_…` |
 //! | NULL, PLAIN or a wrong key to a CURVE server | `curve::whoever_does_not_speak_curve_is_refused` |
-//! | CURVE frames replayed or reordered | `curve::frames_that_come_twice_…`, whole handshakes: `curve::a_recorded_handshake_…` |
+//! | another mechanism, network or identity to a NOISE socket | `noise::whoever_…`, `noise::strangers_…` |
+//! | CURVE frames replayed or reordered | `curve::frames_that_come_twice_…` |
+//! | NOISE records replayed, reordered, left out, changed | `noise::records_that_…`, frames in them: `noise::what_records_carry_…` |
+//! | recorded handshakes said again, here and elsewhere | `sealed::a_recorded_handshake_…` |
 //! | ERROR after the handshake | `frames::the_peers_error_…` |
 //! | *whoever reads nothing keeps nobody waiting and costs little memory* | |
 //! | a subscriber, a ROUTER's peer, a REQ | `slow::…` |
@@ -43,6 +46,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod client;
 mod curve;
 mod first_octets;
 mod flood;
@@ -50,7 +54,10 @@ mod frames;
 mod handshake;
 mod log;
 mod memory;
+mod middle;
 mod misuse;
+mod noise;
+mod sealed;
 mod slow;
 mod subscriptions;
 mod victim;

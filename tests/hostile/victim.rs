@@ -17,7 +17,7 @@ use withy::event::HandshakeFailure;
 use withy::options::ConnectionLimits;
 use withy::socket::Socket;
 use withy::{
-    AnySocket, Builder, Endpoint, EventKind, KeyPair, Message, Monitor, Reason, Rep, Req,
+    AnySocket, Builder, Endpoint, EventKind, Identity, KeyPair, Message, Monitor, Reason, Rep, Req,
     SendError, SocketType, Stats, generate_key_pair,
 };
 use withy_tests::raw::{self, Peer};
@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) keys: Option<KeyPair>,
     /// A PLAIN server, which knows one user.
     pub(crate) plain: bool,
+    /// A node of the identity of [`SEED`].
+    pub(crate) noise: bool,
     pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_message_size: usize,
@@ -75,6 +77,7 @@ impl Config {
             kind,
             keys: None,
             plain: false,
+            noise: false,
             max_handshakes: 1_024,
             handshake_timeout: HANDSHAKE,
             max_message_size: 64 << 20,
@@ -100,8 +103,28 @@ impl Config {
         }
     }
 
+    /// With NOISE, among nodes of one identity.
+    pub(crate) fn noise(kind: SocketType) -> Self {
+        Self {
+            noise: true,
+            ..Self::new(kind)
+        }
+    }
+
+    /// The name in its greeting.
+    pub(crate) fn mechanism(&self) -> &'static str {
+        match self {
+            Self { keys: Some(_), .. } => "CURVE",
+            Self { plain: true, .. } => "PLAIN",
+            Self { noise: true, .. } => "NOISE",
+            _ => "NULL",
+        }
+    }
+
     fn apply<S: Socket>(&self, mut builder: Builder<S>) -> Builder<S> {
-        if let Some(keys) = &self.keys {
+        if self.noise {
+            builder = builder.identity(&Identity::from_seed(&SEED));
+        } else if let Some(keys) = &self.keys {
             builder = builder.curve_server(keys.clone()).allow_any_client();
         } else if self.plain {
             builder = builder.plain_server().authenticator(OneUser);
@@ -116,6 +139,12 @@ impl Config {
             .max_parts(self.max_parts)
     }
 }
+
+/// The identity of a socket with NOISE, and of its good peers.
+pub(crate) const SEED: [u8; 32] = *b"the identity that is under siege";
+
+/// How the text of messages begins that are [counted](Victim::noted).
+pub(crate) const NOTED: &[u8] = b"noted: ";
 
 /// The user whom a PLAIN server knows, and the password.
 pub(crate) const USER: (&str, &str) = ("ada", "secret");
@@ -185,11 +214,13 @@ struct Record {
 
 /// Who waits for the messages of which good peer.
 #[derive(Default)]
-struct Inbox(
-    Mutex<HashMap<u64, mpsc::UnboundedSender<u64>>>,
+struct Inbox {
+    numbers: Mutex<HashMap<u64, mpsc::UnboundedSender<u64>>>,
     /// Messages that a peer of a ROUTER had no room for.
-    AtomicU64,
-);
+    unsendable: AtomicU64,
+    /// How often each text came that begins with [`NOTED`].
+    noted: Mutex<HashMap<Vec<u8>, u64>>,
+}
 
 /// Attacks a socket while good peers use it: the attack is repeated for as long as they take.
 pub(crate) async fn siege(config: Config, attack: impl AsyncFn(&Victim)) {
@@ -315,13 +346,24 @@ impl Victim {
         self.config.keys.as_ref().unwrap()
     }
 
-    pub(crate) fn is_curve(&self) -> bool {
-        self.config.keys.is_some()
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn mechanism(&self) -> &'static str {
+        self.config.mechanism()
+    }
+
+    /// How often a message of this text came, which begins with [`NOTED`].
+    pub(crate) fn noted(&self, text: &[u8]) -> u64 {
+        assert!(text.starts_with(NOTED));
+        let noted = self.inbox.noted.lock().unwrap();
+        noted.get(text).copied().unwrap_or_default()
     }
 
     /// Messages that a ROUTER had for a peer without room.
     pub(crate) fn unsendable(&self) -> u64 {
-        self.inbox.1.load(Ordering::Relaxed)
+        self.inbox.unsendable.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -430,7 +472,7 @@ impl Victim {
     pub(crate) fn good(&self) -> Good {
         let tag = self.tags.fetch_add(1, Ordering::Relaxed);
         let (numbers, receiver) = mpsc::unbounded_channel();
-        self.inbox.0.lock().unwrap().insert(tag, numbers);
+        self.inbox.numbers.lock().unwrap().insert(tag, numbers);
         let socket = if self.kind() == SocketType::Rep {
             let req = self.client(Req::builder()).build().unwrap();
             req.connect_to(self.endpoint.clone()).unwrap();
@@ -453,6 +495,7 @@ impl Victim {
 
     fn client<S: Socket>(&self, builder: Builder<S>) -> Builder<S> {
         match &self.config.keys {
+            _ if self.config.noise => builder.identity(&Identity::from_seed(&SEED)),
             Some(keys) => builder.curve_client(generate_key_pair(), keys.public()),
             None if self.config.plain => builder.plain_client(USER.0, USER.1),
             None => builder,
@@ -594,13 +637,17 @@ impl Inbox {
     /// Receives for the good peers; a ROUTER sends everything back.
     async fn serve(&self, socket: &AnySocket) {
         while let Ok(message) = socket.recv().await {
+            let text = message.frames().last().map_or(&[][..], |text| text);
+            if text.starts_with(NOTED) {
+                *self.noted.lock().unwrap().entry(text.to_vec()).or_default() += 1;
+            }
             if socket.kind() == SocketType::Router {
                 // An offender may be gone, or not read: a server does not wait for one peer.
                 if let Err(SendError::Full(_)) = socket.try_send(message) {
-                    self.1.fetch_add(1, Ordering::Relaxed);
+                    self.unsendable.fetch_add(1, Ordering::Relaxed);
                 }
             } else if let Some((tag, n)) = parse(&message)
-                && let Some(numbers) = self.0.lock().unwrap().get(&tag)
+                && let Some(numbers) = self.numbers.lock().unwrap().get(&tag)
             {
                 let _ = numbers.send(n);
             }

@@ -13,12 +13,12 @@ use futures_sink::Sink;
 use withy::options::{DialOptions, ListenOptions, Overflow};
 use withy::socket::Socket;
 use withy::{
-    AnySocket, Builder, Dealer, KeyPair, Message, Pull, ReceiveError, Rep, Req, Select, SendError,
-    SocketType, Subscriber, XPub, generate_key_pair,
+    AnySocket, Builder, Dealer, Message, Pull, ReceiveError, Rep, Req, Select, SendError,
+    SocketType, Subscriber, XPub,
 };
 use withy_tests::scale;
 
-use crate::support::{number, soon};
+use crate::support::{Way, number, soon};
 
 /// Polls a future up to `polls` times and drops it; its output, if it was ready by then. After
 /// each poll that was in vain, the last one too, `meanwhile` runs.
@@ -42,21 +42,6 @@ async fn polled<T>(
 async fn others_run() {
     tokio::task::yield_now().await;
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Security {
-    Null,
-    Curve,
-}
-
-/// CURVE is for links that leave the process.
-const PLACES: [(&str, Security); 5] = [
-    ("tcp", Security::Null),
-    ("tcp", Security::Curve),
-    ("ipc", Security::Null),
-    ("ipc", Security::Curve),
-    ("inproc", Security::Null),
-];
 
 /// Who sends to whom.
 const WAYS: [(SocketType, SocketType); 7] = [
@@ -106,53 +91,32 @@ const MESSAGES: u64 = 100;
 /// Of each cell that receives.
 const RECEIVED: u64 = 40;
 
-/// A place, and what makes its endpoints differ from those of all other cells.
-struct Cell {
-    transport: &'static str,
-    security: Security,
-    name: String,
-    keys: KeyPair,
-}
+/// A way, with little room on it.
+struct Cell(Way);
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {:?}", self.name, self.transport, self.security)
+        self.0.fmt(f)
     }
 }
 
 impl Cell {
     fn all(name: &str) -> impl Iterator<Item = Self> {
-        PLACES.into_iter().map(move |(transport, security)| Self {
-            transport,
-            security,
-            name: name.to_owned(),
-            keys: generate_key_pair(),
-        })
+        let name = format!("cancel: {name}");
+        Way::all(&name).map(Self).collect::<Vec<_>>().into_iter()
     }
 
     fn any(&self) -> String {
-        match self.transport {
-            "tcp" => "tcp://127.0.0.1:*".to_owned(),
-            "ipc" => "ipc://*".to_owned(),
-            _ => format!("inproc://cancel: {}", self.name),
-        }
+        self.0.any()
     }
 
-    /// The side that binds, with little room on the way.
+    /// The side that binds.
     fn server<S: Socket>(&self, builder: Builder<S>) -> S {
         let mut options = ListenOptions::default();
         options.tcp.send_buffer = Some(4_096);
         options.tcp.receive_buffer = Some(4_096);
         options.inproc_capacity = 2;
-        let builder = builder.listen_options(options);
-        match self.security {
-            Security::Null => builder.build(),
-            Security::Curve => builder
-                .curve_server(self.keys.clone())
-                .allow_any_client()
-                .build(),
-        }
-        .unwrap()
+        self.0.server(builder.listen_options(options))
     }
 
     /// The side that connects.
@@ -161,14 +125,7 @@ impl Cell {
         options.tcp.send_buffer = Some(4_096);
         options.tcp.receive_buffer = Some(4_096);
         options.inproc_capacity = 2;
-        let builder = builder.dial_options(options);
-        match self.security {
-            Security::Null => builder.build(),
-            Security::Curve => builder
-                .curve_client(generate_key_pair(), self.keys.public())
-                .build(),
-        }
-        .unwrap()
+        self.0.client(builder.dial_options(options))
     }
 
     /// Two sockets that are connected, the second to the first.
@@ -577,7 +534,7 @@ async fn sends_that_are_dropped_lose_double_and_tear_nothing() {
         send_to_cell(&cell).await;
         run += 1;
     }
-    all_run("sends", run, (7 * 3 + 1) * 5);
+    all_run("sends", run, (7 * 3 + 1) * Way::COUNT);
 }
 
 #[tokio::test]
@@ -591,7 +548,7 @@ async fn receives_that_are_dropped_lose_double_and_tear_nothing() {
             }
         }
     }
-    all_run("receives", run, 7 * 6 * 5);
+    all_run("receives", run, 7 * 6 * Way::COUNT);
 }
 
 #[tokio::test]
@@ -611,5 +568,5 @@ async fn requests_and_replies_that_are_dropped_confuse_nobody() {
         lock_step_cell(&cell).await;
         run += 1;
     }
-    all_run("requests", run, (2 + 2 + 1) * 5);
+    all_run("requests", run, (2 + 2 + 1) * Way::COUNT);
 }

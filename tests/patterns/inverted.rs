@@ -2,7 +2,7 @@
 
 use withy::{Message, Publisher, Subscriber, XPub};
 
-use crate::support::{any_of_each, soon};
+use crate::support::{each_way, soon};
 
 async fn gets(subscriber: &Subscriber, wanted: &[&str]) {
     for wanted in wanted {
@@ -13,10 +13,10 @@ async fn gets(subscriber: &Subscriber, wanted: &[&str]) {
 
 #[tokio::test]
 async fn both_sides_inverted_pass_what_was_not_subscribed() {
-    for any in any_of_each("inverted") {
-        let publisher = Publisher::builder().invert_matching().build().unwrap();
-        let endpoint = publisher.bind_to(any.as_str()).await.unwrap();
-        let subscriber = Subscriber::builder().invert_matching().build().unwrap();
+    for way in each_way("inverted") {
+        let publisher = way.server(Publisher::builder().invert_matching());
+        let endpoint = publisher.bind_to(way.any()).await.unwrap();
+        let subscriber = way.client(Subscriber::builder().invert_matching());
         subscriber.connect_to(endpoint).unwrap();
         subscriber.subscribe("a");
         subscriber.subscribe("bc");

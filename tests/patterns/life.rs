@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use withy::options::{Heartbeat, HighWaterMark};
 use withy::{
     AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Publisher, Pull, Push,
@@ -11,7 +12,16 @@ use withy::{
 
 use withy_tests::raw;
 
-use crate::support::{ANY, number, number_of, only, soon};
+use crate::support::{ANY, Way, each_link, number, number_of, only, soon};
+
+/// Tests all links at the same time: these tests mostly wait.
+async fn for_each_link<F: Future<Output = ()> + Send + 'static>(name: &str, test: fn(Way) -> F) {
+    let mut all = JoinSet::new();
+    for way in each_link(name) {
+        all.spawn(test(way));
+    }
+    all.join_all().await;
+}
 
 #[tokio::test]
 async fn clear_text_does_not_leave_the_host_unless_told_to() {
@@ -71,23 +81,24 @@ async fn the_monitor_tells_the_story_of_a_connection() {
 
 #[tokio::test]
 async fn closing_sends_what_waits_and_says_what_it_could_not() {
-    let pull = Pull::bind(ANY).await.unwrap();
-    let push = Push::connect(only(pull.endpoints())).unwrap();
-    for n in 0..900 {
-        push.send(number(n)).await.unwrap();
-    }
-    assert_eq!(soon(push.close()).await, 0);
-    for n in 0..900 {
-        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
-    }
+    for way in each_link("closing") {
+        let pull = way.server(Pull::builder());
+        let endpoint = pull.bind_to(way.any()).await.unwrap();
+        let push = way.client(Push::builder());
+        push.connect_to(endpoint).unwrap();
+        for n in 0..900 {
+            push.send(number(n)).await.unwrap();
+        }
+        assert_eq!(soon(push.close()).await, 0, "{way}");
+        for n in 0..900 {
+            assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n, "{way}");
+        }
 
-    let push = Push::builder()
-        .linger(Duration::from_millis(50))
-        .build()
-        .unwrap();
-    push.connect_to("tcp://127.0.0.1:1").unwrap();
-    push.send("nobody takes it").await.unwrap();
-    assert_eq!(soon(push.close()).await, 1);
+        let push = way.client(Push::builder().linger(Duration::from_millis(50)));
+        push.connect_to("tcp://127.0.0.1:1").unwrap();
+        push.send("nobody takes it").await.unwrap();
+        assert_eq!(soon(push.close()).await, 1, "{way}");
+    }
 }
 
 #[tokio::test]
@@ -190,9 +201,17 @@ async fn pings_and_hang_ups_are_seen_after_a_message_was_taken() {
 
 #[tokio::test]
 async fn a_hang_up_is_seen_while_nobody_receives() {
-    let pull = Pull::bind(ANY).await.unwrap();
+    for way in each_link("hang-up") {
+        hangs_up(&way).await;
+    }
+}
+
+async fn hangs_up(way: &Way) {
+    let pull = way.server(Pull::builder());
     let mut monitor = pull.monitor();
-    let push = Push::connect(only(pull.endpoints())).unwrap();
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder());
+    push.connect_to(endpoint).unwrap();
     push.send("left behind").await.unwrap();
     assert_eq!(soon(push.close()).await, 0);
     soon(async {
@@ -212,15 +231,19 @@ async fn a_hang_up_is_seen_while_nobody_receives() {
 /// all: PING and the end are seen all the same.
 #[tokio::test]
 async fn an_application_that_is_away_keeps_its_peer_until_that_ends() {
+    for_each_link("away", |way| async move { is_away(&way).await }).await;
+}
+
+async fn is_away(way: &Way) {
     let quick = Heartbeat {
         enabled: Some(true),
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(400),
     };
-    let pull = Pull::builder().heartbeat(quick).build().unwrap();
+    let pull = way.server(Pull::builder().heartbeat(quick));
     let mut monitor = pull.monitor();
-    let endpoint = pull.bind_to(ANY).await.unwrap();
-    let push = Push::builder().heartbeat(quick).build().unwrap();
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder().heartbeat(quick));
     push.connect_to(endpoint).unwrap();
     for n in 0..100 {
         push.send(number(n)).await.unwrap();
@@ -249,14 +272,18 @@ async fn an_application_that_is_away_keeps_its_peer_until_that_ends() {
 /// not.
 #[tokio::test]
 async fn a_slow_reader_is_not_taken_for_dead() {
+    for_each_link("slow", |way| async move { reads_slowly(&way).await }).await;
+}
+
+async fn reads_slowly(way: &Way) {
     let quick = Heartbeat {
         enabled: Some(true),
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(500),
     };
-    let pull = Pull::builder().heartbeat(quick).build().unwrap();
-    let endpoint = pull.bind_to(ANY).await.unwrap();
-    let push = Push::builder().heartbeat(quick).build().unwrap();
+    let pull = way.server(Pull::builder().heartbeat(quick));
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder().heartbeat(quick));
     let mut monitors = [pull.monitor(), push.monitor()];
     push.connect_to(endpoint).unwrap();
     let flood = tokio::spawn(async move { while push.send(vec![7; 4_096]).await.is_ok() {} });

@@ -6,6 +6,7 @@ mod by_reference;
 mod cancel;
 mod connections;
 mod correlate;
+mod downgrade;
 mod handover;
 mod heartbeats;
 mod inverted;

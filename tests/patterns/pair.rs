@@ -2,16 +2,24 @@
 
 use withy::{EventKind, Message, Pair};
 
-use crate::support::{ANY, only, soon};
+use crate::support::{Way, each_way, soon};
 
 #[tokio::test]
 async fn two_talk_both_ways_and_a_third_is_refused() {
-    let bound = Pair::bind(ANY).await.unwrap();
+    for way in each_way("pair") {
+        exactly_two(&way).await;
+    }
+}
+
+async fn exactly_two(way: &Way) {
+    let bound = way.server(Pair::builder());
     let mut monitor = bound.monitor();
-    let connected = Pair::connect(only(bound.endpoints())).unwrap();
+    let endpoint = bound.bind_to(way.any()).await.unwrap();
+    let [connected, third] = [(); 2].map(|()| way.client(Pair::builder()));
+    connected.connect_to(endpoint.clone()).unwrap();
     connected.send("ping").await.unwrap();
     assert_eq!(soon(bound.recv()).await.unwrap(), Message::from("ping"));
-    let third = Pair::connect(only(bound.endpoints())).unwrap();
+    third.connect_to(endpoint).unwrap();
     soon(async {
         while !matches!(
             monitor.next().await.map(|event| event.kind),

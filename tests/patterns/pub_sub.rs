@@ -10,18 +10,20 @@ use withy::{
 
 use withy_tests::raw::{self, Peer};
 
-use crate::support::{ANY, any_of_each, number, number_of, only, soon};
+use crate::support::{ANY, Way, each_link, each_way, number, number_of, only, soon};
 
 #[tokio::test]
 async fn a_subscriber_gets_what_it_asked_for_and_nothing_else() {
-    for any in any_of_each("asked-for") {
-        asked_for(&any).await;
+    for way in each_way("asked-for") {
+        asked_for(&way).await;
     }
 }
 
-async fn asked_for(any: &str) {
-    let publisher = Publisher::bind(any).await.unwrap();
-    let subscriber = Subscriber::connect(only(publisher.endpoints())).unwrap();
+async fn asked_for(way: &Way) {
+    let publisher = way.server(Publisher::builder());
+    let endpoint = publisher.bind_to(way.any()).await.unwrap();
+    let subscriber = way.client(Subscriber::builder());
+    subscriber.connect_to(endpoint).unwrap();
     subscriber.subscribe("a");
     subscriber.subscribe("bc");
     subscriber.subscribe("bc");
@@ -52,20 +54,25 @@ async fn asked_for(any: &str) {
 
 #[tokio::test]
 async fn subscriptions_come_back_before_the_reconnect_event() {
-    let publisher = Publisher::bind(ANY).await.unwrap();
-    let endpoint = only(publisher.endpoints());
-    let subscriber = Subscriber::connect(endpoint.clone()).unwrap();
-    subscriber.subscribe("t");
-    soon(publisher.wait_subscribed(1)).await.unwrap();
-    publisher.close().await;
-    let publisher = Publisher::bind(endpoint).await.unwrap();
-    soon(publisher.wait_subscribed(1)).await.unwrap();
-    publisher.send("t again").await.unwrap();
-    assert_eq!(
-        soon(subscriber.recv()).await.unwrap(),
-        Message::from("t again")
-    );
-    assert_eq!(subscriber.stats().reconnects, 1);
+    for way in each_link("come-back") {
+        let publisher = way.server(Publisher::builder());
+        let endpoint = publisher.bind_to(way.any()).await.unwrap();
+        let subscriber = way.client(Subscriber::builder());
+        subscriber.connect_to(endpoint.clone()).unwrap();
+        subscriber.subscribe("t");
+        soon(publisher.wait_subscribed(1)).await.unwrap();
+        publisher.close().await;
+        let publisher = way.server(Publisher::builder());
+        publisher.bind_to(endpoint).await.unwrap();
+        soon(publisher.wait_subscribed(1)).await.unwrap();
+        publisher.send("t again").await.unwrap();
+        assert_eq!(
+            soon(subscriber.recv()).await.unwrap(),
+            Message::from("t again"),
+            "{way}"
+        );
+        assert_eq!(subscriber.stats().reconnects, 1, "{way}");
+    }
 }
 
 async fn overflown(overflow: Overflow) -> (Publisher, Subscriber) {
@@ -193,17 +200,23 @@ async fn a_slow_subscriber_can_be_disconnected() {
 
 #[tokio::test]
 async fn an_xpub_sees_the_first_and_last_subscription_and_verbose_ones_see_more() {
+    for way in each_link("first-and-last") {
+        first_and_last(&way).await;
+    }
+}
+
+async fn first_and_last(way: &Way) {
     for (verbose, expected) in [
         (Verbose::Changes, 2),
         (Verbose::Subscriptions, 3),
         (Verbose::All, 4),
     ] {
-        let xpub = XPub::builder().verbose(verbose).build().unwrap();
-        let endpoint = xpub.bind_to(ANY).await.unwrap();
-        let subscribers = [
-            Subscriber::connect(endpoint.clone()).unwrap(),
-            Subscriber::connect(endpoint).unwrap(),
-        ];
+        let xpub = way.server(XPub::builder().verbose(verbose));
+        let endpoint = xpub.bind_to(way.any()).await.unwrap();
+        let subscribers = [(); 2].map(|()| way.client(Subscriber::builder()));
+        for subscriber in &subscribers {
+            subscriber.connect_to(endpoint.clone()).unwrap();
+        }
         for (at, subscriber) in subscribers.iter().enumerate() {
             subscriber.subscribe("topic");
             soon(xpub.wait_subscribed(at + 1)).await.unwrap();
@@ -231,6 +244,12 @@ async fn an_xpub_sees_the_first_and_last_subscription_and_verbose_ones_see_more(
 /// leaver asked for; else of what nobody wants any more, or with VERBOSER of all.
 #[tokio::test]
 async fn an_xpub_hears_of_the_topics_of_a_subscriber_that_leaves() {
+    for way in each_link("leaves") {
+        hears_of_the_topics(&way).await;
+    }
+}
+
+async fn hears_of_the_topics(way: &Way) {
     let both: &[&str] = &["\0own", "\0shared"];
     for (verbose, manual, expected) in [
         (Verbose::Changes, false, &["\0own"][..]),
@@ -242,12 +261,13 @@ async fn an_xpub_hears_of_the_topics_of_a_subscriber_that_leaves() {
         if manual {
             builder = builder.manual();
         }
-        let xpub = builder.build().unwrap();
-        let endpoint = xpub.bind_to(ANY).await.unwrap();
-        let stays = Subscriber::connect(endpoint.clone()).unwrap();
+        let xpub = way.server(builder);
+        let endpoint = xpub.bind_to(way.any()).await.unwrap();
+        let [stays, leaves] = [(); 2].map(|()| way.client(Subscriber::builder()));
+        stays.connect_to(endpoint.clone()).unwrap();
         stays.subscribe("shared");
         assert_eq!(soon(xpub.recv()).await.unwrap().first(), "\u{1}shared");
-        let leaves = Subscriber::connect(endpoint).unwrap();
+        leaves.connect_to(endpoint).unwrap();
         soon(leaves.ready()).await.unwrap();
         leaves.subscribe("shared");
         leaves.subscribe("back");
@@ -327,19 +347,16 @@ async fn in_manual_mode_the_application_decides() {
 
 #[tokio::test]
 async fn a_subscriber_that_conflates_is_never_in_the_way_and_never_behind() {
-    for any in any_of_each("conflate") {
-        conflated(&any).await;
+    for way in each_way("conflate") {
+        conflated(&way).await;
     }
 }
 
-async fn conflated(any: &str) {
+async fn conflated(way: &Way) {
     // This publisher would wait for ever for a subscriber whose queue is full.
-    let publisher = Publisher::builder()
-        .overflow(Overflow::Block)
-        .build()
-        .unwrap();
-    let endpoint = publisher.bind_to(any).await.unwrap();
-    let subscriber = Subscriber::builder().conflate().build().unwrap();
+    let publisher = way.server(Publisher::builder().overflow(Overflow::Block));
+    let endpoint = publisher.bind_to(way.any()).await.unwrap();
+    let subscriber = way.client(Subscriber::builder().conflate());
     subscriber.subscribe("");
     subscriber.connect_to(endpoint).unwrap();
     soon(publisher.wait_subscribed(1)).await.unwrap();
@@ -355,7 +372,7 @@ async fn conflated(any: &str) {
     })
     .await;
     let last = soon(subscriber.recv()).await.unwrap();
-    assert_eq!(number_of(&last), count - 1, "over {any}");
+    assert_eq!(number_of(&last), count - 1, "over {way}");
     let stats = subscriber.stats();
     assert_eq!(stats.received, stats.discarded + 1);
 }

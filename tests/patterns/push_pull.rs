@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use withy::options::{Balance, RateLimit};
 use withy::{Frame, Message, Pull, Push, SendError};
 
-use crate::support::{ANY, any_of_each, number, number_of, only, soon};
+use crate::support::{ANY, Way, each_link, each_way, number, number_of, only, soon};
 
 #[tokio::test]
 async fn messages_arrive_in_order_and_whole() {
-    for any in any_of_each("in-order") {
-        in_order(&any).await;
+    for way in each_way("in-order") {
+        in_order(&way).await;
     }
 }
 
-async fn in_order(any: &str) {
-    let pull = Pull::bind(any).await.unwrap();
-    let push = Push::connect(only(pull.endpoints())).unwrap();
+async fn in_order(way: &Way) {
+    let pull = way.server(Pull::builder());
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder());
+    push.connect_to(endpoint).unwrap();
     let count = 200_000;
     let sender = tokio::spawn(async move {
         for n in 0..count {
@@ -61,14 +63,16 @@ async fn a_queue_has_its_share_beside_a_link() {
 
 #[tokio::test]
 async fn every_size_and_shape_arrives_as_it_was() {
-    for any in any_of_each("sizes") {
-        as_it_was(&any).await;
+    for way in each_way("sizes") {
+        as_it_was(&way).await;
     }
 }
 
-async fn as_it_was(any: &str) {
-    let pull = Pull::bind(any).await.unwrap();
-    let push = Push::connect(only(pull.endpoints())).unwrap();
+async fn as_it_was(way: &Way) {
+    let pull = way.server(Pull::builder());
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder());
+    push.connect_to(endpoint).unwrap();
     let sizes = [
         0,
         1,
@@ -178,16 +182,20 @@ async fn a_peer_that_takes_nothing_blocks_the_sender_and_loses_nothing() {
 
 #[tokio::test]
 async fn what_was_sent_before_a_peer_came_waits_for_it() {
-    let reserved = Pull::bind(ANY).await.unwrap();
-    let endpoint = only(reserved.endpoints());
-    reserved.close().await;
-    let push = Push::connect(endpoint.clone()).unwrap();
-    for n in 0..500 {
-        push.send(number(n)).await.unwrap();
-    }
-    let pull = Pull::bind(endpoint).await.unwrap();
-    for n in 0..500 {
-        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n);
+    for way in each_link("waits") {
+        let reserved = way.server(Pull::builder());
+        let endpoint = reserved.bind_to(way.any()).await.unwrap();
+        reserved.close().await;
+        let push = way.client(Push::builder());
+        push.connect_to(endpoint.clone()).unwrap();
+        for n in 0..500 {
+            push.send(number(n)).await.unwrap();
+        }
+        let pull = way.server(Pull::builder());
+        pull.bind_to(endpoint).await.unwrap();
+        for n in 0..500 {
+            assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), n, "{way}");
+        }
     }
 }
 
@@ -203,9 +211,16 @@ async fn a_push_without_a_peer_is_full_and_with_immediate_also_while_it_connects
 
 #[tokio::test]
 async fn what_a_lost_peer_did_not_get_goes_to_another() {
-    let push = Push::bind(ANY).await.unwrap();
-    let endpoint = only(push.endpoints());
-    let dead = Pull::connect(endpoint.clone()).unwrap();
+    for way in each_link("lost") {
+        goes_to_another(&way).await;
+    }
+}
+
+async fn goes_to_another(way: &Way) {
+    let push = way.server(Push::builder());
+    let endpoint = push.bind_to(way.any()).await.unwrap();
+    let dead = way.client(Pull::builder());
+    dead.connect_to(endpoint.clone()).unwrap();
     soon(dead.ready()).await.unwrap();
     soon(push.ready()).await.unwrap();
     // More than the kernel takes, so that some of it waits on our side.
@@ -221,7 +236,8 @@ async fn what_a_lost_peer_did_not_get_goes_to_another() {
         sent += 1;
     }
     drop(dead);
-    let alive = Pull::connect(endpoint).unwrap();
+    let alive = way.client(Pull::builder());
+    alive.connect_to(endpoint).unwrap();
     let mut seen = BTreeMap::new();
     let last = sent - 1;
     while !seen.contains_key(&last) {
@@ -283,19 +299,20 @@ async fn the_least_loaded_peer_gets_the_work() {
 
 #[tokio::test]
 async fn a_peer_over_its_rate_limit_waits_and_loses_nothing() {
-    for any in any_of_each("rate") {
-        over_its_rate(&any).await;
+    for way in each_way("rate") {
+        over_its_rate(&way).await;
     }
 }
 
-async fn over_its_rate(any: &str) {
+async fn over_its_rate(way: &Way) {
     let limit = RateLimit {
         messages: Some(2_000),
         octets: None,
     };
-    let pull = Pull::builder().rate_limit(limit).build().unwrap();
-    let endpoint = pull.bind_to(any).await.unwrap();
-    let push = Push::connect(endpoint).unwrap();
+    let pull = way.server(Pull::builder().rate_limit(limit));
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let push = way.client(Push::builder());
+    push.connect_to(endpoint).unwrap();
     let started = Instant::now();
     let sender = tokio::spawn(async move {
         for n in 0..1_500 {
@@ -321,17 +338,20 @@ async fn over_its_rate(any: &str) {
 /// application receives.
 #[tokio::test]
 async fn a_receiver_that_conflates_has_the_newest_of_each_peer() {
-    for way in ["recv", "recv_from", "try_recv", "recv_many", "select"] {
-        for any in any_of_each(&format!("newest-by-{way}")) {
-            newest_of_each(&any, way).await;
+    for by in ["recv", "recv_from", "try_recv", "recv_many", "select"] {
+        for way in each_way(&format!("newest-by-{by}")) {
+            newest_of_each(&way, by).await;
         }
     }
 }
 
-async fn newest_of_each(any: &str, way: &str) {
-    let pull = Pull::builder().conflate().build().unwrap();
-    let endpoint = pull.bind_to(any).await.unwrap();
-    let pushes = [1, 2].map(|peer| (peer, Push::connect(endpoint.clone()).unwrap()));
+async fn newest_of_each(way: &Way, by: &str) {
+    let pull = way.server(Pull::builder().conflate());
+    let endpoint = pull.bind_to(way.any()).await.unwrap();
+    let pushes = [1, 2].map(|peer| (peer, way.client(Push::builder())));
+    for (_, push) in &pushes {
+        push.connect_to(endpoint.clone()).unwrap();
+    }
     for (peer, push) in &pushes {
         for n in 0..10 {
             push.send(number(peer * 100 + n)).await.unwrap();
@@ -345,7 +365,7 @@ async fn newest_of_each(any: &str, way: &str) {
     .await;
     let mut received = Vec::new();
     while received.len() < 2 {
-        match way {
+        match by {
             "recv" => received.push(soon(pull.recv()).await.unwrap()),
             "recv_from" => received.push(soon(pull.recv_from()).await.unwrap().0),
             "try_recv" => received.push(pull.try_recv().unwrap()),
@@ -358,10 +378,10 @@ async fn newest_of_each(any: &str, way: &str) {
     }
     let mut numbers: Vec<u64> = received.iter().map(number_of).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, [109, 209], "{way} over {any}");
-    assert_eq!(pull.try_recv(), Err(withy::ReceiveError::Empty), "{way}");
+    assert_eq!(numbers, [109, 209], "{by} over {way}");
+    assert_eq!(pull.try_recv(), Err(withy::ReceiveError::Empty), "{by}");
     let stats = pull.stats();
-    assert_eq!(stats.received, stats.discarded + 2, "{way} over {any}");
+    assert_eq!(stats.received, stats.discarded + 2, "{by} over {way}");
 }
 
 /// CONFLATE replaces what waits, before the first connection and on one that takes no more.

@@ -6,18 +6,20 @@ use std::time::Duration;
 use withy::options::RequestOptions;
 use withy::{Message, ReceiveError, Rep, Req, RequestError, Router, SendError};
 
-use crate::support::{ANY, any_of_each, number, number_of, only, soon};
+use crate::support::{ANY, Way, each_link, each_way, number, number_of, only, soon};
 
 #[tokio::test]
 async fn many_requests_are_in_flight_to_a_withy_rep() {
-    for any in any_of_each("in-flight") {
-        in_flight(&any).await;
+    for way in each_way("in-flight") {
+        in_flight(&way).await;
     }
 }
 
-async fn in_flight(any: &str) {
-    let rep = Rep::bind(any).await.unwrap();
-    let req = Req::connect(only(rep.endpoints())).unwrap();
+async fn in_flight(way: &Way) {
+    let rep = way.server(Rep::builder());
+    let endpoint = rep.bind_to(way.any()).await.unwrap();
+    let req = way.client(Req::builder());
+    req.connect_to(endpoint).unwrap();
     let clients: Vec<_> = (0..50)
         .map(|n| {
             let req = req.clone();
@@ -99,9 +101,16 @@ async fn a_peer_that_never_replies_is_replaced_after_the_grace() {
 
 #[tokio::test]
 async fn a_request_fails_when_its_peer_goes_and_the_next_finds_another() {
-    let rep = Rep::bind(ANY).await.unwrap();
-    let endpoint = only(rep.endpoints());
-    let req = Req::connect(endpoint.clone()).unwrap();
+    for way in each_link("goes") {
+        finds_another(&way).await;
+    }
+}
+
+async fn finds_another(way: &Way) {
+    let rep = way.server(Rep::builder());
+    let endpoint = rep.bind_to(way.any()).await.unwrap();
+    let req = way.client(Req::builder());
+    req.connect_to(endpoint.clone()).unwrap();
     let asking = tokio::spawn({
         let req = req.clone();
         async move { req.request("lost").await }
@@ -117,7 +126,8 @@ async fn a_request_fails_when_its_peer_goes_and_the_next_finds_another() {
         Err(SendError::Closed(_) | SendError::PeerGone(_))
     ));
 
-    let rep = Rep::bind(endpoint).await.unwrap();
+    let rep = way.server(Rep::builder());
+    rep.bind_to(endpoint).await.unwrap();
     let asking = tokio::spawn(async move { req.request("again").await });
     soon(rep.recv())
         .await

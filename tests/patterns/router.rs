@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use withy::{ConnectError, Dealer, EventKind, Frame, Message, Router, SendError};
 
-use crate::support::{ANY, any_of_each, only, soon};
+use crate::support::{ANY, Way, each_way, only, soon};
 
 fn dealer(id: &str) -> Dealer {
     Dealer::builder().routing_id(id).build().unwrap()
@@ -12,15 +12,15 @@ fn dealer(id: &str) -> Dealer {
 
 #[tokio::test]
 async fn messages_find_the_peer_that_the_first_frame_names() {
-    for any in any_of_each("by-name") {
-        by_name(&any).await;
+    for way in each_way("by-name") {
+        by_name(&way).await;
     }
 }
 
-async fn by_name(any: &str) {
-    let router = Router::bind(any).await.unwrap();
-    let endpoint = only(router.endpoints());
-    let dealers = ["a", "b", "c"].map(dealer);
+async fn by_name(way: &Way) {
+    let router = way.server(Router::builder());
+    let endpoint = router.bind_to(way.any()).await.unwrap();
+    let dealers = ["a", "b", "c"].map(|id| way.client(Dealer::builder().routing_id(id)));
     for dealer in &dealers {
         dealer.connect_to(endpoint.clone()).unwrap();
         dealer.send("here").await.unwrap();
@@ -128,12 +128,11 @@ async fn a_probe_tells_the_router_who_is_there() {
 
 #[tokio::test]
 async fn a_router_names_the_peer_that_it_connects_to() {
-    for any in any_of_each("connect-as") {
-        let listening = Router::bind(any).await.unwrap();
-        let router = Router::new();
-        router
-            .connect_as(only(listening.endpoints()), "left")
-            .unwrap();
+    for way in each_way("connect-as") {
+        let listening = way.server(Router::builder());
+        let endpoint = listening.bind_to(way.any()).await.unwrap();
+        let router = way.client(Router::builder());
+        router.connect_as(endpoint, "left").unwrap();
         soon(router.ready()).await.unwrap();
         router
             .send(Message::from_iter(["left", "hello"]))

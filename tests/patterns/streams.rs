@@ -9,7 +9,7 @@ use futures_sink::Sink;
 use withy::socket::{Messages, Outlet};
 use withy::{Message, Pull, Push, SendError};
 
-use crate::support::{any_of_each, number, number_of, soon};
+use crate::support::{each_way, number, number_of, soon};
 
 async fn next(stream: &mut Messages<Pull>) -> Option<Message> {
     soon(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
@@ -29,9 +29,11 @@ async fn is_ready(sink: &mut Outlet<Push>) -> bool {
 
 #[tokio::test]
 async fn a_stream_is_woken_by_messages_and_ends_when_the_socket_closes() {
-    for any in any_of_each("stream") {
-        let pull = Pull::bind(any.as_str()).await.unwrap();
-        let push = Push::connect(&pull.endpoints()[0]).unwrap();
+    for way in each_way("stream") {
+        let pull = way.server(Pull::builder());
+        let endpoint = pull.bind_to(way.any()).await.unwrap();
+        let push = way.client(Push::builder());
+        push.connect_to(endpoint).unwrap();
         let mut stream = pull.stream();
         let reader = tokio::spawn(async move {
             let mut got = Vec::new();

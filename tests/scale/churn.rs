@@ -13,7 +13,7 @@ use withy::{
 use withy_tests::raw::{self, Listener, Peer};
 use withy_tests::scale;
 
-use crate::process::{Usage, allow_descriptors, alone};
+use crate::process::{Usage, alone};
 
 /// Cycles at a time.
 const WORKERS: u64 = 8;
@@ -209,7 +209,7 @@ impl Servers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_come_and_go_leave_nothing_behind() {
     let _alone = alone().await;
-    allow_descriptors(500);
+    scale::allow_descriptors(500);
     let cycles = scale::count(2_000, 100_000);
     let servers = Servers::new().await;
     let start = Instant::now();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use withy::{Pull, Push};
 use withy_tests::scale;
 
-use crate::process::{Usage, allow_descriptors, alone};
+use crate::process::{Usage, alone};
 
 const PEERS: u64 = 1_000;
 /// Octets for both ends and the socket of the peer: over twice what it is. A buffer that every
@@ -34,7 +34,7 @@ async fn an_idle_connection_costs_little() {
 }
 
 async fn measure() {
-    allow_descriptors(2 * PEERS + 100);
+    scale::allow_descriptors(2 * PEERS + 100);
     let pull = Pull::new();
     let endpoints = [
         pull.bind_to("tcp://127.0.0.1:*").await.unwrap(),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -48,17 +47,5 @@ impl Usage {
         let settled = tokio::time::timeout(Duration::from_secs(20), settled).await;
         assert!(settled.is_ok(), "{before:?} became {last:?}");
         last
-    }
-}
-
-/// Raises the limit of open descriptors as far as needed.
-pub(crate) fn allow_descriptors(needed: u64) {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    if soft < needed {
-        assert!(
-            hard >= needed,
-            "{needed} open files are needed, {hard} allowed: raise `ulimit -Hn`"
-        );
-        setrlimit(Resource::RLIMIT_NOFILE, needed, hard).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use withy::{Endpoint, Message, Publisher, Pull, Push, Subscriber};
 use withy_tests::load::Load;
 use withy_tests::{python, scale};
 
-use crate::process::{allow_descriptors, alone};
+use crate::process::alone;
 
 const PEERS: u64 = 1_000;
 /// Two ends of each connection, a listener or two, and what the process has anyway.
@@ -40,7 +40,7 @@ fn in_turn(endpoints: &[Endpoint; 2], n: u64) -> Endpoint {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_takes_from_a_thousand_peers() {
     let _alone = alone().await;
-    allow_descriptors(DESCRIPTORS);
+    scale::allow_descriptors(DESCRIPTORS);
     let each = scale::count(20, 2_000);
     let pull = Pull::new();
     let endpoints = [
@@ -123,7 +123,7 @@ async fn a_pull_takes_from_a_thousand_peers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pub_reaches_a_thousand_peers() {
     let _alone = alone().await;
-    allow_descriptors(DESCRIPTORS);
+    scale::allow_descriptors(DESCRIPTORS);
     let each = scale::count(20, 1_000);
     let publisher = Publisher::builder()
         .overflow(Overflow::Block)

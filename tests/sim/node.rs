@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use withy_proto::crypto::Provider;
+use withy_proto::mechanism::noise::{self, Initiator, Responder};
 use withy_proto::mechanism::{Handshake, Local, Sealer, curve, null, plain};
 use withy_proto::pattern::pipe::Load;
 use withy_proto::pattern::request::Requests;
@@ -13,6 +15,7 @@ use withy_proto::zmtp::connection::{Connection, Extensions, local_metadata};
 use withy_proto::{Message, SocketType};
 
 use crate::content::Id;
+use crate::dice::Dice;
 use crate::link::Time;
 use crate::scenario::{Role, Security, Spec};
 
@@ -119,16 +122,21 @@ impl Node {
     }
 
     /// Starts a connection; the accepting side is the server.
-    pub(crate) fn connection(&self, accepting: bool) -> Connection {
+    pub(crate) fn connection(&self, accepting: bool, dice: &mut Dice) -> Connection {
         let kind = self.spec.kind;
         let extensions = Extensions {
             withy: true,
             correlate: kind == SocketType::Rep,
         };
+        let asks = match self.spec.security {
+            Security::Null => false,
+            Security::Noise(_) => true,
+            _ => accepting,
+        };
         let local = Local {
             metadata: local_metadata(kind, b"", extensions),
             domain: String::new(),
-            authenticate: accepting && !matches!(self.spec.security, Security::Null),
+            authenticate: asks,
             accepting,
         };
         let (name, handshake): (_, Box<dyn Handshake>) = match (&self.spec.security, accepting) {
@@ -149,9 +157,17 @@ impl Node {
                 let client = curve::Client::new(local, client.clone(), server.public());
                 (curve::NAME, Box::new(client))
             }
+            (Security::Noise(settings), accepting) => {
+                let (settings, real) = ((**settings).clone(), Provider::Real);
+                let handshake: Box<dyn Handshake> = match accepting {
+                    true => Box::new(Responder::new(local, settings, real, dice.source())),
+                    false => Box::new(Initiator::new(local, settings, real, dice.source())),
+                };
+                (noise::NAME, handshake)
+            }
         };
-        let is_server =
-            accepting && matches!(self.spec.security, Security::Plain | Security::Curve { .. });
+        let has_servers = !matches!(self.spec.security, Security::Null | Security::NullInRecords);
+        let is_server = accepting && has_servers;
         Connection::new(
             kind,
             name,

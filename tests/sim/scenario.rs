@@ -5,10 +5,14 @@ use std::time::Duration;
 use withy_proto::SocketType::{
     self, Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, XPub, XSub,
 };
+use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::KeyPair;
+use withy_proto::crypto::sign::SigningKey;
+use withy_proto::mechanism::party::{OPEN, Realm, Settings};
 use withy_proto::pattern::outgoing::{Balance, Overflow, SendOptions};
 use withy_proto::pattern::pipe::HighWaterMark;
 use withy_proto::peer::Heartbeat;
+use withy_proto::trust::{Certificate, Credentials, NodeId, Validity};
 
 use crate::dice::Dice;
 
@@ -36,6 +40,8 @@ pub(crate) enum Security {
         server: KeyPair,
         client: KeyPair,
     },
+    /// Between nodes of one identity.
+    Noise(Box<Settings>),
 }
 
 /// One peer.
@@ -79,6 +85,9 @@ const GROUPS: [(Kinds, Kinds); 9] = [
     ((&[Pair], Role::Sends, 1), (&[Pair], Role::Sends, 1)),
 ];
 
+/// The world's time, for certificates: it lasts less than they do.
+const NOW: u64 = 1_000_000_000;
+
 /// The most peers of a run.
 const MOST: usize = 16;
 
@@ -102,13 +111,14 @@ impl Scenario {
             return;
         }
         let security = match dice.within(0, 100) {
-            0..60 => Security::Null,
-            60..75 => Security::NullInRecords,
-            75..85 => Security::Plain,
-            _ => Security::Curve {
+            0..50 => Security::Null,
+            50..60 => Security::NullInRecords,
+            60..70 => Security::Plain,
+            70..85 => Security::Curve {
                 server: KeyPair::generate(dice.source()),
                 client: KeyPair::generate(dice.source()),
             },
+            _ => Security::Noise(Box::new(one_identity(dice))),
         };
         let heartbeat = dice.percent(60).then(|| {
             let interval = Duration::from_millis(dice.within(50, 300));
@@ -166,6 +176,33 @@ impl Scenario {
                 self.edges.push(edge);
             }
         }
+    }
+}
+
+/// What all nodes of an identity shake hands with; for this they may be one node.
+fn one_identity(dice: &mut Dice) -> Settings {
+    let identity = SigningKey::generate(Provider::Real, dice.source());
+    let node = SigningKey::generate(Provider::Real, dice.source());
+    let keys = KeyPair::generate(dice.source());
+    let validity = Validity::starting(NOW, Certificate::LIFETIME);
+    let node = NodeId::of(&node);
+    let certificate = Certificate::issue(&identity, node, keys.public(), validity);
+    let realm = Realm {
+        network: None,
+        secret: OPEN.into(),
+        credentials: Credentials {
+            certificate,
+            proof: None,
+        },
+    };
+    Settings {
+        keys,
+        realms: vec![realm],
+        allow_classical: false,
+        classical: false,
+        has_aes: dice.percent(50),
+        expected: None,
+        now: NOW,
     }
 }
 

@@ -333,7 +333,7 @@ impl World {
             .push(Link::new([dialer, listener], edge, &mut self.dice));
         self.edges[edge].link = Some(link);
         for (node, accepting) in [(dialer, false), (listener, true)] {
-            let connection = self.nodes[node].connection(accepting);
+            let connection = self.nodes[node].connection(accepting, &mut self.dice);
             let side = Side::Shaking(Box::new(connection));
             self.nodes[node].sides.insert(link, side);
         }

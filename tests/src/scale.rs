@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// Whether this is a long suite.
 pub fn is_full() -> bool {
     std::env::var("WITHY_TESTS").is_ok_and(|size| size == "full")
@@ -17,6 +19,21 @@ pub fn count(small: u64, large: u64) -> u64 {
 pub fn seed() -> u64 {
     let seed = std::env::var("WITHY_SEED").ok();
     seed.and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// Raises the limit of open descriptors as far as needed.
+///
+/// # Panics
+/// The machine does not allow so many.
+pub fn allow_descriptors(needed: u64) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has one");
+    if soft < needed {
+        assert!(
+            hard >= needed,
+            "{needed} open files are needed, {hard} allowed: raise `ulimit -Hn`"
+        );
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard).expect("it is within the hard limit");
+    }
 }
 
 /// Reports how much was done: `tests/run` shows it, and a long suite keeps it in its results.

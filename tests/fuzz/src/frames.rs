@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::decoder::Limits;
-use withy_proto::zmtp::record;
 use withy_proto::zmtp::{Command, Framing, Item, Outbox};
 use withy_proto::{Frame, Message};
 
@@ -41,7 +40,7 @@ fn stream(input: &mut Input<'_>) {
     if how & 0x20 != 0 {
         // Records below the frames change nothing, wherever they end.
         let records = wire::in_records(how.reverse_bits(), &octets);
-        let receiver = wire::receive(limits, wire::records(), &records, how, true);
+        let receiver = wire::receive(limits, wire::records().1, &records, how, true);
         assert_eq!(receiver.items, items);
         assert_eq!(receiver.failure.as_ref().map(model::fault), fault);
     }
@@ -131,10 +130,7 @@ fn outbox(input: &mut Input<'_>) {
     assert!(outbox.is_empty() && outbox.size() == 0 && outbox.messages() == 0);
     let (mut sealer, opener) = match how & 0x20 {
         0 => (Sealer::Clear, Opener::Clear),
-        _ => {
-            let sealer = record::Sealer::new(record::Cipher::Null);
-            (Sealer::Records(Box::new(sealer)), wire::records())
-        }
+        _ => wire::records(),
     };
     let clear = matches!(sealer, Sealer::Clear);
     assert!(batch.seal(&mut sealer, || Duration::ZERO).is_ok());

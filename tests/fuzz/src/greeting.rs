@@ -1,7 +1,7 @@
 //! The greeting, octet by octet, against the RFC's layout read at once.
 
 use withy_proto::mechanism::MECHANISMS;
-use withy_proto::zmtp::greeting::{Greeting, GreetingError, LENGTH, decode, encode};
+use withy_proto::zmtp::greeting::{Filler, Greeting, GreetingError, LENGTH, decode, encode};
 
 use super::input::Input;
 
@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
     let as_server = choice & 0x40 != 0;
     let mut octets = input.rest().to_vec();
     if choice & 0x80 != 0 {
-        let right = encode(theirs, as_server);
+        let right = encode(theirs, as_server, Filler::default());
         octets.resize(octets.len().max(LENGTH), 0);
         for (octet, right) in octets.iter_mut().zip(right) {
             *octet ^= right;

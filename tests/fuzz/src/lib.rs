@@ -22,6 +22,8 @@ pub mod frames;
 pub mod greeting;
 pub mod id;
 pub mod metadata;
+pub mod noise_handshake;
+pub mod records;
 pub mod session_null;
 pub mod ticket;
 pub mod trie;
@@ -40,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     ("greeting", greeting::run),
     ("id", id::run),
     ("metadata", metadata::run),
+    ("noise_handshake", noise_handshake::run),
+    ("records", records::run),
     ("session_null", session_null::run),
     ("ticket", ticket::run),
     ("trie", trie::run),

@@ -1,6 +1,8 @@
 //! One side of a connection from the greeting on, driven as the driver does it, with octets in the
 //! place of the link; and what two such sides say to each other.
 
+use std::time::Duration;
+
 use withy_proto::Frame;
 use withy_proto::crypto::Seeded;
 use withy_proto::mechanism::zap::Decision;
@@ -181,7 +183,7 @@ impl Side {
         }
         let size = outbox.size();
         let mut batch = outbox.take(Vec::new());
-        assert!(batch.seal(sealer).is_ok());
+        assert!(batch.seal(sealer, || Duration::ZERO).is_ok());
         let octets = wire::write(&mut batch, how);
         if matches!(sealer, Sealer::Records(_)) {
             return if octets.is_empty() {
@@ -367,7 +369,7 @@ fn item(number: u8, input: &mut Input<'_>) -> Item {
     let shape = input.octet();
     if shape >= 0xf0 {
         return Item::Command(Box::new(Command::Ping {
-            ttl: std::time::Duration::from_millis(100 * u64::from(shape)),
+            ttl: Duration::from_millis(100 * u64::from(shape)),
             context: [number, shape].into(),
         }));
     }

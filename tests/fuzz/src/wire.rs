@@ -2,8 +2,9 @@
 
 use std::io::IoSlice;
 
-use withy_proto::crypto::{Randomness, Seeded};
-use withy_proto::mechanism::Opener;
+use withy_proto::crypto::aead::{Key, Suite, TAG};
+use withy_proto::crypto::{Provider, Randomness, Seeded};
+use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::decoder::Limits;
 use withy_proto::zmtp::record;
 use withy_proto::zmtp::{Batch, DecodeError, Decoder, Item};
@@ -147,20 +148,23 @@ pub fn receive(limits: Limits, opener: Opener, octets: &[u8], how: u8, direct: b
     receiver
 }
 
-/// What opens records that nothing encrypts.
-pub fn records() -> Opener {
-    Opener::Records(Box::new(record::Opener::new(record::Cipher::Null)))
+/// What seals and what opens records that nothing encrypts.
+pub fn records() -> (Sealer, Opener) {
+    let key = || Key::new(Provider::DangerNull, Suite::AesGcm, &[0; 32]);
+    (
+        Sealer::Records(Box::new(record::Sealer::new(key(), 0))),
+        Opener::Records(Box::new(record::Opener::new(key(), 0))),
+    )
 }
 
 /// A stream in records that carry as many octets each as `how` says.
 pub fn in_records(how: u8, octets: &[u8]) -> Vec<u8> {
-    const TAG: [u8; 16] = [0; 16];
     let mut records = Vec::new();
     for piece in pieces(how, octets).flat_map(|piece| piece.chunks(record::MAX_PLAINTEXT)) {
-        let length = (piece.len() + TAG.len()) as u16;
+        let length = (piece.len() + TAG) as u16;
         records.extend_from_slice(&length.to_be_bytes());
         records.extend_from_slice(piece);
-        records.extend_from_slice(&TAG);
+        records.extend_from_slice(&[0; TAG]);
     }
     records
 }

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use super::Provider;
 
 /// The octets of a tag.
-pub(crate) const TAG: usize = 16;
+pub const TAG: usize = 16;
 
 /// The octets of a key.
-pub(crate) const KEY: usize = 32;
+pub const KEY: usize = 32;
 
 /// A cipher of Noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +45,15 @@ impl Suite {
 }
 
 /// A key of one direction.
-pub(crate) struct Key {
+pub struct Key {
     suite: Suite,
     /// `None` is the null provider's.
     inner: Option<LessSafeKey>,
 }
 
 impl Key {
-    pub(crate) fn new(provider: Provider, suite: Suite, octets: &[u8; KEY]) -> Self {
+    /// The key that these octets are.
+    pub fn new(provider: Provider, suite: Suite, octets: &[u8; KEY]) -> Self {
         let algorithm = match suite {
             Suite::AesGcm => &AES_256_GCM,
             Suite::ChaChaPoly => &CHACHA20_POLY1305,

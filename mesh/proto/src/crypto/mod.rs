@@ -14,7 +14,7 @@
 //! | ML-KEM-768 | NOISE, QUIC | ml-kem |
 //! | Ed25519 | identities | ed25519-dalek |
 
-pub(crate) mod aead;
+pub mod aead;
 pub(crate) mod hash;
 pub mod kem;
 pub mod keys;

@@ -39,7 +39,7 @@ pub struct NotAuthentic;
 
 /// A connection sealed 2^64 - 1 records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NonceExhausted;
+pub struct NonceExhausted;
 
 /// Seals what we send.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub struct Sealer {
 
 impl Sealer {
     /// A sealer for one connection, `counter` records of which were sealed.
-    pub(crate) fn new(key: Key, counter: u64) -> Self {
+    pub fn new(key: Key, counter: u64) -> Self {
         Self {
             key,
             counter,
@@ -68,7 +68,10 @@ impl Sealer {
 
     /// Seals `plaintext`, the runs of a batch of `size` octets, and returns the records. `now` is
     /// the time since a moment that stays the same.
-    pub(crate) fn seal<'a>(
+    ///
+    /// # Errors
+    /// There are no more nonces: the connection must end.
+    pub fn seal<'a>(
         &mut self,
         plaintext: impl Iterator<Item = IoSlice<'a>>,
         size: usize,
@@ -150,7 +153,7 @@ pub struct Opener {
 
 impl Opener {
     /// An opener for one connection, `counter` records of which were opened.
-    pub(crate) fn new(key: Key, counter: u64) -> Self {
+    pub fn new(key: Key, counter: u64) -> Self {
         Self {
             key,
             counter,
