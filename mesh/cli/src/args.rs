@@ -150,6 +150,13 @@ pub(crate) enum Verb {
         after_help = "Example: withy proxy router:tcp://127.0.0.1:5559 dealer:tcp://127.0.0.1:5560"
     )]
     Proxy(Relay),
+    /// Show who answers at an endpoint, how it is protected, and the round trip
+    ///
+    /// Shakes hands as a socket of a type that fits, and measures how long answers to heartbeats
+    /// take. Sockets that would give messages or their only place to it (PUSH, DEALER, PAIR) are not
+    /// bothered.
+    #[command(after_help = "Example: withy ping tcp://127.0.0.1:5555 --identity --count 3")]
+    Ping(Ping),
     /// Print this user's id, which others trust
     ///
     /// The identity is made on first use, and kept in $WITHY_HOME, else in $XDG_CONFIG_HOME/withy,
@@ -350,6 +357,24 @@ pub(crate) struct Keys {
 pub(crate) enum Besides {
     /// Whoever answers first at an endpoint.
     FirstUse,
+}
+
+/// `ping`.
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// Where to
+    pub(crate) endpoint: String,
+    /// Ends after this many answers
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Ends after this much time, with exit code 3
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
+    pub(crate) timeout: Duration,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `id`.

@@ -51,7 +51,7 @@ impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
             }
         }
         for endpoint in &endpoints.connect {
-            any.connect_to(endpoint.clone()).map_err(not_connected)?;
+            connect(&any, endpoint.clone())?;
         }
         Ok(Self {
             socket,
@@ -139,6 +139,11 @@ fn not_bound(error: BindError) -> Failure {
         BindError::Endpoint(error) => Failure::usage(error),
         error => Failure::failed(error),
     }
+}
+
+/// Connects a socket.
+pub(crate) fn connect(socket: &AnySocket, to: Endpoint) -> Outcome {
+    socket.connect_to(to).map_err(not_connected)
 }
 
 fn not_connected(error: ConnectError) -> Failure {

@@ -371,3 +371,57 @@ fn bad_input_gets_one_line_and_exit_code_two() {
     let (code, _, err) = user.run(&push(&["--identity"]));
     assert!(code == 2 && err.contains("line 2"), "{err}");
 }
+
+#[test]
+fn ping_shows_who_is_there_and_how_it_is_protected() {
+    let (ada, bob) = User::two();
+    ada.makes_network("garden", &[&bob]);
+    let network = ada.does(&["network", "list"])[..56].to_owned();
+    for verb in [&["rep", "--echo"][..], &["pull"], &["sub"], &["router"]] {
+        let arguments = [verb, &["--bind", ANY, "--network", "garden"]].concat();
+        let (_program, endpoint) = Program::bound(&mut ada.withy(&arguments));
+        let found = bob.does(&["ping", &endpoint, "--network", "garden", "--count", "2"]);
+        let kind = verb[0].to_uppercase();
+        for words in [
+            &format!("peer        {kind} at 127.0.0.1"),
+            "mechanism   NOISE, ",
+            ", post-quantum\n",
+            &format!("identity    {}\n", ada.id()),
+            &format!("network     {network} as member\n"),
+            "us most, of 2\n",
+        ] {
+            assert!(found.contains(words), "{words}: {found}");
+        }
+        let (code, _, err) = bob.run(&["ping", &endpoint, "--identity"]);
+        assert_eq!(code, 1, "{err}");
+    }
+    let open = ["pub", "--bind", ANY, "--wait", "15s"];
+    let (_program, endpoint) = Program::bound(&mut ada.withy(&open));
+    let found = bob.does(&["ping", &endpoint, "--count", "1", "--json"]);
+    assert!(found.contains(r#""mechanism":"NULL""#), "{found}");
+    assert!(found.contains(r#""type":"PUB""#), "{found}");
+}
+
+#[test]
+fn ping_takes_no_messages_from_those_who_wait_for_a_peer() {
+    let user = User::new();
+    let bind = [
+        "push",
+        "--bind",
+        ANY,
+        "--identity",
+        "--timeout",
+        LONG,
+        "one",
+    ];
+    let (push, endpoint) = Program::bound(&mut user.withy(&bind));
+    let (code, _, err) = user.run(&["ping", &endpoint, "--identity"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("a PUSH, DEALER or PAIR is there"), "{err}");
+    let pull = ["pull", "--connect", &endpoint, "--identity", "--count", "1"];
+    assert_eq!(user.does(&pull), "one\n");
+    assert_eq!(push.end().0, 0);
+
+    let nobody = ["ping", "tcp://127.0.0.1:1", "--timeout", "200ms"];
+    assert_eq!(user.run(&nobody).0, 3);
+}
