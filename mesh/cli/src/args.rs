@@ -350,6 +350,9 @@ pub(crate) struct Keys {
     /// As --identity, and lets peers in whose key agreement a quantum computer could break
     #[arg(long)]
     pub(crate) allow_classical: bool,
+    /// The traffic of others is carried, for which first use is too weak.
+    #[arg(skip)]
+    pub(crate) carries: bool,
 }
 
 /// Whom to trust besides those that were accepted.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 use withy::socket::Socket;
-use withy::trust::IdentityId;
+use withy::trust::{IdentityId, Purpose};
 use withy::{Builder, Home, Identity, Trust};
 
 use crate::args::{self, Besides, Keys};
@@ -46,6 +46,9 @@ impl Keys {
                 Trust::open_in(&home, name).map_err(Failure::of_home)?
             }
         };
+        if self.carries {
+            trust.set_purpose(Purpose::Carry);
+        }
         trust.set_first_use(self.trust == Some(Besides::FirstUse));
         let builder = builder.identity(&identity).trust(&trust);
         Ok(match self.allow_classical {
@@ -56,6 +59,12 @@ impl Keys {
 
     /// An identity means NOISE, and a socket has one mechanism.
     fn stand_alone(&self) -> Outcome {
+        if self.carries && self.trust.is_some() {
+            return Err(Failure::usage(
+                "a proxy carries the traffic of others, for which first use is too weak: \
+                 `withy trust ID`, or --network NAME",
+            ));
+        }
         let curve = self.secret_key_file.is_some()
             || self.server_key.is_some()
             || self.server_key_file.is_some();

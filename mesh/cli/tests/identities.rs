@@ -38,8 +38,34 @@ fn an_identity_is_made_once_and_shown() {
 fn one_user_on_two_sides_needs_nothing_more() {
     let user = User::new();
     let (pull, endpoint) = Program::bound(&mut user.withy(&["pull", "--bind", ANY, "--identity"]));
+    for options in [&["--identity"][..], &["--allow-classical"]] {
+        assert_eq!(user.push(&endpoint, options, LONG).0, 0);
+        assert_eq!(pull.line(), "hello");
+    }
+    // Over a Unix domain socket, and through a proxy.
+    let bind = ["pull", "--bind", "ipc://*", "--identity"];
+    let (pull, endpoint) = Program::bound(&mut user.withy(&bind));
+    let backend = format!("push:connect:{endpoint}");
+    let between = ["proxy", &format!("pull:{ANY}"), &backend, "--identity"];
+    let (_proxy, endpoint) = Program::bound(&mut user.withy(&between));
     assert_eq!(user.push(&endpoint, &["--identity"], LONG).0, 0);
     assert_eq!(pull.line(), "hello");
+}
+
+#[test]
+fn a_proxy_carries_nothing_for_whom_it_knows_by_a_pin_alone() {
+    let (ada, bob) = User::two();
+    ada.trusts(&bob);
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&["pull", "--bind", ANY, "--identity"]));
+    assert_eq!(bob.push(&endpoint, &["--trust", "first-use"], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    let backend = format!("push:connect:{endpoint}");
+    let between = ["proxy", &format!("pull:{ANY}"), &backend, "--identity"];
+    let proxy = Program::start(&mut bob.withy(&between));
+    until_said(&proxy, "a pinned name is not enough for carried traffic");
+    let between = [&between[..3], &["--trust", "first-use"]].concat();
+    let (code, _, err) = bob.run(&between);
+    assert!(code == 2 && err.contains("--network"), "{err}");
 }
 
 #[test]
@@ -259,6 +285,9 @@ fn bad_input_gets_one_line_and_exit_code_two() {
     user.does(&["id", "--identity", open.to_str().unwrap()]);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     let open = format!("--identity={}", open.display());
+    let other = user.path("other").display().to_string();
+    user.does(&["id", "--identity", &other]);
+    let other = format!("--identity={other}");
     let missing = format!("--identity={}", user.path("missing").display());
     fs::write(user.path("password"), "secret").unwrap();
     let password = user.path("password").display().to_string();
@@ -274,6 +303,11 @@ fn bad_input_gets_one_line_and_exit_code_two() {
             push(&["--network", "moon"]),
             "",
             "there is no network \"moon\"",
+        ),
+        (
+            push(&["--network", "garden", &other]),
+            "",
+            "leave --identity=FILE out",
         ),
         (push(&["--identity", "--insecure"]), "", "leave it out"),
         (
