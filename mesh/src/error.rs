@@ -1,11 +1,16 @@
 //! What can go wrong, one type for each operation. A failed send gives the message back.
 
+use std::sync::Arc;
+
 use withy_proto::endpoint::EndpointError;
 use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::trust::IdError;
 use withy_proto::{Endpoint, Message};
 pub use withy_transports::ListenError;
 
 use crate::driver::send::Rejected;
+use crate::identity::IdentityError;
+use crate::security::Unfit;
 
 /// Why a socket could not be bound. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,25 @@ pub enum BindError {
         endpoint: Endpoint,
         /// The mechanism that follows from what the socket was given.
         mechanism: &'static str,
+    },
+    /// The transport proves identities with a mechanism of its own, and the socket was given keys for
+    /// another. Local misuse.
+    #[error(
+        "{endpoint} proves identities itself, and the socket was given {mechanism}: give it an identity, or nothing, which means the user's own"
+    )]
+    Mechanism {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The mechanism that follows from what the socket was given.
+        mechanism: &'static str,
+    },
+    /// The transport proves identities, and there is none.
+    #[error("{endpoint} needs an identity: {source}")]
+    Identity {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// Why there is none.
+        source: Arc<IdentityError>,
     },
     /// The transport refused. Retrying may help when the address was in use.
     #[error("cannot bind {endpoint}: {source}")]
@@ -55,6 +79,28 @@ pub enum ConnectError {
         /// The mechanism that follows from what the socket was given.
         mechanism: &'static str,
     },
+    /// The transport proves identities with a mechanism of its own, and the socket was given keys for
+    /// another. Local misuse.
+    #[error(
+        "{endpoint} proves identities itself, and the socket was given {mechanism}: give it an identity, or nothing, which means the user's own"
+    )]
+    Mechanism {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The mechanism that follows from what the socket was given.
+        mechanism: &'static str,
+    },
+    /// The transport proves identities, and there is none.
+    #[error("{endpoint} needs an identity: {source}")]
+    Identity {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// Why there is none.
+        source: Arc<IdentityError>,
+    },
+    /// The id of an endpoint names nobody. Local misuse.
+    #[error("the endpoint's id: {0}")]
+    Peer(#[from] IdError),
     /// The routing id for [`Router::connect_as`](crate::Router::connect_as) is none. Local misuse.
     #[error("a routing id has 1 to 255 octets, the first of them not zero")]
     RoutingId,
@@ -64,6 +110,36 @@ pub enum ConnectError {
     /// The socket is closed. Local misuse.
     #[error("the socket is closed")]
     Closed,
+}
+
+impl Unfit {
+    pub(crate) fn of_bind(self, endpoint: Endpoint) -> BindError {
+        match self {
+            Self::Insecure(mechanism) => BindError::Insecure {
+                endpoint,
+                mechanism,
+            },
+            Self::Mechanism(mechanism) => BindError::Mechanism {
+                endpoint,
+                mechanism,
+            },
+            Self::Identity(source) => BindError::Identity { endpoint, source },
+        }
+    }
+
+    pub(crate) fn of_connect(self, endpoint: Endpoint) -> ConnectError {
+        match self {
+            Self::Insecure(mechanism) => ConnectError::Insecure {
+                endpoint,
+                mechanism,
+            },
+            Self::Mechanism(mechanism) => ConnectError::Mechanism {
+                endpoint,
+                mechanism,
+            },
+            Self::Identity(source) => ConnectError::Identity { endpoint, source },
+        }
+    }
 }
 
 fn insecure(endpoint: &Endpoint, mechanism: &str) -> String {

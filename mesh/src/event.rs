@@ -11,10 +11,14 @@ use tokio::sync::broadcast;
 pub use withy_proto::mechanism::zap::User;
 pub use withy_proto::mechanism::{Proven, Suite};
 pub use withy_proto::pattern::outgoing::AttachError;
+pub use withy_proto::quic::OrderError;
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 pub use withy_transports::{AcceptError, DialError};
+
+use crate::identity::IdentityError;
+use crate::security::Unfit;
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.
 pub const MONITOR_CAPACITY: usize = 1_024;
@@ -208,6 +212,12 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The link asks for an identity, and this side has none.
+    #[error("this side has no identity: {0}")]
+    Identity(#[source] Arc<IdentityError>),
+    /// The link proves identities with a mechanism of its own, and this socket was given another.
+    #[error("this side was given {0}, and the link has a mechanism of its own")]
+    Mechanism(&'static str),
     /// The socket has no place for this peer: it tries again.
     #[error("there is no place for the peer: {0}")]
     NoPlace(AttachError),
@@ -217,6 +227,15 @@ pub enum HandshakeFailure {
     /// Too many handshakes are under way: the oldest, this one, made room for a newcomer.
     #[error("more than max_handshakes ({0}) were under way, and this was the oldest")]
     TooMany(usize),
+}
+
+impl From<Unfit> for HandshakeFailure {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Identity(source) => Self::Identity(source),
+            Unfit::Mechanism(mechanism) | Unfit::Insecure(mechanism) => Self::Mechanism(mechanism),
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -229,6 +248,8 @@ pub enum Reason {
     PeerError(String),
     /// The peer broke the protocol or went over a limit.
     Protocol(DecodeError),
+    /// The peer broke the rules of a link over several streams.
+    Streams(OrderError),
     /// The peer's subscriptions went over a limit.
     Subscriptions(String),
     /// The peer did not answer heartbeats.
@@ -250,7 +271,10 @@ pub enum Reason {
 impl Reason {
     /// Whether the peer broke the protocol or went over a limit.
     pub(crate) fn is_offence(&self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Subscriptions(_))
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Streams(_) | Self::Subscriptions(_)
+        )
     }
 
     /// Whether the link broke or was closed by the peer, rather than by this side.
@@ -275,6 +299,7 @@ impl fmt::Display for Reason {
             Self::PeerClosed => f.write_str("the peer closed the connection"),
             Self::PeerError(reason) => write!(f, "the peer sent ERROR {reason:?}"),
             Self::Protocol(error) => error.fmt(f),
+            Self::Streams(error) => error.fmt(f),
             Self::Subscriptions(error) | Self::Link(error) | Self::Distrusted(error) => {
                 f.write_str(error)
             }

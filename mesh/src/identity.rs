@@ -51,6 +51,8 @@ const MAX_SIZE: u64 = 4 * 1024;
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 
+static DEFAULT: Mutex<Option<Identity>> = Mutex::new(None);
+
 struct Inner {
     identity: SigningKey,
     node: SigningKey,
@@ -133,6 +135,28 @@ impl Identity {
     /// The node's id.
     pub fn node(&self) -> NodeId {
         NodeId::of(&self.0.node)
+    }
+
+    /// Makes this the identity of sockets that need one and were given none, in place of the user's;
+    /// returns whether it is. The first one stays: not so if there was one, or such a socket was
+    /// used already.
+    pub fn set_default(&self) -> bool {
+        let mut default = DEFAULT.lock();
+        default.get_or_insert_with(|| self.clone()).node() == self.node()
+    }
+
+    /// The identity of sockets that need one and were given none: one node for the whole process.
+    pub(crate) fn default() -> Result<Self, IdentityError> {
+        let mut default = DEFAULT.lock();
+        match &*default {
+            Some(identity) => Ok(identity.clone()),
+            None => Ok(default.insert(Self::open_default()?).clone()),
+        }
+    }
+
+    /// The seed of the node's key, for the handshake of QUIC.
+    pub(crate) fn node_seed(&self) -> Zeroizing<[u8; 32]> {
+        self.0.node.expose_seed()
     }
 
     /// The keys that the certificate names for Noise.

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use withy_proto::Endpoint;
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::{KeyPair, PublicKey};
+use withy_proto::mechanism::party::Settings;
 use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
-use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain};
+use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain, quic};
 use withy_proto::trust::Shown;
 use withy_proto::zmtp::metadata::Metadata;
+use withy_transports::QuicOptions;
 use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
-use crate::driver::handshake::OsRandomness;
-use crate::identity::{self, Identity};
+use crate::driver::handshake::{OsRandomness, Side};
+use crate::identity::{self, Identity, IdentityError};
 use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
@@ -66,7 +69,7 @@ pub fn generate_key_pair() -> KeyPair {
 }
 
 impl Security {
-    /// The name in the greeting.
+    /// The mechanism of links that do not bring their own.
     pub(crate) fn name(&self) -> &'static str {
         match &self.mechanism {
             Mechanism::Null => null::NAME,
@@ -77,42 +80,83 @@ impl Security {
         }
     }
 
-    /// What the greeting says of us (RFC 37 §3.1, as-server): with NOISE, that the peer made the
-    /// link.
-    pub(crate) fn is_server(&self, accepting: bool) -> bool {
-        match self.mechanism {
-            Mechanism::PlainServer | Mechanism::CurveServer { .. } => true,
-            Mechanism::Noise(_) => accepting,
-            _ => false,
-        }
-    }
-
     /// Whether others on the way can read what is sent.
     fn is_clear(&self) -> bool {
         let ours = |row: &&withy_proto::mechanism::Mechanism| row.name == self.name();
         MECHANISMS.iter().find(ours).is_none_or(|row| row.clear)
     }
 
-    /// Whether this may be used with an endpoint that is, or is not, known to stay on this host:
-    /// what can be read on the way stays here, unless the caller says `insecure`.
-    pub(crate) fn permits(&self, is_local: bool) -> bool {
-        self.insecure || !self.is_clear() || is_local
+    /// Whether an endpoint may be used that is, or is not, known to stay on this host: what can be
+    /// read on the way stays here, unless the caller says `insecure`.
+    pub(crate) fn permits(&self, endpoint: &Endpoint, is_local: bool) -> Result<(), Unfit> {
+        if matches!(endpoint, Endpoint::Quic(_)) {
+            return self.identity().map(|_| ());
+        }
+        match self.insecure || !self.is_clear() || is_local {
+            true => Ok(()),
+            false => Err(Unfit::Insecure(self.name())),
+        }
     }
 
-    /// Starts the handshake of one connection.
-    pub(crate) fn handshake(&self, metadata: Metadata, accepting: bool) -> Box<dyn Handshake> {
-        // A server without an authenticator refuses all, unless it was told to accept any; with
-        // NOISE both sides are asked.
-        let refuses = self.is_server(accepting) && !self.allow_any_client;
-        let is_noise = matches!(self.mechanism, Mechanism::Noise(_));
-        let authenticate = self.authenticator.is_some() || refuses || is_noise;
-        let local = Local {
+    /// Who we are on links that ask for an identity: by default the user.
+    fn identity(&self) -> Result<Identity, Unfit> {
+        match &self.mechanism {
+            Mechanism::Noise(identity) => Ok(identity.clone()),
+            Mechanism::Null => Identity::default().map_err(|error| Unfit::Identity(error.into())),
+            _ => Err(Unfit::Mechanism(self.name())),
+        }
+    }
+
+    /// What a QUIC endpoint has to know of us.
+    pub(crate) fn quic(&self, options: &QuicOptions) -> Result<QuicOptions, Unfit> {
+        let identity = self.identity()?;
+        let mut options = options.clone();
+        options.node_key = Some((*identity.node_seed()).into());
+        options.allow_classical = self.allow_classical;
+        options.networks = (self.trust.secrets().iter())
+            .map(|secret| (**secret).into())
+            .collect();
+        Ok(options)
+    }
+
+    /// The mechanism of a link and its handshake, ours to start.
+    pub(crate) fn start(
+        &self,
+        metadata: Metadata,
+        side: Side<'_>,
+        peer: &withy_transports::Peer,
+    ) -> Result<Started, Unfit> {
+        let accepting = side.is_accepting();
+        let mut local = Local {
             metadata,
             domain: self.domain.clone(),
-            authenticate,
+            authenticate: true,
             accepting,
         };
-        match &self.mechanism {
+        if let Some(node) = peer.key {
+            let proof = quic::Proof {
+                node,
+                post_quantum: peer.post_quantum,
+            };
+            let settings = self.settings(&self.identity()?, side);
+            let handshake = quic::Quic::new(local, settings, Provider::Real, proof);
+            return Ok(Started {
+                name: quic::NAME,
+                is_server: accepting,
+                handshake: Box::new(handshake),
+            });
+        }
+        let is_server = match &self.mechanism {
+            Mechanism::PlainServer | Mechanism::CurveServer { .. } => true,
+            Mechanism::Noise(_) => accepting,
+            _ => false,
+        };
+        // A server without an authenticator refuses all, unless it was told to accept any; with
+        // NOISE both sides are asked.
+        let is_noise = matches!(self.mechanism, Mechanism::Noise(_));
+        local.authenticate =
+            self.authenticator.is_some() || (is_server && !self.allow_any_client) || is_noise;
+        let handshake: Box<dyn Handshake> = match &self.mechanism {
             Mechanism::Null => Box::new(null::Null::new(local)),
             Mechanism::NullInRecords => Box::new(null::Null::in_records(local)),
             Mechanism::PlainClient { username, password } => {
@@ -124,44 +168,44 @@ impl Security {
                 Box::new(curve::Client::new(local, keys.clone(), *server))
             }
             Mechanism::CurveServer { keys } => Box::new(curve::Server::new(local, keys.clone())),
-            Mechanism::Noise(identity) => self.noise(identity, local),
-        }
+            Mechanism::Noise(identity) => {
+                let (settings, provider) = (self.settings(identity, side), Provider::Real);
+                match accepting {
+                    true => {
+                        let randomness = &mut OsRandomness;
+                        Box::new(noise::Responder::new(local, settings, provider, randomness))
+                    }
+                    false => {
+                        let randomness = &mut OsRandomness;
+                        Box::new(noise::Initiator::new(local, settings, provider, randomness))
+                    }
+                }
+            }
+        };
+        Ok(Started {
+            name: self.name(),
+            is_server,
+            handshake,
+        })
     }
 
-    fn noise(&self, identity: &Identity, local: Local) -> Box<dyn Handshake> {
+    fn settings(&self, identity: &Identity, side: Side<'_>) -> Settings {
         let now = identity::now();
-        let settings = noise::Settings {
+        Settings {
             keys: identity.noise().clone(),
             realms: self.trust.realms(identity.certificate(now)),
             allow_classical: self.allow_classical,
             classical: false,
             has_aes: has_aes(),
-            expected: None,
+            expected: side.expected(),
             now,
-        };
-        let (provider, mut randomness) = (Provider::Real, OsRandomness);
-        match local.accepting {
-            true => Box::new(noise::Responder::new(
-                local,
-                settings,
-                provider,
-                &mut randomness,
-            )),
-            false => Box::new(noise::Initiator::new(
-                local,
-                settings,
-                provider,
-                &mut randomness,
-            )),
         }
     }
 
     /// Answers what a handshake asks about its peer; `name` is what that was reached by. A peer that
     /// is not trusted is not put to the authenticator.
     pub(crate) async fn decide(&self, request: &AuthRequest, name: Option<&str>) -> Decision {
-        if let (Mechanism::Noise(identity), Credentials::Noise(shown)) =
-            (&self.mechanism, &request.credentials)
-        {
+        if let (Ok(identity), Credentials::Noise(shown)) = (self.identity(), &request.credentials) {
             let peer = shown.identity;
             if let Err(why) = self.trust.admit(identity.id(), shown, name).await {
                 return Decision::deny(format!("{peer} is {why}"));
@@ -178,14 +222,33 @@ impl Security {
 
     /// Waits until a connected peer is trusted no longer, and says why.
     pub(crate) async fn distrusted(&self, shown: &Shown, name: Option<&str>) -> String {
-        match &self.mechanism {
-            Mechanism::Noise(identity) => {
+        match self.identity() {
+            Ok(identity) => {
                 let verdict = self.trust.lost(identity.id(), shown, name).await;
                 format!("{} is {verdict}", shown.identity)
             }
-            _ => std::future::pending().await,
+            Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// A handshake that starts, and what our greeting says of it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) name: &'static str,
+    pub(crate) is_server: bool,
+    pub(crate) handshake: Box<dyn Handshake>,
+}
+
+/// Why a socket cannot use an endpoint with what it was given.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// The mechanism can be read on the way.
+    Insecure(&'static str),
+    /// The transport brings another mechanism.
+    Mechanism(&'static str),
+    /// There is no identity.
+    Identity(Arc<IdentityError>),
 }
 
 /// Whether the processor has instructions for AES-GCM: it is the faster cipher then.

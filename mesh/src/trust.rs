@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use withy_proto::crypto::Provider;
-use withy_proto::mechanism::noise::{OPEN, Realm};
+use withy_proto::mechanism::party::{OPEN, Realm};
 use withy_proto::trust::{Certificate, Credentials, Policy, Shown};
 use zeroize::Zeroizing;
 
@@ -311,6 +311,16 @@ impl Trust {
         let result = change(&mut self.0.state.write());
         self.0.changed.send_replace(());
         result
+    }
+
+    /// The secrets of the networks in which peers may be met; none where there are none.
+    pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        let state = self.0.state.read();
+        let networks = state.memberships.iter();
+        networks
+            .filter_map(|(id, _)| state.policy.network(id))
+            .map(|network| Zeroizing::new(*network.secret.expose_octets()))
+            .collect()
     }
 
     /// Where peers may be met, and what is shown there.

@@ -34,19 +34,21 @@ async fn curve_carries_every_size_to_those_on_the_list() {
         .curve_client(client, server.public())
         .build()
         .unwrap();
-    every_size_passes(pull, push).await;
+    every_size_passes("tcp://127.0.0.1:*", pull, push).await;
 }
 
 #[tokio::test]
-async fn noise_carries_every_size_within_one_identity() {
-    let identity = Identity::ephemeral();
-    let pull = Pull::builder().identity(&identity).build().unwrap();
-    let push = Push::builder().identity(&identity).build().unwrap();
-    every_size_passes(pull, push).await;
+async fn noise_and_quic_carry_every_size_within_one_identity() {
+    for endpoint in ["tcp://127.0.0.1:*", "ipc://*", "quic://127.0.0.1:*"] {
+        let identity = Identity::ephemeral();
+        let pull = Pull::builder().identity(&identity).build().unwrap();
+        let push = Push::builder().identity(&identity).build().unwrap();
+        every_size_passes(endpoint, pull, push).await;
+    }
 }
 
-async fn every_size_passes(pull: Pull, push: Push) {
-    let endpoint = pull.bind_to("tcp://127.0.0.1:*").await.unwrap();
+async fn every_size_passes(endpoint: &str, pull: Pull, push: Push) {
+    let endpoint = pull.bind_to(endpoint).await.unwrap();
     push.connect_to(endpoint).unwrap();
     let sizes = [0, 1, 64, 255, 256, 4_000, 32_768, 100_000, 1 << 20, 5 << 20];
     let body = |size: usize| {

@@ -1,6 +1,6 @@
 //! What the tests share: numbered messages, and endpoints nobody else uses.
 
-use withy::{Endpoint, EventKind, Message, Monitor};
+use withy::{Endpoint, EventKind, Identity, Message, Monitor};
 pub(crate) use withy_tests::deadline::soon;
 
 /// A numbered message.
@@ -23,9 +23,12 @@ pub(crate) fn only(endpoints: Vec<Endpoint>) -> Endpoint {
 }
 
 /// One endpoint for each transport that a pattern must work over.
-pub(crate) fn any_of_each(name: &str) -> [String; 3] {
+pub(crate) fn any_of_each(name: &str) -> [String; 4] {
+    // The sockets are of one process; the user's identity is none of its business.
+    Identity::ephemeral().set_default();
     [
         "tcp://127.0.0.1:*".to_owned(),
+        "quic://127.0.0.1:*".to_owned(),
         "ipc://*".to_owned(),
         format!("inproc://{name}"),
     ]

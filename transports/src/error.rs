@@ -1,5 +1,6 @@
 //! What can go wrong when dialling, listening and accepting, and who is to do something about it.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use withy_proto::Endpoint;
 
-use crate::Peer;
 use crate::socks5::Socks5Error;
+use crate::{Peer, QuicError};
 
 /// Why an endpoint could not be dialled. Nothing stays open.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,20 @@ pub enum DialError {
         /// The addresses that were tried, and what each said.
         failures: Vec<(SocketAddr, io::Error)>,
     },
+    /// Local misuse: `quic` needs a node key, and the options have none. Do not retry.
+    #[error("cannot connect to {endpoint}: it needs a node key, and none is set")]
+    NoNodeKey {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// No address led to a `quic` connection with whom we accept.
+    #[error("cannot connect to {endpoint}: {}", list(.failures))]
+    Quic {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The addresses that were tried, and what went wrong at each.
+        failures: Vec<(SocketAddr, QuicError)>,
+    },
     /// The `ipc` socket does not accept the connection. Retry.
     #[error("cannot connect to {endpoint}: {source}")]
     Ipc {
@@ -63,7 +78,10 @@ impl DialError {
     /// Whether trying again cannot help, since the endpoint or the options are wrong.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::NotDialable { .. } | Self::PathTooLong(_) => true,
+            Self::NotDialable { .. } | Self::PathTooLong(_) | Self::NoNodeKey { .. } => true,
+            Self::Quic { failures, .. } => {
+                !failures.is_empty() && failures.iter().all(|(_, error)| error.is_permanent())
+            }
             Self::Proxy { source, .. } => source.is_permanent(),
             Self::Resolve { .. } | Self::Unreachable { .. } | Self::Ipc { .. } => false,
         }
@@ -75,8 +93,14 @@ impl DialError {
         match self {
             Self::Unreachable { failures, .. } => failures.iter().any(|(_, error)| refused(error)),
             Self::Ipc { source, .. } => refused(source),
+            Self::Quic { failures, .. } => failures
+                .iter()
+                .any(|(_, error)| matches!(error, QuicError::Refused)),
             Self::Proxy { source, .. } => source.is_refused(),
-            Self::NotDialable { .. } | Self::PathTooLong(_) | Self::Resolve { .. } => false,
+            Self::NotDialable { .. }
+            | Self::PathTooLong(_)
+            | Self::NoNodeKey { .. }
+            | Self::Resolve { .. } => false,
         }
     }
 }
@@ -96,6 +120,12 @@ pub enum ListenError {
     /// Local misuse: the path is too long for a socket address. Do not retry.
     #[error(transparent)]
     PathTooLong(#[from] PathTooLong),
+    /// Local misuse: `quic` needs a node key, and the options have none. Do not retry.
+    #[error("cannot bind to {endpoint}: it needs a node key, and none is set")]
+    NoNodeKey {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
     /// Someone listens there already. Retry once they do not.
     #[error("cannot bind to {endpoint}: the address is in use")]
     AddressInUse {
@@ -158,6 +188,15 @@ pub enum AcceptError {
     /// listener lives: accept again at once.
     #[error("a process was turned away from {}", .0.address)]
     Filtered(Peer),
+    /// A `quic` peer of our network did not finish its handshake, or did it wrong. The listener lives:
+    /// accept again at once.
+    #[error("a handshake with {} failed: {source}", peer.address)]
+    Handshake {
+        /// Its address.
+        peer: Peer,
+        /// What went wrong.
+        source: QuicError,
+    },
     /// The listening socket is broken, and stays so.
     #[error("the listener failed: {0}")]
     Failed(#[source] io::Error),
@@ -199,7 +238,7 @@ pub struct PathTooLong {
     pub max: usize,
 }
 
-fn list(failures: &[(SocketAddr, io::Error)]) -> String {
+fn list(failures: &[(SocketAddr, impl Display)]) -> String {
     if failures.is_empty() {
         return "it has no address that can be reached from the source".to_owned();
     }

@@ -161,7 +161,7 @@ fn connected(name: &str, end: End<Parcel>) -> Connected {
         local: address.clone(),
         peer: Peer {
             address,
-            credentials: None,
+            ..Peer::default()
         },
     }
 }

@@ -316,6 +316,7 @@ fn connected(stream: UnixStream, address: &str) -> Connected {
         peer: Peer {
             address: address.to_owned(),
             credentials,
+            ..Peer::default()
         },
         link: stream.into(),
     }

@@ -9,6 +9,7 @@
 //! | scheme | link | dial | listen |
 //! |---|---|---|---|
 //! | `tcp` | bytes | all addresses of a name, source address, SOCKS5 | wildcards, interface names |
+//! | `quic` | bytes | all addresses of a name; one connection for each pair of nodes | wildcards, interface names |
 //! | `ipc` | bytes | paths and abstract names | the same, and `*` for a fresh path |
 //! | `inproc` | messages | before the name is bound, too | |
 //! | `fd`, `systemd` | bytes | | an inherited `tcp` or `ipc` socket |
@@ -20,6 +21,7 @@ mod interface;
 mod ipc;
 mod options;
 pub mod pipe;
+mod quic;
 mod resolve;
 mod sockopt;
 mod socks5;
@@ -31,7 +33,11 @@ use std::pin::Pin;
 use withy_proto::Endpoint;
 
 pub use error::{AcceptError, DialError, ListenError, PathTooLong};
-pub use options::{DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, Socks5, TcpOptions};
+pub use options::{
+    DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Secret, Socks5,
+    TcpOptions,
+};
+pub use quic::{QuicError, QuicReader, QuicWriter, Streams, StreamsError, lingered};
 pub use socks5::Socks5Error;
 pub use stream::{ByteReader, ByteWriter};
 
@@ -61,12 +67,17 @@ pub struct Connected {
 /// The other side of a link, as the transport knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address: `127.0.0.1:5555` or `[::1]:5555` with `tcp`, what the proxy was asked for behind
+    /// Its address: `127.0.0.1:5555` or `[::1]:5555` with `tcp` and `quic`, what the proxy was asked for behind
     /// a proxy, `ipc:` and the path or `@name` that both use with `ipc`, `inproc:` and the name with
     /// `inproc`.
     pub address: String,
     /// Its process, where the system vouches for it: with `ipc`.
     pub credentials: Option<Credentials>,
+    /// The ed25519 node key that it has proven to hold: with `quic`.
+    pub key: Option<[u8; 32]>,
+    /// Whether a post-quantum key agreement protects the link: with `quic`, unless both sides allow
+    /// the classical one.
+    pub post_quantum: bool,
 }
 
 /// The process at the other side of an `ipc` link, as it was when it connected or bound.
@@ -133,6 +144,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Accepting {
     Tcp(tcp::Accepting),
+    Quic(quic::Accepting),
     Ipc(ipc::Accepting),
     Inproc(inproc::Accepting),
 }
@@ -159,6 +171,7 @@ impl Listener {
     pub async fn accept(&mut self) -> Result<Connected, AcceptError> {
         match &mut self.accepting {
             Accepting::Tcp(tcp) => tcp.accept().await,
+            Accepting::Quic(quic) => quic.accept().await,
             Accepting::Ipc(ipc) => ipc.accept().await,
             Accepting::Inproc(inproc) => inproc.accept().await,
         }
@@ -182,6 +195,11 @@ const TRANSPORTS: &[Transport] = &[
         scheme: "tcp",
         dial: |endpoint, options| Box::pin(tcp::dial(endpoint, options)),
         listen: |endpoint, options| Box::pin(tcp::listen(endpoint, options)),
+    },
+    Transport {
+        scheme: "quic",
+        dial: |endpoint, options| Box::pin(quic::dial(endpoint, options)),
+        listen: |endpoint, options| Box::pin(quic::listen(endpoint, options)),
     },
     Transport {
         scheme: "ipc",

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use withy_proto::Endpoint;
+use zeroize::Zeroizing;
 
 use crate::Credentials;
 
@@ -15,10 +16,13 @@ use crate::Credentials;
 pub struct DialOptions {
     /// Options of `tcp` sockets.
     pub tcp: TcpOptions,
+    /// Options of `quic` connections.
+    pub quic: QuicOptions,
     /// A proxy for all `tcp` endpoints, loopback ones too; default none.
     pub socks5: Option<Socks5>,
-    /// How long one step may take: looking a name up, connecting to one of its addresses, the
-    /// exchange with a proxy, waiting for room in the queue of an `ipc` listener; default 5 s.
+    /// How long one step may take: looking a name up, connecting to one of its addresses, handshake
+    /// included with `quic`, the exchange with a proxy, waiting for room in the queue of an `ipc`
+    /// listener; default 5 s.
     ///
     /// Addresses are tried side by side, so that a name with n addresses takes at most n × 250 ms
     /// longer than one. `inproc` waits without a limit until its name is bound.
@@ -41,6 +45,7 @@ impl Default for DialOptions {
     fn default() -> Self {
         Self {
             tcp: TcpOptions::default(),
+            quic: QuicOptions::default(),
             socks5: None,
             connect_timeout: Duration::from_secs(5),
             inproc_capacity: INPROC_CAPACITY,
@@ -54,6 +59,8 @@ impl Default for DialOptions {
 pub struct ListenOptions {
     /// Options of `tcp` sockets, for the listening one and the accepted ones.
     pub tcp: TcpOptions,
+    /// Options of `quic` connections.
+    pub quic: QuicOptions,
     /// Which processes an `ipc` listener accepts; default all.
     pub ipc_filter: PeerFilter,
     /// Connections that may wait to be accepted; default 1024, and the system may cut it.
@@ -66,6 +73,7 @@ impl Default for ListenOptions {
     fn default() -> Self {
         Self {
             tcp: TcpOptions::default(),
+            quic: QuicOptions::default(),
             ipc_filter: PeerFilter::default(),
             backlog: 1024,
             inproc_capacity: INPROC_CAPACITY,
@@ -92,7 +100,7 @@ pub struct TcpOptions {
     /// The interface that packets must pass, by name; default any. Linux and Android only.
     pub bind_to_device: Option<String>,
     /// Prefers IPv6: `*` and `[::]` listen on IPv4 and IPv6, and an interface name means its IPv6
-    /// address; default false. A host name is dialled at all its addresses either way.
+    /// address, with `quic`, too; default false. A host name is dialled at all its addresses either way.
     pub ipv6: bool,
 }
 
@@ -107,6 +115,106 @@ impl Default for TcpOptions {
             bind_to_device: None,
             ipv6: false,
         }
+    }
+}
+
+/// Options of `quic` connections.
+///
+/// Links of one process with the same node key to the same address share a connection; the options
+/// of the dial that made it hold for all of them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct QuicOptions {
+    /// The seed of this node's ed25519 key (RFC 8032 §5.1.5: the private key), which the handshake
+    /// proves to the peer; default none, and without it neither dialling nor listening works.
+    pub node_key: Option<Secret>,
+    /// The node key that a dial expects of the peer; default none: any key is good until somebody
+    /// judges it. It means nothing to a listener.
+    pub expected_key: Option<[u8; 32]>,
+    /// Also accepts the classical X25519 alone with a peer that lacks the hybrid X25519MLKEM768;
+    /// default false. What was recorded of such a connection a quantum computer can read some day.
+    pub allow_classical: bool,
+    /// The secrets of the networks that we belong to; default none, which is the network of those
+    /// without one. A dial shows itself as a member of the first, and a listener answers the members
+    /// of any and nobody else.
+    pub networks: Vec<Secret>,
+    /// Octets that one link may have received before they are read; default 1 MiB. A link cannot be
+    /// faster than this for each round trip.
+    pub stream_receive_window: u32,
+    /// Octets that all links of one connection together may have received before they are read;
+    /// default 32 MiB. Links that are not read hold the others up once they fill it.
+    pub receive_window: u32,
+    /// Octets that all links of one connection together may have written before the peer has
+    /// acknowledged them; default 4 MiB. Writers are told to wait above it.
+    pub send_window: u32,
+    /// Links that a peer may open on one connection at a time; default 256. Above it dials make
+    /// another connection. Each costs the listener 100 octets, used or not.
+    pub max_links: u32,
+    /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
+    pub keep_alive: Duration,
+    /// A connection from which nothing was heard for so long is lost; default 20 s. The smaller value
+    /// of both sides counts.
+    pub idle_timeout: Duration,
+    /// How long a listener lets a handshake take, and a new link say what it is; default 5 s.
+    pub handshake_timeout: Duration,
+    /// Handshakes that a listener has under way at a time; default 256. Above it the oldest is given up
+    /// if it has lasted half a second, since a good peer is done within a few round trips; else the
+    /// newcomer gets no answer, and tries again.
+    pub max_handshakes: usize,
+    /// Handshakes under way from which on a peer must first show that it receives at its address,
+    /// for one more round trip; default 64.
+    pub retry_mark: usize,
+    /// Connections that a listener has at a time, those that linger included; default 16,384. Above
+    /// it new peers get no answer. A connection without links ends after 15 to 30 s.
+    pub max_connections: usize,
+    /// How long what a closed link had written is sent again until the peer has it; default 10 s.
+    pub linger: Duration,
+    /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB.
+    pub socket_buffer: u32,
+}
+
+impl Default for QuicOptions {
+    fn default() -> Self {
+        Self {
+            node_key: None,
+            expected_key: None,
+            allow_classical: false,
+            networks: Vec::new(),
+            stream_receive_window: 1 << 20,
+            receive_window: 32 << 20,
+            send_window: 4 << 20,
+            max_links: 256,
+            keep_alive: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(20),
+            handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 256,
+            retry_mark: 64,
+            max_connections: 16_384,
+            linger: Duration::from_secs(10),
+            socket_buffer: 2 << 20,
+        }
+    }
+}
+
+/// A secret of 32 octets. It is wiped when dropped, and `Debug` does not show it.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<[u8; 32]>);
+
+impl Secret {
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Secret {
+    fn from(octets: [u8; 32]) -> Self {
+        Self(Zeroizing::new(octets))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
     }
 }
 
@@ -223,6 +331,20 @@ mod tests {
         });
         assert!(!options.is_local(&tcp));
         assert!(options.is_local(&ipc));
+    }
+
+    #[test]
+    fn keys_and_network_secrets_are_not_printed() {
+        let options = QuicOptions {
+            node_key: Some(Secret::from([0xab; 32])),
+            networks: vec![Secret::from([0xab; 32])],
+            ..QuicOptions::default()
+        };
+        let printed = format!("{options:?}").to_lowercase();
+        assert!(
+            !printed.contains("171") && !printed.contains("ab, "),
+            "{printed}"
+        );
     }
 
     #[test]

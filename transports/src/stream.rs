@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
+use crate::quic::{QuicReader, QuicWriter};
+
 /// The reading half of a link that carries bytes.
 #[derive(Debug)]
 pub enum ByteReader {
@@ -20,6 +22,8 @@ pub enum ByteReader {
     Tcp(tcp::OwnedReadHalf),
     /// Of a Unix domain socket.
     Ipc(unix::OwnedReadHalf),
+    /// Of a stream of a QUIC connection.
+    Quic(QuicReader),
 }
 
 impl ByteReader {
@@ -36,6 +40,7 @@ impl ByteReader {
         match self {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, buf),
             Self::Ipc(half) => Pin::new(half).poll_read(cx, buf),
+            Self::Quic(half) => half.poll_read(cx, buf),
         }
     }
 
@@ -54,6 +59,7 @@ impl ByteReader {
         match self {
             Self::Tcp(half) => poll_read_buf(Pin::new(half), cx, buf),
             Self::Ipc(half) => poll_read_buf(Pin::new(half), cx, buf),
+            Self::Quic(half) => poll_read_buf(Pin::new(half), cx, buf),
         }
     }
 }
@@ -65,6 +71,8 @@ pub enum ByteWriter {
     Tcp(tcp::OwnedWriteHalf),
     /// Of a Unix domain socket.
     Ipc(unix::OwnedWriteHalf),
+    /// Of a stream of a QUIC connection.
+    Quic(QuicWriter),
 }
 
 impl ByteWriter {
@@ -78,6 +86,7 @@ impl ByteWriter {
         match self {
             Self::Tcp(half) => half.try_write_vectored(slices),
             Self::Ipc(half) => half.try_write_vectored(slices),
+            Self::Quic(half) => half.try_write_vectored(slices),
         }
     }
 
@@ -90,6 +99,7 @@ impl ByteWriter {
         match self {
             Self::Tcp(half) => half.try_write(octets),
             Self::Ipc(half) => half.try_write(octets),
+            Self::Quic(half) => half.try_write(octets),
         }
     }
 
@@ -102,6 +112,7 @@ impl ByteWriter {
         match self {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
             Self::Ipc(half) => half.as_ref().poll_write_ready(cx),
+            Self::Quic(half) => half.poll_write_ready(cx),
         }
     }
 
@@ -111,6 +122,10 @@ impl ByteWriter {
         let _ = match self {
             Self::Tcp(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
             Self::Ipc(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
+            Self::Quic(half) => {
+                half.shutdown();
+                Ok(())
+            }
         };
     }
 }

@@ -197,15 +197,14 @@ async fn reach(
         })
 }
 
-type Attempt<T> = (SocketAddr, io::Result<T>);
-type Failures = Vec<(SocketAddr, io::Error)>;
+type Attempt<T, E> = (SocketAddr, Result<T, E>);
 
 /// Starts one attempt after the other, each when the last one failed or let [`STAGGER`] pass, until
 /// one succeeds. Dropping the future ends them all.
-async fn race<T: Send + 'static>(
+pub(crate) async fn race<T: Send + 'static, E: Send + 'static>(
     addresses: Vec<SocketAddr>,
-    start: impl Fn(&mut JoinSet<Attempt<T>>, SocketAddr),
-) -> Result<(SocketAddr, T), Failures> {
+    start: impl Fn(&mut JoinSet<Attempt<T, E>>, SocketAddr),
+) -> Result<(SocketAddr, T), Vec<(SocketAddr, E)>> {
     let mut attempts = JoinSet::new();
     let mut waiting = addresses.into_iter();
     let mut failures = Vec::new();
@@ -266,14 +265,14 @@ fn connected(stream: TcpStream, address: String) -> Connected {
         local: stream.local_addr().map(canonical).unwrap_or_default(),
         peer: Peer {
             address,
-            credentials: None,
+            ..Peer::default()
         },
         link: stream.into(),
     }
 }
 
 /// An address as text; an IPv4 peer of a dual-stack listener looks like one.
-fn canonical(mut address: SocketAddr) -> String {
+pub(crate) fn canonical(mut address: SocketAddr) -> String {
     address.set_ip(address.ip().to_canonical());
     address.to_string()
 }
@@ -295,7 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_address_lets_the_next_one_begin() {
         let begin = Instant::now();
-        let start = |attempts: &mut JoinSet<Attempt<Instant>>, address: SocketAddr| {
+        let start = |attempts: &mut JoinSet<Attempt<Instant, io::Error>>, address: SocketAddr| {
             attempts.spawn(async move {
                 if address.ip().to_string() != "127.0.0.3" {
                     pending::<()>().await;
@@ -312,7 +311,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_address_is_followed_by_the_next_at_once() {
         let begin = Instant::now();
-        let start = |attempts: &mut JoinSet<Attempt<()>>, address| {
+        let start = |attempts: &mut JoinSet<Attempt<(), io::Error>>, address| {
             attempts.spawn(async move { (address, Err(io::ErrorKind::ConnectionRefused.into())) });
         };
         let failures = race(addresses(4), start).await.unwrap_err();
@@ -323,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_slower_of_two_addresses_still_counts() {
-        let start = |attempts: &mut JoinSet<Attempt<()>>, address: SocketAddr| {
+        let start = |attempts: &mut JoinSet<Attempt<(), io::Error>>, address: SocketAddr| {
             attempts.spawn(async move {
                 let first = address == addresses(1)[0];
                 tokio::time::sleep(if first { 2 * STAGGER } else { 60 * STAGGER }).await;

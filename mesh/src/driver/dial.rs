@@ -1,5 +1,6 @@
 //! Connections that this side makes, and makes again.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::peer::Backoff;
 use withy_proto::zmtp::connection::Peer;
 use withy_proto::{Endpoint, Message, SocketType};
+use withy_transports::Connected;
 
 use super::core::Core;
 use super::handshake::{OsRandomness, Ready, Side};
@@ -43,6 +45,8 @@ pub(crate) struct Dialed {
     pub(crate) endpoint: Endpoint,
     /// The routing id that the peer gets, whatever it announces (libzmq: CONNECT_ROUTING_ID).
     pub(crate) routing_id: Option<Vec<u8>>,
+    /// The key that the peer has to have as its identity's or its node's.
+    pub(crate) expected: Option<[u8; 32]>,
 }
 
 impl Endpoints {
@@ -136,9 +140,7 @@ impl Core {
         to: &Dialed,
     ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), DialFailure> {
         let endpoint = &to.endpoint;
-        let connected = withy_transports::dial(endpoint, &self.options.dial)
-            .await
-            .map_err(|error| DialFailure::Link(Arc::new(error)))?;
+        let connected = self.link(endpoint).await?;
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, Side::Dialing(to)).await {
             Ok(ready) => self
@@ -149,6 +151,17 @@ impl Core {
                 Err(reason.into())
             }
         }
+    }
+
+    async fn link(&self, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
+        let mut options = Cow::Borrowed(&self.options.dial);
+        if matches!(endpoint, Endpoint::Quic(_)) {
+            let quic = self.options.security.quic(&options.quic);
+            options.to_mut().quic = quic.map_err(HandshakeFailure::from)?;
+        }
+        withy_transports::dial(endpoint, &options)
+            .await
+            .map_err(|error| DialFailure::Link(Arc::new(error)))
     }
 
     pub(crate) fn handshake_failed(
@@ -234,7 +247,7 @@ impl Core {
             local,
             kind: peer.kind,
             identity: peer.identity.clone(),
-            mechanism: self.options.security.name(),
+            mechanism: peer.mechanism,
             user: peer.user.clone(),
             key: peer.key,
             proven: peer.proven.clone(),

@@ -171,7 +171,7 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
             size,
         }) => {
             let taken = link.try_send(&mut items, size);
-            if items.is_empty() && taken.is_ok() {
+            if items.is_empty() && taken.is_ok() && link.is_drained() {
                 return Ok(Progress::Done {
                     messages,
                     size,

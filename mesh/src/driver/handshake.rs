@@ -3,20 +3,21 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::crypto::Randomness;
-use withy_proto::mechanism::Sealer;
+use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::{
     Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox, Peer,
 };
-use withy_transports::{ByteReader, ByteWriter, Connected, Link, pipe};
+use withy_transports::{ByteReader, ByteWriter, Connected, Link, Streams, pipe};
 
 use super::core::Core;
 use super::dial::Dialed;
-use super::link::{Reader, Writer};
+use super::link::{Items, Reader, Writer};
 use super::listen::Place;
 use crate::event::HandshakeFailure;
 
@@ -43,8 +44,16 @@ pub(crate) enum Side<'a> {
 }
 
 impl Side<'_> {
-    fn is_accepting(self) -> bool {
+    pub(crate) fn is_accepting(self) -> bool {
         matches!(self, Self::Accepting)
+    }
+
+    /// The key that the endpoint names, of an identity or of a node.
+    pub(crate) fn expected(self) -> Option<[u8; 32]> {
+        match self {
+            Self::Accepting => None,
+            Self::Dialing(to) => to.expected,
+        }
     }
 
     /// What the peer was reached by, where this side dialed.
@@ -104,11 +113,10 @@ impl Core {
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let deadline = self.options.connections.handshake_timeout;
-        let address = connected.peer.address.clone();
         let result = match connected.link {
             Link::Bytes(reader, writer) => {
-                tokio::time::timeout(deadline, self.shake_octets(reader, writer, &address, side))
-                    .await
+                let shaking = self.shake_octets(reader, writer, &connected.peer, side);
+                tokio::time::timeout(deadline, shaking).await
             }
             Link::Messages(end) => {
                 tokio::time::timeout(deadline, self.shake_items(end, side)).await
@@ -121,17 +129,17 @@ impl Core {
         &self,
         mut reader: ByteReader,
         writer: ByteWriter,
-        address: &str,
+        link: &withy_transports::Peer,
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let security = &self.options.security;
-        let handshake = security.handshake(self.metadata(), side.is_accepting());
+        let started = security.start(self.metadata(), side, link)?;
         let mut connection = Connection::new(
             self.kind,
-            security.name(),
-            security.is_server(side.is_accepting()),
+            started.name,
+            started.is_server,
             side.is_accepting(),
-            handshake,
+            started.handshake,
             self.options.limits,
         );
         let mut randomness = OsRandomness;
@@ -140,7 +148,7 @@ impl Core {
         loop {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
-                request.address = address.to_owned();
+                request.address.clone_from(&link.address);
                 let decision = security
                     .decide(&request, side.name_dialed().as_deref())
                     .await;
@@ -173,10 +181,11 @@ impl Core {
             if connection.is_complete() {
                 let mut established = connection.finish()?;
                 established.peer = side.name(established.peer);
+                let (reader, writer) = self.halves(reader, writer, &mut established);
                 return Ok(Ready {
                     established,
-                    reader: Reader::Bytes(reader),
-                    writer: Writer::Bytes(writer),
+                    reader,
+                    writer,
                     place,
                 });
             }
@@ -199,6 +208,36 @@ impl Core {
                 return Err(error.into());
             }
         }
+    }
+
+    /// The halves of an established link, which with QUIC gets more streams.
+    fn halves(
+        &self,
+        reader: ByteReader,
+        writer: ByteWriter,
+        established: &mut Established,
+    ) -> (Reader, Writer) {
+        let (reader, writer) = match (reader, writer) {
+            (ByteReader::Quic(reader), ByteWriter::Quic(writer)) => (reader, writer),
+            (reader, writer) => return (Reader::Bytes(reader), Writer::Bytes(writer)),
+        };
+        let limits = self.options.limits;
+        let fresh = Decoder::new(limits, Opener::Clear);
+        let decoder = std::mem::replace(&mut established.decoder, fresh);
+        // Exchanges are told apart by their envelopes, and one need not wait for another.
+        let exchanges = [SocketType::Req, SocketType::Rep];
+        let in_order =
+            !(exchanges.contains(&self.kind) && exchanges.contains(&established.peer.kind));
+        let end = Streams::new(reader, writer, decoder, limits, in_order);
+        let end = Arc::new(Items::Streams(end));
+        let first = VecDeque::new();
+        (
+            Reader::Items {
+                end: Arc::clone(&end),
+                first,
+            },
+            Writer::Items(end),
+        )
     }
 
     /// Inside the process both sides show their properties, and nothing is to be proven.
@@ -231,15 +270,15 @@ impl Core {
         }
         let established = Established {
             peer,
-            decoder: Decoder::new(self.options.limits, withy_proto::mechanism::Opener::Clear),
+            decoder: Decoder::new(self.options.limits, Opener::Clear),
             outbox: Outbox::new(Framing::Clear),
             sealer: Sealer::Clear,
         };
-        let end = std::sync::Arc::new(end);
+        let end = Arc::new(Items::Pipe(end));
         Ok(Ready {
             established,
             reader: Reader::Items {
-                end: std::sync::Arc::clone(&end),
+                end: Arc::clone(&end),
                 first: items,
             },
             writer: Writer::Items(end),

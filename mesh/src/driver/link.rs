@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::Item;
-use withy_transports::{ByteReader, ByteWriter, pipe};
+use withy_transports::{ByteReader, ByteWriter, Streams, StreamsError, pipe};
 
 use super::asked::Asked;
 use crate::event::Reason;
@@ -37,7 +37,16 @@ const HEARD: u8 = BEAT | TTL;
 #[derive(Debug)]
 pub(crate) enum Writer {
     Bytes(ByteWriter),
-    Items(std::sync::Arc<pipe::End<Item>>),
+    Items(Arc<Items>),
+}
+
+/// A link that carries whole items.
+#[derive(Debug)]
+pub(crate) enum Items {
+    /// Within this process.
+    Pipe(pipe::End<Item>),
+    /// Over several streams of a connection.
+    Streams(Streams),
 }
 
 /// The reading end of a link.
@@ -45,10 +54,66 @@ pub(crate) enum Writer {
 pub(crate) enum Reader {
     Bytes(ByteReader),
     Items {
-        end: std::sync::Arc<pipe::End<Item>>,
+        end: Arc<Items>,
         /// What came together with the peer's properties.
         first: VecDeque<Item>,
     },
+}
+
+impl Items {
+    /// Hands items over that take `size` octets together.
+    fn try_send(&self, items: &mut VecDeque<Item>, size: usize) -> Result<usize, pipe::Closed> {
+        match self {
+            Self::Pipe(end) => end.try_send_weighing(items, size),
+            Self::Streams(streams) => streams.try_send_batch(items).map_err(|_| pipe::Closed),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        match self {
+            // What was handed over is the other end's.
+            Self::Pipe(_) => true,
+            Self::Streams(streams) => streams.is_drained(),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let broken = || io::ErrorKind::BrokenPipe.into();
+        match self {
+            Self::Pipe(end) => end.poll_writable(cx).map_err(|_| broken()),
+            Self::Streams(streams) => streams.poll_writable(cx).map_err(|_| broken()),
+        }
+    }
+
+    /// Appends what has come; the error is why nothing more does.
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Poll<Result<usize, Reason>> {
+        match self {
+            Self::Pipe(end) => end
+                .poll_recv_batch(cx, into)
+                .map_err(|_| Reason::PeerClosed),
+            Self::Streams(streams) => {
+                streams
+                    .poll_recv_batch(cx, into)
+                    .map_err(|error| match error {
+                        StreamsError::Closed => Reason::PeerClosed,
+                        StreamsError::Lost(error) => Reason::from_io(&error),
+                        StreamsError::Decode(error) => Reason::Protocol(error),
+                        StreamsError::Order(error) => Reason::Streams(error),
+                    })
+            }
+        }
+    }
+
+    fn close(&self) {
+        match self {
+            Self::Pipe(end) => end.close(),
+            Self::Streams(streams) => streams.close(),
+        }
+    }
 }
 
 /// One connection.
@@ -204,16 +269,22 @@ impl Link {
     ) -> Result<usize, pipe::Closed> {
         match &self.writer {
             Writer::Bytes(_) => Err(pipe::Closed),
-            Writer::Items(end) => end.try_send_weighing(items, size),
+            Writer::Items(end) => end.try_send(items, size),
+        }
+    }
+
+    /// Whether all items that were handed over have left.
+    pub(crate) fn is_drained(&self) -> bool {
+        match &self.writer {
+            Writer::Bytes(_) => true,
+            Writer::Items(end) => end.is_drained(),
         }
     }
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.writer {
             Writer::Bytes(writer) => writer.poll_write_ready(cx),
-            Writer::Items(end) => end
-                .poll_writable(cx)
-                .map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            Writer::Items(end) => end.poll_writable(cx),
         }
     }
 

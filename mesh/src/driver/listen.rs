@@ -63,7 +63,7 @@ impl Core {
             };
             let reason = AcceptFailure::Link(Arc::clone(&error));
             self.emit(endpoint, EventKind::AcceptFailed { reason });
-            if let AcceptError::Filtered(_) = *error {
+            if let AcceptError::Filtered(_) | AcceptError::Handshake { .. } = *error {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

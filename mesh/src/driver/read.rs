@@ -1,6 +1,5 @@
 //! Reading a link once: octets into the lent buffer, or items of a link inside the process.
 
-use std::io;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -68,15 +67,21 @@ impl Core {
         receive_link.had_turn = true;
         let by_items = matches!(receive_link.reader, Reader::Items { .. });
         let mut unsound = None;
+        let mut ended = None;
         let polled = match &mut receive_link.reader {
             Reader::Items { end, first } => match inc.supply(key) {
                 Some(items) if !first.is_empty() => {
                     items.append(first);
                     Poll::Ready(Ok(items.len()))
                 }
-                Some(items) => end
-                    .poll_recv_batch(cx, items)
-                    .map_err(|_| io::ErrorKind::UnexpectedEof.into()),
+                Some(items) => match end.poll_recv(cx, items) {
+                    Poll::Ready(Err(reason)) => {
+                        ended = Some(reason);
+                        Poll::Ready(Ok(0))
+                    }
+                    Poll::Ready(Ok(read)) => Poll::Ready(Ok(read)),
+                    Poll::Pending => Poll::Pending,
+                },
                 None => return Read::Ended,
             },
             Reader::Bytes(reader) => {
@@ -174,7 +179,7 @@ impl Core {
                 Read::Some(read)
             }
             Poll::Ready(Ok(0)) => {
-                self.end_reading(receiving, key, Reason::PeerClosed);
+                self.end_reading(receiving, key, ended.unwrap_or(Reason::PeerClosed));
                 Read::Ended
             }
             Poll::Ready(Err(error)) => {

@@ -1,14 +1,16 @@
 //! What all handles of a socket share, and the operations below the typed faces.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use withy_proto::endpoint::EndpointError;
+use withy_proto::endpoint::{EndpointError, Quic};
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::NotSent;
+use withy_proto::trust::{IdError, IdentityId, NodeId};
 use withy_proto::{Endpoint, Message, SocketType};
 
 use crate::driver::core::{Core, Phase};
@@ -43,6 +45,15 @@ impl Drop for Owned {
     }
 }
 
+/// The key of an identity or of a node, from its printed form.
+fn key_of(id: &str) -> Result<[u8; 32], IdError> {
+    match id.parse::<IdentityId>() {
+        Ok(identity) => Ok(*identity.as_octets()),
+        Err(IdError::Kind { .. }) => id.parse::<NodeId>().map(|node| *node.as_octets()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Owner {
     pub(crate) fn new(kind: SocketType, options: Options) -> Self {
         Self(Arc::new(Owned(Core::new(kind, options))))
@@ -67,12 +78,13 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        if !security.permits(core.options.dial.is_local(&endpoint)) {
-            return Err(ConnectError::Insecure {
-                endpoint,
-                mechanism: security.name(),
-            });
+        if let Err(unfit) = security.permits(&endpoint, core.options.dial.is_local(&endpoint)) {
+            return Err(unfit.of_connect(endpoint));
         }
+        let expected = match &endpoint {
+            Endpoint::Quic(Quic { peer: Some(id), .. }) => Some(key_of(id.as_str())?),
+            _ => None,
+        };
         if core.phase() != Phase::Open {
             return Err(ConnectError::Closed);
         }
@@ -81,6 +93,7 @@ impl Owner {
         core.dial(Dialed {
             endpoint,
             routing_id,
+            expected,
         });
         Ok(())
     }
@@ -92,18 +105,23 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        if !security.permits(endpoint.is_local()) {
-            return Err(BindError::Insecure {
-                endpoint,
-                mechanism: security.name(),
-            });
+        let mut options = Cow::Borrowed(&core.options.listen);
+        let permitted = security.permits(&endpoint, endpoint.is_local());
+        let permitted = permitted.and_then(|()| {
+            if matches!(endpoint, Endpoint::Quic(_)) {
+                options.to_mut().quic = security.quic(&core.options.listen.quic)?;
+            }
+            Ok(())
+        });
+        if let Err(unfit) = permitted {
+            return Err(unfit.of_bind(endpoint));
         }
         if core.phase() != Phase::Open {
             return Err(BindError::Closed);
         }
         let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         core.runtime.get_or_init(|| runtime);
-        match withy_transports::listen(&endpoint, &core.options.listen).await {
+        match withy_transports::listen(&endpoint, &options).await {
             Ok(listener) => Ok(core.serve(listener)),
             Err(source) => Err(BindError::Transport { endpoint, source }),
         }

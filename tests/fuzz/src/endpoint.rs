@@ -24,8 +24,16 @@ pub fn run(input: &[u8]) {
 
 /// Separators and words next to each other.
 fn pieces(choice: u8, input: &mut Input<'_>) {
-    const SCHEMES: [&str; 6] = ["tcp://", "ipc://", "inproc://", "fd://", "systemd://", ""];
-    const PIECES: [&str; 32] = [
+    const SCHEMES: [&str; 7] = [
+        "tcp://",
+        "quic://",
+        "ipc://",
+        "inproc://",
+        "fd://",
+        "systemd://",
+        "",
+    ];
+    const PIECES: [&str; 33] = [
         "://",
         ":",
         ";",
@@ -54,6 +62,7 @@ fn pieces(choice: u8, input: &mut Input<'_>) {
         "65536",
         "0x7f",
         "localhost",
+        "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx",
         "eth0",
         "a",
         "2147483647",
@@ -83,6 +92,7 @@ fn parse(text: &str) {
     assert!(text.starts_with(endpoint.scheme()));
     let (locality, same) = match &endpoint {
         Endpoint::Tcp(tcp) => (host_locality(&tcp.host), None),
+        Endpoint::Quic(quic) => (host_locality(&quic.host), None),
         Endpoint::Ipc(Ipc::Any) => (Locality::Local, Some("ipc://*".to_owned())),
         Endpoint::Ipc(_) | Endpoint::Inproc(_) => (Locality::Local, Some(text.to_owned())),
         Endpoint::Inherited(Inherited::Systemd { index: None, .. }) => {
@@ -113,6 +123,11 @@ fn host_locality(host: &Host) -> Locality {
     }
 }
 
+fn is_id(text: &str) -> bool {
+    let base32 = |c: char| c.is_ascii_lowercase() || ('2'..='7').contains(&c);
+    text.chars().count() == 56 && text.chars().all(base32)
+}
+
 fn is_endpoint(text: &str) -> bool {
     let Some(at) = text.find("://").filter(|_| text.len() <= 1024) else {
         return false;
@@ -121,6 +136,10 @@ fn is_endpoint(text: &str) -> bool {
     match &text[..at] {
         "tcp" => match rest.find(';') {
             Some(at) => is_address(&rest[..at]) && is_address(&rest[at + 1..]),
+            None => is_address(rest),
+        },
+        "quic" => match rest.split_once('@') {
+            Some((id, rest)) => is_id(id) && is_address(rest),
             None => is_address(rest),
         },
         "ipc" => !rest.is_empty() && rest != "@" && !rest.contains('\0'),

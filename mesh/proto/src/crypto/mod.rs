@@ -9,7 +9,8 @@
 //! |---|---|---|
 //! | X25519 | CURVE, NOISE | curve25519-dalek |
 //! | XSalsa20, Poly1305 | CURVE | this crate |
-//! | AES-256-GCM, ChaCha20-Poly1305, SHA-256 | NOISE | ring |
+//! | AES-256-GCM, ChaCha20-Poly1305 | NOISE | ring |
+//! | SHA-256 | NOISE, the tags of QUIC | ring |
 //! | ML-KEM-768 | NOISE, QUIC | ml-kem |
 //! | Ed25519 | identities | ed25519-dalek |
 
@@ -22,6 +23,7 @@ pub(crate) mod noise;
 mod poly1305;
 mod salsa20;
 pub mod sign;
+pub mod tag;
 
 /// Which implementation is behind the mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

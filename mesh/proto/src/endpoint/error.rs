@@ -66,9 +66,11 @@ pub enum Field {
     Length,
     /// What stands before `://`.
     Scheme,
-    /// The host, address or interface of a `tcp` endpoint.
+    /// The id before the `@` of a `quic` endpoint.
+    Id,
+    /// The host, address or interface of a `tcp` or `quic` endpoint.
     Host,
-    /// The port of a `tcp` endpoint.
+    /// The port of a `tcp` or `quic` endpoint.
     Port,
     /// The address before the `;` of a `tcp` endpoint.
     Source,
@@ -85,6 +87,7 @@ impl fmt::Display for Field {
         f.write_str(match self {
             Self::Length => "the text",
             Self::Scheme => "the scheme",
+            Self::Id => "the id",
             Self::Host => "the host",
             Self::Port => "the port",
             Self::Source => "the source address",

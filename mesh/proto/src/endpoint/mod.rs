@@ -3,6 +3,7 @@
 //! ```text
 //!  tcp://HOST:PORT              HOST = IPv4, [IPv6], [IPv6%INTERFACE], host name, interface name, *
 //!  tcp://SOURCE:PORT;HOST:PORT  connect only: the local address to dial from
+//!  quic://HOST:PORT  quic://ID@HOST:PORT    over UDP; ID is the identity or node expected there
 //!  ipc:///path  ipc://@name  ipc://*     a path, an abstract name, a fresh path of its own
 //!  inproc://name                a name within this process
 //!  fd://3                       bind only: an inherited listening socket, by descriptor number
@@ -13,6 +14,7 @@
 //! Invariant: printing an endpoint and parsing the text gives the same endpoint.
 
 mod error;
+mod quic;
 mod tcp;
 
 use core::net::SocketAddr;
@@ -20,6 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use error::{EndpointError, Field};
+pub use quic::Quic;
 pub use tcp::{Host, Source, Tcp};
 
 /// Where a socket binds or connects.
@@ -43,6 +46,8 @@ pub use tcp::{Host, Source, Tcp};
 pub enum Endpoint {
     /// `tcp://`: a TCP address.
     Tcp(Tcp),
+    /// `quic://`: a UDP address, and who is expected there.
+    Quic(Quic),
     /// `ipc://`: a Unix domain socket.
     Ipc(Ipc),
     /// `inproc://`: a name within this process.
@@ -101,6 +106,7 @@ impl Endpoint {
     pub fn scheme(&self) -> &'static str {
         match self {
             Self::Tcp(_) => "tcp",
+            Self::Quic(_) => "quic",
             Self::Ipc(_) => "ipc",
             Self::Inproc(_) => "inproc",
             Self::Inherited(Inherited::Descriptor(_)) => "fd",
@@ -115,6 +121,7 @@ impl Endpoint {
     pub fn locality(&self) -> Locality {
         match self {
             Self::Tcp(tcp) => tcp.locality(),
+            Self::Quic(quic) => quic.locality(),
             Self::Ipc(_) | Self::Inproc(_) => Locality::Local,
             Self::Inherited(_) => Locality::Unknown,
         }
@@ -134,12 +141,13 @@ impl Endpoint {
             ));
         }
         let wrong = |scheme| {
-            let expected = "tcp://, ipc://, inproc://, fd:// or systemd://";
+            let expected = "tcp://, quic://, ipc://, inproc://, fd:// or systemd://";
             EndpointError::new(Field::Scheme, scheme, expected)
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(text))?;
         match scheme {
             "tcp" => Tcp::parse(rest).map(Self::Tcp),
+            "quic" => Quic::parse(rest).map(Self::Quic),
             "ipc" => Ipc::parse(rest).map(Self::Ipc),
             "inproc" => parse_inproc(rest).map(Self::Inproc),
             "fd" => Inherited::parse_descriptor(rest).map(Self::Inherited),
@@ -154,6 +162,7 @@ impl fmt::Display for Endpoint {
         write!(f, "{}://", self.scheme())?;
         match self {
             Self::Tcp(tcp) => write!(f, "{tcp}"),
+            Self::Quic(quic) => write!(f, "{quic}"),
             Self::Ipc(Ipc::Any) => f.write_str("*"),
             Self::Ipc(Ipc::Path(path)) => write!(f, "{path}"),
             Self::Ipc(Ipc::Abstract(name)) => write!(f, "@{name}"),

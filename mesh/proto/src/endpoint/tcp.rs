@@ -38,7 +38,7 @@ pub struct Source {
     pub port: u16,
 }
 
-/// The host part of a `tcp` endpoint.
+/// The host part of a `tcp` or `quic` endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// `*`: all interfaces.
@@ -198,7 +198,7 @@ impl fmt::Display for Host {
     }
 }
 
-fn parse_address(text: &str) -> Result<(Host, u16), EndpointError> {
+pub(super) fn parse_address(text: &str) -> Result<(Host, u16), EndpointError> {
     let incomplete = || EndpointError::new(Field::Port, text, ADDRESS);
     if let Some(rest) = text.strip_prefix('[') {
         let unclosed = || EndpointError::new(Field::Host, text, "a ] after the IPv6 address");
@@ -220,7 +220,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
     port.ok_or_else(|| EndpointError::new(Field::Port, text, PORT))
 }
 
-fn write_address(f: &mut fmt::Formatter<'_>, host: &Host, port: u16) -> fmt::Result {
+pub(super) fn write_address(f: &mut fmt::Formatter<'_>, host: &Host, port: u16) -> fmt::Result {
     match port {
         0 => write!(f, "{host}:*"),
         port => write!(f, "{host}:{port}"),

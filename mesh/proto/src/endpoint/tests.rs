@@ -3,6 +3,8 @@ use std::collections::HashSet;
 
 use super::*;
 
+const ID: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx";
+
 fn parse(text: &str) -> Endpoint {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -32,6 +34,12 @@ fn prints_back_what_it_parsed() {
         "tcp://10.0.0.1:*;example.org:5555",
         "tcp://eth0:1234;[2001:db8::1]:5555",
         "tcp://[::1]:*;[::1]:5555",
+        "quic://127.0.0.1:5555",
+        "quic://*:*",
+        "quic://[fe80::1%eth0]:65535",
+        "quic://eth0:5555",
+        "quic://abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx@[::1]:5555",
+        "quic://abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx@my_host-1.example.org:5555",
         "ipc:///tmp/socket",
         "ipc://relative/socket",
         "ipc:///with space/and:colon/ünïcode",
@@ -62,6 +70,7 @@ fn prints_the_canonical_form() {
         ("tcp://[0:0:0:0:0:0:0:1]:1", "tcp://[::1]:1"),
         ("tcp://[2001:DB8::1]:1", "tcp://[2001:db8::1]:1"),
         ("tcp://eth0:0;h:1", "tcp://eth0:*;h:1"),
+        ("quic://[0:0:0:0:0:0:0:1]:0", "quic://[::1]:*"),
         ("fd://03", "fd://3"),
     ] {
         assert_eq!(parse(text).to_string(), printed);
@@ -79,6 +88,12 @@ fn tells_the_parts_apart() {
     let address = "fe80::1".parse().unwrap();
     assert_eq!(endpoint.host, Host::V6 { address, scope });
     assert_eq!(endpoint.port, 5555);
+
+    let Endpoint::Quic(quic) = parse(&format!("quic://{ID}@*:7")) else {
+        panic!("it is quic");
+    };
+    assert_eq!(quic.peer.as_ref().map(Text::as_str), Some(ID));
+    assert_eq!((quic.host, quic.port), (Host::Any, 7));
 
     assert_eq!(tcp("tcp://*:*").host, Host::Any);
     assert_eq!(
@@ -115,6 +130,8 @@ fn knows_what_stays_on_this_machine() {
         ("tcp://localhost:1", Locality::Local),
         ("tcp://LocalHost:1", Locality::Local),
         ("tcp://10.0.0.1:*;127.0.0.1:1", Locality::Local),
+        ("quic://127.0.0.1:1", Locality::Local),
+        ("quic://localhost:1", Locality::Local),
         ("ipc://*", Locality::Local),
         ("ipc:///a", Locality::Local),
         ("ipc://@a", Locality::Local),
@@ -129,6 +146,8 @@ fn knows_what_stays_on_this_machine() {
         ("tcp://localhost.:1", Locality::Remote),
         ("tcp://a.localhost:1", Locality::Remote),
         ("tcp://localhost.example.org:1", Locality::Remote),
+        ("quic://*:1", Locality::Remote),
+        ("quic://10.0.0.1:1", Locality::Remote),
         ("fd://3", Locality::Unknown),
         ("systemd://a", Locality::Unknown),
     ] {
@@ -146,6 +165,11 @@ fn refuses_malformed_texts_and_names_the_part() {
     let long = "a".repeat(254);
     let (long_host, long_inproc) = (format!("tcp://{long}:1"), format!("inproc://{long}aa"));
     let long_systemd = format!("systemd://{long}aa");
+    let (long_id, upper_id) = (
+        format!("quic://{ID}a@h:1"),
+        format!("quic://{}@h:1", ID.to_uppercase()),
+    );
+    let twice = format!("quic://{ID}@{ID}@h:1");
     let whole = format!("ipc:///{}", "a".repeat(Endpoint::MAX_LEN));
     for (text, field, part) in [
         ("", Field::Scheme, ""),
@@ -205,6 +229,14 @@ fn refuses_malformed_texts_and_names_the_part() {
         ("tcp://eth0:x;host:1", Field::Source, "eth0:x"),
         ("tcp://eth0:1;", Field::Port, ""),
         ("tcp://a:1;b:2;c:3", Field::Host, "b:2;c"),
+        ("quic://", Field::Port, ""),
+        ("quic://host", Field::Port, "host"),
+        ("quic://a:1;b:2", Field::Host, "a:1;b"),
+        ("quic://@host:1", Field::Id, ""),
+        ("quic://ada@host:1", Field::Id, "ada"),
+        (&long_id, Field::Id, &long_id[7..64]),
+        (&upper_id, Field::Id, &upper_id[7..63]),
+        (&twice, Field::Host, &twice[64..122]),
         ("ipc://", Field::Path, ""),
         ("ipc:///a\0b", Field::Path, "/a\0b"),
         ("ipc://@", Field::Name, ""),
@@ -246,7 +278,7 @@ fn no_text_panics_and_every_accepted_one_prints_back() {
     ];
     let mut accepted = HashSet::new();
     for number in 0..pieces.len().pow(4) {
-        for scheme in ["", "tcp://", "ipc://", "systemd://", "fd://"] {
+        for scheme in ["", "tcp://", "quic://", "ipc://", "systemd://", "fd://"] {
             let mut text = scheme.to_owned();
             let mut rest = number;
             for _ in 0..4 {

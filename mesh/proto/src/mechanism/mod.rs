@@ -24,7 +24,9 @@ pub use crate::crypto::aead::Suite;
 pub mod curve;
 pub mod noise;
 pub mod null;
+pub mod party;
 pub mod plain;
+pub mod quic;
 pub mod zap;
 
 #[cfg(test)]
@@ -247,6 +249,10 @@ pub const MECHANISMS: &[Mechanism] = &[
     },
     Mechanism {
         name: noise::NAME,
+        clear: false,
+    },
+    Mechanism {
+        name: quic::NAME,
         clear: false,
     },
 ];

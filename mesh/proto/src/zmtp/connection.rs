@@ -15,6 +15,7 @@ use super::greeting::{self, GreetingError};
 use super::metadata::{self, Metadata};
 use super::outbox::{Framing, Outbox};
 use crate::crypto::Randomness;
+use crate::mechanism::null;
 use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{Handshake, HandshakeError, Proven, Sealer};
 use crate::pattern::SocketType;
@@ -83,6 +84,8 @@ pub struct Peer {
     pub minor: u8,
     /// What it speaks beyond ZMTP.
     pub extensions: Extensions,
+    /// The mechanism of the connection, as greetings name it.
+    pub mechanism: &'static str,
     /// All its properties.
     pub metadata: Metadata,
     /// Who the authenticator says it is.
@@ -308,6 +311,7 @@ impl Connection {
             user: agreed.user,
             key: agreed.peer_key,
             proven: agreed.proven,
+            mechanism: self.mechanism,
             ..Self::peer_of(kind, agreed.metadata)?
         };
         let framing = match agreed.sealer {
@@ -351,6 +355,7 @@ impl Connection {
             identity,
             minor: 1,
             extensions,
+            mechanism: null::NAME,
             metadata,
             user: User::default(),
             key: None,

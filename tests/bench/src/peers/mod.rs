@@ -32,6 +32,7 @@ const PEERS: &[&dyn Peer] = &[
     &withy::Withy(withy::Sealing::AsAsked),
     &withy::Withy(withy::Sealing::NullInRecords),
     &withy::Withy(withy::Sealing::Noise),
+    &withy::Withy(withy::Sealing::Quic),
     &raw::Raw,
 ];
 

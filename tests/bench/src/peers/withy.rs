@@ -30,6 +30,8 @@ pub(super) enum Sealing {
     NullInRecords,
     /// NOISE, in rows without encryption and in those with CURVE alike.
     Noise,
+    /// QUIC, in rows over tcp.
+    Quic,
 }
 
 impl Peer for Withy {
@@ -38,6 +40,7 @@ impl Peer for Withy {
             Sealing::AsAsked => "withy",
             Sealing::NullInRecords => "withy-records",
             Sealing::Noise => "withy-noise",
+            Sealing::Quic => "withy-quic",
         }
     }
 
@@ -48,7 +51,7 @@ impl Peer for Withy {
     fn standing(&self) -> Standing {
         match self.0 {
             Sealing::AsAsked => Standing::Subject,
-            Sealing::NullInRecords | Sealing::Noise => Standing::Limit,
+            Sealing::NullInRecords | Sealing::Noise | Sealing::Quic => Standing::Limit,
         }
     }
 
@@ -58,6 +61,7 @@ impl Peer for Withy {
             Sealing::NullInRecords | Sealing::Noise if job.transport == Transport::Inproc => {
                 Err("-")
             }
+            Sealing::Quic if job.transport != Transport::Tcp => Err("-"),
             _ => Ok(()),
         }
     }
@@ -66,7 +70,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.server(Pull::builder(), job).build()?;
-            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
             loop {
                 probe.pulled(socket.recv().await?.first());
             }
@@ -77,7 +81,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.client(Push::builder(), job).build()?;
-            socket.connect_to(&job.endpoint[..])?;
+            socket.connect_to(&this.endpoint(job)[..])?;
             let body = Body::new(job.size);
             loop {
                 socket.send(message(body.bytes())).await?;
@@ -89,7 +93,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.server(Rep::builder(), job).build()?;
-            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
             loop {
                 let mut request = socket.recv().await?;
                 let reply = request.take_message();
@@ -118,7 +122,7 @@ impl Peer for Withy {
             let socket = this
                 .server(Publisher::builder().overflow(Overflow::Block), job)
                 .build()?;
-            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
             runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);
             for number in 0.. {
@@ -134,7 +138,7 @@ impl Peer for Withy {
             let mut tasks = JoinSet::new();
             for lane in 0..job.lanes {
                 let socket = this.client(Subscriber::builder(), job).build()?;
-                socket.connect_to(&job.endpoint[..])?;
+                socket.connect_to(&this.endpoint(job)[..])?;
                 socket.subscribe("");
                 socket.ready().await?;
                 tasks.spawn(async move {
@@ -157,7 +161,7 @@ impl Peer for Withy {
             let mut sockets = Vec::with_capacity(job.lanes);
             for number in 0..job.lanes {
                 let socket = this.client(Push::builder(), job).build()?;
-                socket.connect_to(&job.endpoint[..])?;
+                socket.connect_to(&this.endpoint(job)[..])?;
                 let mut body = Body::new(job.size);
                 socket.send(message(body.numbered(number as u64))).await?;
                 sockets.push((socket, body));
@@ -191,9 +195,16 @@ impl Peer for Withy {
 }
 
 impl Withy {
+    fn endpoint(&self, job: &Job) -> String {
+        match self.0 {
+            Sealing::Quic => job.endpoint.replacen("tcp", "quic", 1),
+            _ => job.endpoint.clone(),
+        }
+    }
+
     fn server<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
         match (self.0, job.curve) {
-            (Sealing::Noise, _) => builder.identity(identity()),
+            (Sealing::Noise | Sealing::Quic, _) => builder.identity(identity()),
             (Sealing::NullInRecords, _) => builder.null_in_records(),
             (Sealing::AsAsked, true) => builder.curve_server(server()).allow_any_client(),
             (Sealing::AsAsked, false) => builder,
@@ -209,7 +220,7 @@ impl Withy {
 
     fn requester(&self, job: &Job) -> Result<Req, Failure> {
         let socket = self.client(Req::builder(), job).build()?;
-        socket.connect_to(&job.endpoint[..])?;
+        socket.connect_to(&self.endpoint(job)[..])?;
         Ok(socket)
     }
 }

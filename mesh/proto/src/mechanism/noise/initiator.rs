@@ -1,10 +1,11 @@
 //! The side that made the link: HELLO, INITIATE.
 
 use super::session::{Keys, Role, Session};
-use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, check, filler};
+use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, filler};
 use crate::crypto::kem::{self, DecapsulationKey};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
+use crate::mechanism::party::{Holds, Settings, check};
 use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command, printable,
@@ -159,7 +160,7 @@ impl Initiator {
             self.provider,
             realm,
             &credentials,
-            session.peer_key(),
+            Holds::Noise(session.peer_key()),
             WELCOME,
         )?;
         Ok(match self.local.authenticate {

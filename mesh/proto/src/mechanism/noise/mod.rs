@@ -28,7 +28,7 @@
 //! | 13 | zeros, ignored |
 //!
 //! **Secrets.** A network has a secret of 32 octets, which is psk0. Without a network it is
-//! [`OPEN`], which everybody knows. psk3 is the shared secret of ML-KEM-768 (FIPS 203).
+//! [`OPEN`](super::party::OPEN), which everybody knows. psk3 is the shared secret of ML-KEM-768 (FIPS 203).
 //!
 //! **HELLO** is `options tag message`. Options: bit 0 for AES-GCM (AES-256) and not ChaCha20-Poly1305,
 //! which the initiator chooses if both greetings say AES; bit 1 for ML-KEM, without which the pattern
@@ -66,22 +66,14 @@ mod tests;
 pub use initiator::Initiator;
 pub use responder::Responder;
 
-use zeroize::Zeroizing;
-
 use super::HandshakeError;
+use crate::crypto::Randomness;
 use crate::crypto::aead::Suite;
 use crate::crypto::hash::hmac;
-use crate::crypto::keys::KeyPair;
-use crate::crypto::{Provider, Randomness};
-use crate::trust::credentials::{Credentials, Shown};
-use crate::trust::id::NetworkId;
 use crate::zmtp::greeting::{self, FILLER, Filler};
 
 /// The name in the greeting.
 pub const NAME: &str = "NOISE";
-
-/// The secret of those who are in no network. It is none.
-pub const OPEN: [u8; 32] = *b"withy: a mesh without a network!";
 
 /// The version of the description above.
 const VERSION: u8 = 1;
@@ -101,44 +93,6 @@ const TAG: usize = 16;
 const ACCEPTED: u8 = 0;
 /// READY's first octet: the responder refuses.
 const REFUSED: u8 = 1;
-
-/// Where a handshake takes place: in a network, or in none.
-#[derive(Clone)]
-pub struct Realm {
-    /// The network.
-    pub network: Option<NetworkId>,
-    /// Its secret; [`OPEN`] without a network.
-    pub secret: Zeroizing<[u8; 32]>,
-    /// What we show of ourselves there.
-    pub credentials: Credentials,
-}
-
-impl std::fmt::Debug for Realm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Realm")
-            .field("network", &self.network)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a side shakes hands with.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The X25519 keys that our node certificate names.
-    pub keys: KeyPair,
-    /// Where peers may be met. An initiator uses the first.
-    pub realms: Vec<Realm>,
-    /// A peer that does without ML-KEM is let in.
-    pub allow_classical: bool,
-    /// The initiator does without ML-KEM itself.
-    pub classical: bool,
-    /// The processor has AES.
-    pub has_aes: bool,
-    /// The peer must have this key as its identity's or its node's.
-    pub expected: Option<[u8; 32]>,
-    /// The time, in seconds since the Unix epoch.
-    pub now: u64,
-}
 
 /// What both sides know when the greetings have passed.
 #[derive(Debug, Clone)]
@@ -212,30 +166,5 @@ const fn suite(options: u8) -> Suite {
     match options & AES_GCM {
         0 => Suite::ChaChaPoly,
         _ => Suite::AesGcm,
-    }
-}
-
-/// Holds what a peer shows against what it proved and what we want.
-fn check(
-    settings: &Settings,
-    provider: Provider,
-    realm: &Realm,
-    shown: &Credentials,
-    key: Option<[u8; 32]>,
-    command: &'static str,
-) -> Result<Shown, HandshakeError> {
-    let shown = shown.verify(provider, realm.network, settings.now)?;
-    if key != Some(*shown.noise.as_octets()) {
-        return Err(HandshakeError::Malformed {
-            command,
-            reason: "its certificate names another key than the one that was proven",
-        });
-    }
-    match settings.expected {
-        Some(key) if key != *shown.identity.as_octets() && key != *shown.node.as_octets() => {
-            let found = shown.identity;
-            Err(HandshakeError::OtherPeer { found })
-        }
-        _ => Ok(shown),
     }
 }

@@ -4,10 +4,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::session::{Keys, Role, Session};
-use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, Settings, TAG, check, filler};
+use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, TAG, filler};
 use crate::crypto::kem;
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
+use crate::mechanism::party::{Holds, Settings, check, refusal};
 use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command,
@@ -207,7 +208,7 @@ impl Responder {
                 self.provider,
                 realm,
                 &credentials,
-                key,
+                Holds::Noise(key),
                 INITIATE,
             )?;
             Ok((shown, Metadata::decode(&payload[used..])?))
@@ -388,14 +389,5 @@ impl Handshake for Responder {
             sealer: Sealer::Records(Box::new(record::Sealer::new(peer.keys.responder, 1))),
             opener: Opener::Records(Box::new(record::Opener::new(peer.keys.initiator, 0))),
         }
-    }
-}
-
-/// What a refused peer is told. It has proven who it is, and nobody else can read it.
-fn refusal(status: u16) -> &'static str {
-    match status {
-        300 => "not now, try again later",
-        500 => "the authenticator failed",
-        _ => "your identity is not trusted here",
     }
 }

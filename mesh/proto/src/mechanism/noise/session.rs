@@ -4,11 +4,12 @@ use snow::HandshakeState;
 use snow::params::NoiseParams;
 use zeroize::Zeroizing;
 
-use super::{Greetings, ML_KEM, Realm, Settings, suite};
+use super::{Greetings, ML_KEM, suite};
 use crate::crypto::aead::{Key, Suite};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, kem};
 use crate::mechanism::HandshakeError;
+use crate::mechanism::party::{Realm, Settings};
 
 /// The longest Noise message (Noise §3).
 const MAX_MESSAGE: usize = 65_535;

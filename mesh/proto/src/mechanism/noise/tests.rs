@@ -1,6 +1,12 @@
 //! Both sides against each other, against what happens on the way, and against the vectors.
 
+use zeroize::Zeroizing;
+
 use super::*;
+use crate::crypto::Provider;
+use crate::crypto::keys::KeyPair;
+use crate::mechanism::party::{OPEN, Realm, Settings};
+use crate::trust::{Credentials, NetworkId};
 use crate::zmtp::record;
 use std::io::IoSlice;
 use std::time::Duration;

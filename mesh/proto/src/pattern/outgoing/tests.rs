@@ -12,6 +12,7 @@ fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
         identity: identity.to_vec(),
         minor: 1,
         extensions: Extensions::default(),
+        mechanism: "NULL",
         metadata: Metadata::default(),
         user: User::default(),
         key: None,

@@ -1,0 +1,486 @@
+//! QUIC: the mechanism of links that are sealed already, by a handshake in which both sides proved a
+//! node's key. What is left to prove is whose node that is.
+//!
+//! ```text
+//!  initiator                                    responder
+//!  greeting                      <---------->   greeting
+//!           <-----  WELCOME   credentials
+//!  trusts the responder?
+//!  INITIATE  credentials, metadata    ----->    trusts the initiator?
+//!           <-----  READY     metadata
+//! ```
+//!
+//! The side that made the link is the initiator; `as-server` in the greetings is 0 for it and 1 for
+//! the responder. The first octet of its filler is 1 if its processor has AES: it then offered AES-GCM
+//! before ChaCha20-Poly1305, and the responder, which has both, took it. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
+//! their certificate names has to be the one that the link proved. The responder shows itself first:
+//! an initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
+//! nothing of whose it is. Frames then travel as they are.
+//!
+//! Invariant: nobody is taken for the holder of an identity that did not sign for the key which the
+//! link proved.
+
+use super::party::{Holds, Settings, check, refusal};
+use super::zap::{AuthRequest, Credentials, Decision, User};
+use super::{
+    Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
+    split_command, unexpected,
+};
+use crate::crypto::{Provider, Randomness};
+use crate::trust;
+use crate::trust::credentials::Shown;
+use crate::zmtp::connection::IDENTITY;
+use crate::zmtp::greeting::{self, FILLER, Filler};
+use crate::zmtp::metadata::Metadata;
+
+/// The name in the greeting.
+pub const NAME: &str = "QUIC";
+
+/// What the link proved, before the first octet of ZMTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The key of the peer's node.
+    pub node: [u8; 32],
+    /// Whether the keys withstand quantum computers.
+    pub post_quantum: bool,
+}
+
+/// Either side's handshake.
+#[derive(Debug)]
+pub struct Quic {
+    local: Local,
+    settings: Settings,
+    provider: Provider,
+    proof: Proof,
+    suite: Suite,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitGreeting,
+    WelcomeDue,
+    AwaitWelcome,
+    AwaitInitiate,
+    Deciding {
+        shown: Shown,
+        metadata: Option<Metadata>,
+        asked: bool,
+    },
+    InitiateDue {
+        shown: Shown,
+        user: User,
+    },
+    AwaitReady {
+        shown: Shown,
+        user: User,
+    },
+    ReadyDue {
+        shown: Shown,
+        user: User,
+        metadata: Metadata,
+    },
+    Complete {
+        shown: Shown,
+        user: User,
+        metadata: Metadata,
+    },
+    ErrorDue {
+        reason: String,
+    },
+    Refused,
+    Failed,
+}
+
+impl Quic {
+    /// Starts a handshake in the first of the realms.
+    pub fn new(local: Local, settings: Settings, provider: Provider, proof: Proof) -> Self {
+        Self {
+            local,
+            settings,
+            provider,
+            proof,
+            suite: Suite::ChaChaPoly,
+            state: State::AwaitGreeting,
+        }
+    }
+
+    fn shows(&self) -> Option<Vec<u8>> {
+        let realm = self.settings.realms.first()?;
+        Some(realm.credentials.encode())
+    }
+
+    /// The peer, as its credentials show it, and what follows them.
+    fn look<'a>(
+        &self,
+        data: &'a [u8],
+        command: &'static str,
+    ) -> Result<(Shown, &'a [u8]), HandshakeError> {
+        let (credentials, used) = trust::Credentials::decode(data)?;
+        let realms = &self.settings.realms;
+        let realm = realms.first().ok_or(HandshakeError::Network)?;
+        let holds = Holds::Node(self.proof.node);
+        let shown = check(
+            &self.settings,
+            self.provider,
+            realm,
+            &credentials,
+            holds,
+            command,
+        )?;
+        Ok((shown, &data[used..]))
+    }
+
+    fn handle_welcome(&self, data: &[u8]) -> Result<State, HandshakeError> {
+        match self.look(data, "WELCOME")? {
+            (shown, []) => Ok(self.next(shown, None)),
+            _ => Err(HandshakeError::Malformed {
+                command: "WELCOME",
+                reason: "something follows its credentials",
+            }),
+        }
+    }
+
+    fn handle_initiate(&self, data: &[u8]) -> Result<State, HandshakeError> {
+        let (shown, metadata) = self.look(data, "INITIATE")?;
+        let metadata = Metadata::decode(metadata)?;
+        Ok(self.next(shown, Some(metadata)))
+    }
+
+    /// Asks whether a peer is trusted, where it is to be asked.
+    fn next(&self, shown: Shown, metadata: Option<Metadata>) -> State {
+        let state = State::Deciding {
+            shown,
+            metadata,
+            asked: false,
+        };
+        match self.local.authenticate {
+            true => state,
+            false => accepted(state, User::default()),
+        }
+    }
+}
+
+/// Goes on with a peer that may stay.
+fn accepted(state: State, user: User) -> State {
+    match state {
+        State::Deciding {
+            shown,
+            metadata: Some(metadata),
+            ..
+        } => State::ReadyDue {
+            shown,
+            user,
+            metadata,
+        },
+        State::Deciding { shown, .. } => State::InitiateDue { shown, user },
+        other => other,
+    }
+}
+
+/// An ERROR command, which only the peer can read.
+fn error(reason: &str) -> Vec<u8> {
+    let reason = &reason.as_bytes()[..reason.len().min(255)];
+    command("ERROR", &[&[reason.len() as u8], reason].concat())
+}
+
+impl Handshake for Quic {
+    fn filler(&self) -> Filler {
+        let mut filler = Filler::default();
+        filler[0] = u8::from(self.settings.has_aes);
+        filler
+    }
+
+    fn handle_greetings(
+        &mut self,
+        ours: &[u8; greeting::LENGTH],
+        theirs: &[u8; greeting::LENGTH],
+    ) -> Result<(), HandshakeError> {
+        let accepting = self.local.accepting;
+        if theirs[greeting::AS_SERVER] != u8::from(!accepting) {
+            return Err(HandshakeError::Malformed {
+                command: "greeting",
+                reason: "both sides made the link, or none",
+            });
+        }
+        let initiator = if accepting { theirs } else { ours };
+        if initiator[FILLER.start] == 1 {
+            self.suite = Suite::AesGcm;
+        }
+        self.state = match accepting {
+            true => State::WelcomeDue,
+            false => State::AwaitWelcome,
+        };
+        Ok(())
+    }
+
+    fn next_command(&mut self, _: &mut dyn Randomness) -> Option<Vec<u8>> {
+        let (next, command) = match std::mem::replace(&mut self.state, State::Failed) {
+            State::WelcomeDue => (
+                State::AwaitInitiate,
+                self.shows().map(|shown| command("WELCOME", &shown)),
+            ),
+            State::InitiateDue { shown, user } => {
+                let metadata = self.local.metadata.encode();
+                let data = self.shows().map(|shown| [shown, metadata].concat());
+                (
+                    State::AwaitReady { shown, user },
+                    data.map(|data| command("INITIATE", &data)),
+                )
+            }
+            State::ReadyDue {
+                shown,
+                user,
+                metadata,
+            } => (
+                State::Complete {
+                    shown,
+                    user,
+                    metadata,
+                },
+                Some(command("READY", &self.local.metadata.encode())),
+            ),
+            State::ErrorDue { reason } => (State::Refused, Some(error(&reason))),
+            other => (other, None),
+        };
+        self.state = next;
+        command
+    }
+
+    fn handle_command(&mut self, body: &[u8]) -> Result<(), HandshakeError> {
+        let state = std::mem::replace(&mut self.state, State::Failed);
+        let next = match (state, split_command(body)) {
+            (State::AwaitWelcome, Some((b"WELCOME", data))) => self.handle_welcome(data),
+            (State::AwaitInitiate, Some((b"INITIATE", data))) => self.handle_initiate(data),
+            (State::AwaitReady { shown, user }, Some((b"READY", data))) => Metadata::decode(data)
+                .map(|metadata| State::Complete {
+                    shown,
+                    user,
+                    metadata,
+                })
+                .map_err(HandshakeError::from),
+            (State::AwaitWelcome, _) => return Err(unexpected(body, "WELCOME")),
+            (State::AwaitInitiate, _) => return Err(unexpected(body, "INITIATE")),
+            (State::AwaitReady { .. }, _) => return Err(unexpected(body, "READY")),
+            _ => return Err(unexpected(body, "nothing")),
+        };
+        // Both sides hear what was wrong with what one showed.
+        if let Err(error @ (HandshakeError::Credentials(_) | HandshakeError::OtherPeer { .. })) =
+            &next
+        {
+            let reason = error.to_string();
+            self.state = State::ErrorDue { reason };
+        }
+        self.state = next?;
+        Ok(())
+    }
+
+    fn auth_request(&mut self) -> Option<AuthRequest> {
+        let State::Deciding {
+            shown,
+            metadata,
+            asked,
+        } = &mut self.state
+        else {
+            return None;
+        };
+        if std::mem::replace(asked, true) {
+            return None;
+        }
+        let identity = metadata.as_ref().and_then(|it| it.value(IDENTITY));
+        Some(AuthRequest {
+            domain: self.local.domain.clone(),
+            address: String::new(),
+            identity: identity.unwrap_or_default().to_vec(),
+            credentials: Credentials::Noise(Box::new(*shown)),
+        })
+    }
+
+    fn set_decision(&mut self, decision: Decision) {
+        let state = std::mem::replace(&mut self.state, State::Failed);
+        self.state = match (state, decision) {
+            (state @ State::Deciding { .. }, Decision::Accept(user)) => accepted(state, user),
+            (State::Deciding { .. }, Decision::Deny { status, .. }) => State::ErrorDue {
+                reason: refusal(status).to_owned(),
+            },
+            (other, _) => other,
+        };
+    }
+
+    fn claims(&self) -> Option<Claims<'_>> {
+        match &self.state {
+            State::ReadyDue {
+                shown, metadata, ..
+            }
+            | State::Complete {
+                shown, metadata, ..
+            } => Some(Claims {
+                metadata,
+                key: Some(*shown.identity.as_octets()),
+            }),
+            _ => None,
+        }
+    }
+
+    fn refused(&self) -> bool {
+        matches!(self.state, State::ErrorDue { .. } | State::Refused)
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete { .. })
+    }
+
+    fn finish(self: Box<Self>) -> Agreed {
+        let State::Complete {
+            shown,
+            user,
+            metadata,
+        } = self.state
+        else {
+            unreachable!("finish is called on a complete handshake only")
+        };
+        Agreed {
+            metadata,
+            user,
+            peer_key: Some(*shown.identity.as_octets()),
+            proven: Some(Box::new(Proven {
+                shown,
+                suite: self.suite,
+                post_quantum: self.proof.post_quantum,
+            })),
+            sealer: Sealer::Clear,
+            opener: Opener::Clear,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::crypto::Seeded;
+    use crate::crypto::sign::SigningKey;
+    use crate::mechanism::party::{OPEN, Realm};
+    use crate::mechanism::testing::{local, run, tampering};
+    use crate::trust::{Certificate, IdentityId, NodeId, Validity};
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// A side of the identity and the node of two seeds, which is linked to another node.
+    fn side(identity: u8, node: u8, linked: u8, accepting: bool) -> Quic {
+        let [identity, node, linked] =
+            [identity, node, linked].map(|seed| SigningKey::from_seed(Provider::Real, &[seed; 32]));
+        let keys = Provider::Real.key_pair(&mut Seeded::new(1));
+        let certificate = Certificate::issue(
+            &identity,
+            NodeId::of(&node),
+            keys.public(),
+            Validity::starting(NOW, 1_000),
+        );
+        let settings = Settings {
+            keys,
+            realms: vec![Realm {
+                network: None,
+                secret: Zeroizing::new(OPEN),
+                credentials: trust::Credentials {
+                    certificate,
+                    proof: None,
+                },
+            }],
+            allow_classical: false,
+            classical: false,
+            has_aes: true,
+            expected: None,
+            now: NOW,
+        };
+        let proof = Proof {
+            node: linked.public(),
+            post_quantum: true,
+        };
+        let kind = if accepting { "REP" } else { "REQ" };
+        let mut quic = Quic::new(local(kind, accepting), settings, Provider::Real, proof);
+        let theirs = greeting::encode(NAME, !accepting, Filler::default());
+        quic.handle_greetings(&theirs, &theirs).unwrap();
+        quic
+    }
+
+    fn initiator() -> Quic {
+        side(1, 2, 4, false)
+    }
+
+    fn responder() -> Quic {
+        side(3, 4, 2, true)
+    }
+
+    #[test]
+    fn both_sides_show_whose_nodes_they_are() {
+        let (mut first, mut second) = (initiator(), responder());
+        let transcript = run(&mut first, &mut second, Decision::accept("ada"), |_, _| ());
+        assert_eq!(transcript.result, Ok(()));
+        let (first, second) = (Box::new(first).finish(), Box::new(second).finish());
+        assert_eq!(second.user.id, "ada");
+        assert_eq!(first.metadata.value("Socket-Type"), Some(&b"REP"[..]));
+        let identity = IdentityId::of(&SigningKey::from_seed(Provider::Real, &[1; 32]));
+        assert_eq!(second.proven.unwrap().shown.identity, identity);
+    }
+
+    #[test]
+    fn a_certificate_of_another_node_is_of_no_use() {
+        for (mut first, mut second, command) in [
+            (side(1, 5, 4, false), responder(), "INITIATE"),
+            (initiator(), side(3, 5, 2, true), "WELCOME"),
+        ] {
+            let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+            let Err(HandshakeError::Malformed { command: found, .. }) = transcript.result else {
+                panic!("{:?}", transcript.result);
+            };
+            assert_eq!(found, command);
+        }
+    }
+
+    #[test]
+    fn refusals_reach_the_other_side() {
+        let (mut first, mut second) = (initiator(), responder());
+        let transcript = run(&mut first, &mut second, Decision::deny("no"), |_, _| ());
+        let reason = "your identity is not trusted here".to_owned();
+        let refused = HandshakeError::RefusedByPeer { reason };
+        assert_eq!(transcript.result, Err(refused));
+
+        let (mut first, mut second) = (initiator(), responder());
+        first.settings.expected = Some([9; 32]);
+        let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+        let other = transcript.result.unwrap_err();
+        assert!(matches!(other, HandshakeError::OtherPeer { .. }));
+        let error = first.next_command(&mut Seeded::new(1)).unwrap();
+        let reason = other.to_string();
+        assert_eq!(
+            second.handle_command(&error),
+            Err(HandshakeError::RefusedByPeer { reason })
+        );
+    }
+
+    #[test]
+    fn both_sides_know_who_made_the_link() {
+        let mut quic = initiator();
+        let theirs = greeting::encode(NAME, false, Filler::default());
+        assert!(quic.handle_greetings(&theirs, &theirs).is_err());
+    }
+
+    /// The link keeps others from changing anything; what a peer itself changes of its credentials
+    /// is noticed.
+    #[test]
+    fn changed_credentials_are_refused() {
+        tampering(initiator, responder, |what, agreed| {
+            let [kind, _, number, _, at] = what.split(' ').collect::<Vec<_>>()[..] else {
+                return;
+            };
+            let at: usize = at.parse().unwrap();
+            let name = ["WELCOME", "INITIATE"].get(number.parse::<usize>().unwrap());
+            let credentials = name.map_or(0, |name| 1 + name.len() + Certificate::SIZE);
+            if kind == "flip" && at < credentials {
+                assert!(!agreed, "{what}");
+            }
+        });
+    }
+}

@@ -1,0 +1,184 @@
+//! UDP endpoints with our limits, for dialling and for listening.
+//!
+//! A dialled connection has a socket of its own, so that several connections use several cores; the
+//! connections of a listener share its socket.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
+
+use super::socket::{self, Guard, Guarded};
+use super::tag::{self, Gate};
+use crate::options::QuicOptions;
+
+/// Octets of a datagram over a loopback interface. quinn sends ten at a time in one buffer, which
+/// the system silently refuses above 65,507 octets.
+const LOOPBACK_MTU: u16 = 6_500;
+const _: () = assert!(LOOPBACK_MTU as usize * 10 <= 65_507);
+
+/// Octets of a datagram over Ethernet: 1500 less the headers of IPv6 and UDP.
+const NETWORK_MTU: u16 = 1_452;
+
+/// First packets that wait until they are judged, which happens at once.
+const MAX_INCOMING: usize = 4_096;
+
+/// Octets that may wait behind one first packet until it is judged, and behind all.
+const INCOMING_BUFFER: u64 = 16 << 10;
+const INCOMING_BUFFERS: u64 = 8 << 20;
+
+/// Links that a peer may open until its handshake is done. quinn sets a table up for all of them, which
+/// would make a half-open peer expensive.
+const EARLY_LINKS: u32 = 8;
+
+/// Streams for messages that a peer may open until its handshake is done.
+const EARLY_STREAMS: u32 = 8;
+
+/// Streams for messages that a peer may open for each link, on an average.
+const STREAMS: u32 = 2;
+
+/// How long the answer to a retry is good.
+const RETRY_LIFETIME: Duration = Duration::from_secs(15);
+
+/// Opens a socket to dial `remote` from.
+pub(super) fn dialling(remote: SocketAddr, options: &QuicOptions) -> io::Result<Endpoint> {
+    let ip = match (remote.ip(), is_loopback(remote)) {
+        (IpAddr::V4(_), true) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        (IpAddr::V4(_), false) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (IpAddr::V6(_), true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        (IpAddr::V6(_), false) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = socket::open((ip, 0).into(), options.socket_buffer, false)?;
+    let guard = Guard::new(None)?;
+    begin(socket, &guard, None, mtu(remote))
+}
+
+/// How to dial `remote` over a socket of [`dialling`].
+pub(super) fn client(
+    tls: QuicClientConfig,
+    remote: SocketAddr,
+    options: &QuicOptions,
+) -> ClientConfig {
+    let network = tag::shown(&options.networks);
+    let network = crate::options::Secret::from(*network);
+    let mut config = ClientConfig::new(Arc::new(tls));
+    // A listener opens no links.
+    config.transport_config(Arc::new(transport(options, mtu(remote), 0)));
+    config.initial_dst_cid_provider(Arc::new(move || tag::first(network.expose())));
+    config
+}
+
+/// What a listener takes peers with: those over loopback and the others.
+#[derive(Debug, Clone)]
+pub(super) struct Serving {
+    loopback: Arc<ServerConfig>,
+    network: Arc<ServerConfig>,
+}
+
+impl Serving {
+    pub(super) fn new(tls: QuicServerConfig, options: &QuicOptions) -> Self {
+        let mut config = ServerConfig::with_crypto(Arc::new(tls));
+        config
+            .migration(true)
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BUFFER)
+            .incoming_buffer_size_total(INCOMING_BUFFERS)
+            .retry_token_lifetime(RETRY_LIFETIME);
+        let links = options.max_links;
+        let with = |mtu| {
+            let mut config = config.clone();
+            config.transport_config(Arc::new(transport(options, mtu, EARLY_LINKS.min(links))));
+            Arc::new(config)
+        };
+        Self {
+            loopback: with(LOOPBACK_MTU),
+            network: with(NETWORK_MTU),
+        }
+    }
+
+    pub(super) fn of(&self, remote: SocketAddr) -> Arc<ServerConfig> {
+        match is_loopback(remote) {
+            true => Arc::clone(&self.loopback),
+            false => Arc::clone(&self.network),
+        }
+    }
+}
+
+/// Opens a socket to listen on.
+pub(super) fn listening(
+    address: SocketAddr,
+    serving: &Serving,
+    options: &QuicOptions,
+    dual_stack: bool,
+) -> io::Result<(Endpoint, Arc<Guard>)> {
+    let socket = socket::open(address, options.socket_buffer, dual_stack)?;
+    let guard = Guard::new(Some(Gate::new(&options.networks)))?;
+    let config = ServerConfig::clone(&serving.network);
+    let endpoint = begin(socket, &guard, Some(config), LOOPBACK_MTU)?;
+    Ok((endpoint, guard))
+}
+
+fn begin(
+    socket: std::net::UdpSocket,
+    guard: &Arc<Guard>,
+    server: Option<ServerConfig>,
+    mtu: u16,
+) -> io::Result<Endpoint> {
+    let mut config = EndpointConfig::default();
+    let ids = guard.ids();
+    config.cid_generator(move || Box::new(ids.clone()));
+    config.max_udp_payload_size(mtu).map_err(io::Error::other)?;
+    let runtime = Arc::new(TokioRuntime);
+    let socket = Arc::new(Guarded {
+        socket: runtime.wrap_udp_socket(socket)?,
+        guard: Arc::clone(guard),
+    });
+    Endpoint::new_with_abstract_socket(config, server, socket, runtime)
+}
+
+fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(mtu);
+    let mut config = TransportConfig::default();
+    let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
+    let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
+    config
+        .max_concurrent_bidi_streams(links.into())
+        .max_concurrent_uni_streams(EARLY_STREAMS.into())
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(options.stream_receive_window.into())
+        .receive_window(options.receive_window.into())
+        .send_window(options.send_window.into())
+        .keep_alive_interval(Some(options.keep_alive))
+        .max_idle_timeout(Some(IdleTimeout::from(idle)))
+        .mtu_discovery_config(Some(discovery));
+    config
+}
+
+/// Lets the peer open links, and the streams for messages that they need.
+pub(super) fn admit_links(connection: &Connection, links: u32) {
+    connection.set_max_concurrent_bi_streams(links.into());
+    admit_streams(connection, links);
+}
+
+/// Lets the peer open streams for the messages of links.
+pub(super) fn admit_streams(connection: &Connection, links: u32) {
+    connection.set_max_concurrent_uni_streams(links.saturating_mul(STREAMS).into());
+}
+
+fn mtu(remote: SocketAddr) -> u16 {
+    match is_loopback(remote) {
+        true => LOOPBACK_MTU,
+        false => NETWORK_MTU,
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}

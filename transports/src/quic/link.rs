@@ -1,0 +1,290 @@
+//! The two halves of a link over a bidirectional stream, with the interface of a socket's halves.
+//!
+//! quinn's streams are written with `&mut` and have no way to wait for room without writing. So a
+//! short lock stands before the stream, and waiting for room is a write of no octets, which quinn
+//! refuses as blocked, waking the task later, exactly when it would refuse one octet. It is only made
+//! after a real write was refused, since on an open stream it may cost an empty frame.
+//!
+//! quinn remembers one waker per stream and replaces it with each refused write. A write that waits
+//! for nothing must not displace the waker of a task that does, so every write is polled with the
+//! waker of the last task that waited.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{BufMut, Bytes};
+use parking_lot::Mutex;
+use quinn::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::lease::Lease;
+use super::streams::More;
+
+/// Octets of many small slices that are copied together for one write.
+const GATHER: usize = 64 << 10;
+
+pub(super) fn halves(
+    send: SendStream,
+    receive: RecvStream,
+    lease: Lease,
+    more: More,
+) -> (QuicReader, QuicWriter) {
+    let ended = Arc::new(Ended::default());
+    let reader = QuicReader {
+        stream: receive,
+        ended: Arc::clone(&ended),
+        _lease: lease.clone(),
+        more: Some(Box::new(more)),
+    };
+    let sending = Sending {
+        stream: Some(send),
+        waiting: None,
+        blocked: false,
+    };
+    let writer = QuicWriter {
+        sending: Mutex::new(sending),
+        ended,
+        lease,
+    };
+    (reader, writer)
+}
+
+/// Whether our side ended the link, for a reader that waits.
+#[derive(Debug, Default)]
+struct Ended {
+    ended: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+}
+
+/// The reading half of a QUIC stream.
+#[derive(Debug)]
+pub struct QuicReader {
+    stream: RecvStream,
+    ended: Arc<Ended>,
+    _lease: Lease,
+    /// What turns the link into one of several streams.
+    pub(super) more: Option<Box<More>>,
+}
+
+impl QuicReader {
+    /// The reader of a stream that goes in one direction.
+    pub(super) fn alone(stream: RecvStream, lease: Lease) -> Self {
+        Self {
+            stream,
+            ended: Arc::default(),
+            _lease: lease,
+            more: None,
+        }
+    }
+
+    pub(super) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        tokio_util::io::poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer);
+        if polled.is_pending() && self.has_ended(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        polled
+    }
+
+    /// Whether our writer ended both directions; if not, the task is woken when it does.
+    fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut reader = self.ended.reader.lock();
+        if self.ended.ended.load(Ordering::Relaxed) {
+            // The peer hears that nobody reads; it may have ended the stream itself.
+            let _ = self.stream.stop(0_u32.into());
+            return true;
+        }
+        match &mut *reader {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        false
+    }
+}
+
+impl AsyncRead for QuicReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().poll_read(cx, buffer)
+    }
+}
+
+/// The writing half of a QUIC stream.
+#[derive(Debug)]
+pub struct QuicWriter {
+    sending: Mutex<Sending>,
+    ended: Arc<Ended>,
+    lease: Lease,
+}
+
+#[derive(Debug)]
+struct Sending {
+    /// `None` only while it is dropped.
+    stream: Option<SendStream>,
+    /// The last task that waited for room.
+    waiting: Option<Waker>,
+    /// Whether the last write found no room.
+    blocked: bool,
+}
+
+impl QuicWriter {
+    /// The writer of a stream that goes in one direction.
+    pub(super) fn alone(stream: SendStream, lease: Lease) -> Self {
+        let sending = Sending {
+            stream: Some(stream),
+            waiting: None,
+            blocked: false,
+        };
+        Self {
+            sending: Mutex::new(sending),
+            ended: Arc::default(),
+            lease,
+        }
+    }
+
+    /// Ends this direction; what was written still arrives.
+    pub(super) fn finish(&self) {
+        if let Some(stream) = &mut self.sending.lock().stream {
+            // It was ended before, or the connection is gone.
+            let _ = stream.finish();
+        }
+    }
+
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut sending = self.sending.lock();
+        let mut written = 0;
+        let mut slices = slices.iter().filter(|slice| !slice.is_empty()).peekable();
+        while let Some(slice) = slices.next() {
+            let mut wanted = slice.len();
+            let tried = match slices.peek() {
+                Some(next) if wanted + next.len() <= GATHER => {
+                    let mut gathered = Vec::with_capacity(GATHER);
+                    gathered.extend_from_slice(slice);
+                    while let Some(slice) =
+                        slices.next_if(|slice| gathered.len() + slice.len() <= GATHER)
+                    {
+                        gathered.extend_from_slice(slice);
+                    }
+                    wanted = gathered.len();
+                    sending.write_owned(gathered)
+                }
+                _ => sending.write(slice),
+            };
+            match tried {
+                Ok(taken) => written += taken,
+                // What was taken before is reported first.
+                Err(_) if written > 0 => break,
+                Err(error) => return Err(error),
+            }
+            if tried.is_ok_and(|taken| taken < wanted) {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
+    pub(crate) fn try_write(&self, octets: &[u8]) -> io::Result<usize> {
+        match octets {
+            [] => Ok(0),
+            octets => self.sending.lock().write(octets),
+        }
+    }
+
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sending = self.sending.lock();
+        if !sending.blocked {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut sending.waiting {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        // An error shows itself with the next write.
+        let _ = ready!(sending.poll(|stream, cx| Pin::new(stream).poll_write(cx, &[])));
+        sending.waiting = None;
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn shutdown(&self) {
+        let mut sending = self.sending.lock();
+        if let Some(stream) = &mut sending.stream {
+            // It was ended before, or the connection is gone.
+            let _ = stream.finish();
+        }
+        // Writes fail from now on, for which nobody has to wait.
+        sending.blocked = false;
+        if let Some(waker) = sending.waiting.take() {
+            waker.wake();
+        }
+        drop(sending);
+        let mut reader = self.ended.reader.lock();
+        self.ended.ended.store(true, Ordering::Relaxed);
+        if let Some(waker) = reader.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for QuicWriter {
+    /// What was written still arrives.
+    fn drop(&mut self) {
+        if let Some(mut stream) = self.sending.get_mut().stream.take() {
+            let _ = stream.finish();
+            self.lease.retire(stream);
+        }
+    }
+}
+
+impl Sending {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let polled = self.poll(|stream, cx| Pin::new(stream).poll_write(cx, octets));
+        tried(polled)
+    }
+
+    fn write_owned(&mut self, octets: Vec<u8>) -> io::Result<usize> {
+        let mut chunks = [Bytes::from(octets)];
+        let polled = self.poll(|stream, cx| {
+            let write = std::pin::pin!(stream.write_chunks(&mut chunks));
+            write.poll(cx).map_ok(|written| written.bytes)
+        });
+        tried(polled)
+    }
+
+    /// Polls a write with the waker of the task that waits, if one does.
+    fn poll(
+        &mut self,
+        write: impl FnOnce(&mut SendStream, &mut Context<'_>) -> Poll<Result<usize, quinn::WriteError>>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let waker = self.waiting.as_ref().unwrap_or(Waker::noop());
+        let polled = write(stream, &mut Context::from_waker(waker));
+        self.blocked = polled.is_pending();
+        polled.map_err(io::Error::from)
+    }
+}
+
+fn tried(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
+    match polled {
+        Poll::Ready(written) => written,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}

@@ -1,0 +1,211 @@
+//! The connections that this process has dialled: one for each pair of nodes, as far as it can be
+//! known before the peer's key is.
+//!
+//! Dials with the same node key, network and expectation, to the same address, on the same runtime,
+//! share a connection, and while it is being made they share that attempt and its failure. The
+//! first one's options hold for all. Only when the peer allows no more links on a connection is there
+//! another.
+//!
+//! Invariant: a connection that has ended is not in the pool.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, Id};
+use withy_proto::crypto::tag::{self, TAG};
+
+use super::endpoint;
+use super::lease::{Lease, WeakLease};
+use super::tag::shown;
+use super::tls::{self, SERVER_NAME};
+use super::wire::Wire;
+use crate::options::{QuicOptions, Secret};
+use crate::{Connected, QuicError};
+
+static POOL: LazyLock<Mutex<HashMap<Key, Arc<Slot>>>> = LazyLock::new(Mutex::default);
+
+/// What dials must have in common to share a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    runtime: Id,
+    remote: SocketAddr,
+    node: [u8; 32],
+    expected: Option<[u8; 32]>,
+    classical: bool,
+    /// Stands for the secret of the network.
+    network: [u8; TAG],
+    /// Counts the connections that are full before this one.
+    number: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Held by the dial that makes the connection.
+    made: tokio::sync::Mutex<Option<Made>>,
+    /// How the last attempt failed, and how many did.
+    failed: Mutex<(u64, Option<QuicError>)>,
+}
+
+#[derive(Debug)]
+struct Made {
+    wire: Wire,
+    lease: WeakLease,
+}
+
+/// Opens a link to `remote`, over a connection that exists or a new one.
+///
+/// # Cancel safety
+///
+/// Cancel safe: another dial that waited for the same connection makes it.
+pub(super) async fn dial(
+    seed: Secret,
+    remote: SocketAddr,
+    options: QuicOptions,
+) -> Result<Connected, QuicError> {
+    let mut key = Key {
+        runtime: Handle::current().id(),
+        remote,
+        node: tls::public(&seed),
+        expected: options.expected_key,
+        classical: options.allow_classical,
+        network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
+        number: 0,
+    };
+    loop {
+        if let Some(connected) = link(key.clone(), &seed, &options).await? {
+            return Ok(connected);
+        }
+        key.number += 1;
+    }
+}
+
+/// Opens a link over one connection; `None` if the peer allows no more on it.
+async fn link(
+    key: Key,
+    seed: &Secret,
+    options: &QuicOptions,
+) -> Result<Option<Connected>, QuicError> {
+    let vacancy = Vacancy::of(key);
+    let (wire, lease, fresh) = reach(&vacancy, seed, options).await?;
+    match wire.open(lease).await {
+        // A connection that was there may have been lost without our knowing.
+        Err(_) if !fresh && wire.connection.close_reason().is_some() => {
+            let (wire, lease, _) = reach(&vacancy, seed, options).await?;
+            wire.open(lease).await
+        }
+        opened => opened,
+    }
+}
+
+/// The connection of a slot, made if there is none, and whether it was made.
+async fn reach(
+    vacancy: &Vacancy,
+    seed: &Secret,
+    options: &QuicOptions,
+) -> Result<(Wire, Lease, bool), QuicError> {
+    let slot = &vacancy.slot;
+    let before = slot.failed.lock().0;
+    let mut made = slot.made.lock().await;
+    let lives = |made: &Made| {
+        let lease = made.lease.upgrade().filter(|lease| !lease.is_void());
+        let lease = lease.filter(|_| made.wire.connection.close_reason().is_none());
+        lease.map(|lease| (made.wire.clone(), lease, false))
+    };
+    if let Some(living) = made.as_ref().and_then(lives) {
+        return Ok(living);
+    }
+    *made = None;
+    if let (count, Some(error)) = &*slot.failed.lock()
+        && *count != before
+    {
+        return Err(error.clone());
+    }
+    match connect(vacancy, seed, options).await {
+        Ok((wire, lease)) => {
+            *made = Some(Made {
+                wire: wire.clone(),
+                lease: lease.downgrade(),
+            });
+            Ok((wire, lease, true))
+        }
+        Err(error) => {
+            let mut failed = slot.failed.lock();
+            *failed = (failed.0 + 1, Some(error.clone()));
+            Err(error)
+        }
+    }
+}
+
+async fn connect(
+    vacancy: &Vacancy,
+    seed: &Secret,
+    options: &QuicOptions,
+) -> Result<(Wire, Lease), QuicError> {
+    let remote = vacancy.key.remote;
+    let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
+    let socket = |error: std::io::Error| QuicError::Socket(error.to_string());
+    let tls = tls::client(seed, options.expected_key, options.allow_classical).map_err(lost)?;
+    let endpoint = endpoint::dialling(remote, options).map_err(socket)?;
+    let config = endpoint::client(tls, remote, options);
+    let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
+    endpoint::admit_streams(&connection, options.max_links);
+    let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
+    let bound = endpoint.local_addr().map_err(socket)?;
+    let linger = options.linger;
+    let ended = vacancy.again();
+    Ok(Wire::new(connection, proven, bound, linger, false, ended))
+}
+
+/// A use of a slot, which leaves the pool with its last use.
+struct Vacancy {
+    key: Key,
+    slot: Arc<Slot>,
+}
+
+impl Vacancy {
+    fn of(key: Key) -> Self {
+        let slot = Arc::clone(POOL.lock().entry(key.clone()).or_default());
+        Self { key, slot }
+    }
+
+    /// One more use.
+    fn again(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            slot: Arc::clone(&self.slot),
+        }
+    }
+}
+
+impl Drop for Vacancy {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock();
+        // Ours must be gone before the lock is, or two that leave at once would each see the other.
+        let slot = std::mem::take(&mut self.slot);
+        // The pool's and ours.
+        if Arc::strong_count(&slot) == 2 {
+            pool.remove(&self.key);
+        }
+        drop(slot);
+        drop(pool);
+    }
+}
+
+#[cfg(test)]
+pub(super) fn is_unused(remote: SocketAddr) -> bool {
+    POOL.lock().keys().all(|key| key.remote != remote)
+}
+
+#[cfg(test)]
+pub(super) fn break_connections(remote: SocketAddr) {
+    let pool = POOL.lock();
+    for (_, slot) in pool.iter().filter(|(key, _)| key.remote == remote) {
+        if let Ok(made) = slot.made.try_lock()
+            && let Some(made) = &*made
+        {
+            made.wire.connection.close(9_u32.into(), b"");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The UDP sockets under QUIC, and the silence that they keep.
+//!
+//! quinn answers some packets before anybody can judge them: those of other QUIC versions, first
+//! packets with a bad token, packets of connections that it does not know. Here they are dropped
+//! before quinn sees them. Short headers pass, since quinn asks [`Ids`] about them itself.
+//!
+//! Invariant: a datagram that is neither tagged by a member nor addressed to a connection id of ours
+//! causes no packet.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, ConnectionId, UdpPoller};
+use quinn_proto::{ConnectionIdGenerator, InvalidCid};
+use socket2::{Domain, Protocol, Socket, Type};
+use withy_proto::crypto::tag::{self, NONCE};
+
+use super::tag::Gate;
+use crate::options::Secret;
+
+/// The only version: 1 (RFC 9000).
+const VERSION: u32 = 1;
+
+/// Octets of a datagram that begins a handshake, at least (RFC 9000 §14.1).
+const MIN_INITIAL: usize = 1_200;
+
+/// Octets of our connection ids: 4 random ones, and 4 that prove that they are ours.
+const ID: usize = 8;
+
+/// Opens a UDP socket with buffers of about the wanted size.
+pub(super) fn open(address: SocketAddr, buffer: u32, dual_stack: bool) -> io::Result<UdpSocket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    // Smaller buffers are slower and no error.
+    let _ = socket.set_recv_buffer_size(buffer as usize);
+    let _ = socket.set_send_buffer_size(buffer as usize);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Which datagrams a socket listens to.
+#[derive(Debug)]
+pub(super) struct Guard {
+    ids: Ids,
+    gate: Option<Gate>,
+    closed: AtomicBool,
+}
+
+impl Guard {
+    /// Of a socket that dials, without a gate, or one that listens.
+    pub(super) fn new(gate: Option<Gate>) -> io::Result<Arc<Self>> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        Ok(Arc::new(Self {
+            ids: Ids(Secret::from(key)),
+            gate,
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        self.ids.clone()
+    }
+
+    pub(super) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// Lets no handshake begin any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn admits(&self, datagram: &[u8]) -> bool {
+        let Some((&first, rest)) = datagram.split_first() else {
+            return false;
+        };
+        if first & 0x80 == 0 {
+            return true;
+        }
+        // RFC 8999 §5.1: version, length of the destination connection id, that id.
+        let Some((version, rest)) = rest.split_first_chunk() else {
+            return false;
+        };
+        let Some((&length, rest)) = rest.split_first() else {
+            return false;
+        };
+        let id = rest.get(..usize::from(length));
+        match id.filter(|_| u32::from_be_bytes(*version) == VERSION) {
+            None => false,
+            Some(id) if id.len() == ID => self.ids.made(id),
+            // RFC 9000 §17.2.2: the type of a first packet is 0.
+            Some(id) => {
+                first & 0x30 == 0
+                    && datagram.len() >= MIN_INITIAL
+                    && !self.closed.load(Ordering::Relaxed)
+                    && self.gate.as_ref().is_some_and(|gate| gate.is_member(id))
+            }
+        }
+    }
+
+    /// Removes what is not listened to from a buffer of datagrams of `stride` octets each.
+    fn sift(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
+        if meta.stride == 0 {
+            return;
+        }
+        let (mut from, mut kept) = (0, 0);
+        while from < meta.len {
+            let to = usize::min(from + meta.stride, meta.len);
+            if self.admits(&buffer[from..to]) {
+                buffer.copy_within(from..to, kept);
+                kept += to - from;
+            }
+            from = to;
+        }
+        meta.len = kept;
+    }
+}
+
+/// Makes connection ids, and knows its own again.
+#[derive(Debug, Clone)]
+pub(super) struct Ids(Secret);
+
+impl Ids {
+    fn made(&self, id: &[u8]) -> bool {
+        let nonce = id.first_chunk::<4>();
+        nonce.is_some_and(|nonce| self.of(*nonce)[..] == *id)
+    }
+
+    fn of(&self, nonce: [u8; 4]) -> [u8; ID] {
+        let [a, b, c, d] = nonce;
+        let tag = tag::make(self.0.expose(), 0, [a, b, c, d, 0, 0, 0, 0]);
+        let [e, f, g, h] = [tag[NONCE], tag[NONCE + 1], tag[NONCE + 2], tag[NONCE + 3]];
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+impl ConnectionIdGenerator for Ids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut nonce = [0; 4];
+        // Without random numbers rustls ends the handshake before anything is sent.
+        let _ = getrandom::fill(&mut nonce);
+        ConnectionId::new(&self.of(nonce))
+    }
+
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        match self.made(id) {
+            true => Ok(()),
+            false => Err(InvalidCid),
+        }
+    }
+
+    fn cid_len(&self) -> usize {
+        ID
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A socket with a guard before it.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) socket: Arc<dyn AsyncUdpSocket>,
+    pub(super) guard: Arc<Guard>,
+}
+
+impl AsyncUdpSocket for Guarded {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = ready!(self.socket.poll_recv(cx, buffers, metas))?;
+        for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(received) {
+            self.guard.sift(buffer, meta);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quic::tag::first;
+
+    fn initial(id: &[u8]) -> Vec<u8> {
+        let mut datagram = vec![0xc0, 0, 0, 0, 1, id.len() as u8];
+        datagram.extend_from_slice(id);
+        datagram.resize(MIN_INITIAL, 0);
+        datagram
+    }
+
+    #[test]
+    fn only_members_and_connections_of_ours_are_heard() {
+        let guard = Guard::new(Some(Gate::new(&[]))).unwrap();
+        let member = initial(&first(&tag::PUBLIC));
+        assert!(guard.admits(&member));
+        assert!(guard.admits(&initial(&guard.ids().generate_cid())));
+        assert!(guard.admits(&[0x40; 30]), "quinn judges short headers");
+
+        assert!(!guard.admits(&[]));
+        for length in 1..MIN_INITIAL {
+            assert!(!guard.admits(&member[..length]));
+        }
+        assert!(!guard.admits(&initial(&first(&[1; 32]))));
+        assert!(!guard.admits(&initial(&[0; ID])));
+        assert!(!guard.admits(&initial(&[])));
+        for (at, octet) in [(4, 2), (1, 0xff), (0, 0xd0), (0, 0xf0), (5, 21), (5, 255)] {
+            let mut other = member.clone();
+            other[at] = octet;
+            assert!(!guard.admits(&other), "octet {at} is {octet:#x}");
+        }
+
+        let dialling = Guard::new(None).unwrap();
+        assert!(!dialling.admits(&member));
+        guard.close();
+        assert!(!guard.admits(&member));
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_the_others_whole() {
+        let guard = Guard::new(None).unwrap();
+        let mut buffer = b"\x40aa\x80bb\x41cc\x81dd\x42e".to_vec();
+        let mut meta = RecvMeta::default();
+        (meta.len, meta.stride) = (buffer.len(), 3);
+        guard.sift(&mut buffer, &mut meta);
+        assert_eq!(buffer[..meta.len], *b"\x40aa\x41cc\x42e");
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_maker_alone() {
+        let (one, other) = (Guard::new(None).unwrap(), Guard::new(None).unwrap());
+        let id = one.ids().generate_cid();
+        assert_eq!(id.len(), one.ids().cid_len());
+        assert!(one.ids().validate(&id).is_ok());
+        assert!(other.ids().validate(&id).is_err());
+        assert!(one.ids().validate(&ConnectionId::new(&id[..7])).is_err());
+    }
+}

@@ -1,0 +1,645 @@
+//! A link whose items travel over several streams of its connection: [`withy_proto::quic`] says which
+//! and how they come in order again.
+//!
+//! ```text
+//!  items -> Spread -> control, data, large streams ~~~> streams -> decoders -> Order -> items
+//! ```
+//!
+//! It has the interface of a [pipe](crate::pipe)'s end: whole items move in batches. The control
+//! stream is sent first, then data, then large messages, over all links of a connection; streams of
+//! the same kind share what is left.
+//!
+//! An item that was taken is encoded and held until its stream takes it: no more than one batch of
+//! [`BATCH`] octets for each of control and data, and [`MAX_LARGE`] large messages by reference.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::io::ReadBuf;
+use tokio::sync::mpsc;
+use withy_proto::mechanism::Opener;
+use withy_proto::quic::{Header, Lane, MAX_LARGE, Order, OrderError, Spread, mark};
+use withy_proto::zmtp::{Batch, DecodeError, Decoder, Framing, Item, Limits, Outbox};
+
+use super::lease::Lease;
+use super::link::{QuicReader, QuicWriter};
+use super::sort::Awaited;
+
+/// Octets of small items that are taken at a time.
+const BATCH: usize = 256 * 1024;
+
+/// Octets that one stream is read at a time.
+const READ: usize = 128 * 1024;
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+/// Priorities of streams: what is higher is sent first.
+pub(super) const CONTROL: i32 = 2;
+const DATA: i32 = 1;
+const LARGE: i32 = 0;
+
+thread_local! {
+    /// What is read into, between polls of nobody's.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream that the peer opened for a link.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) large: Option<u64>,
+    pub(super) stream: RecvStream,
+}
+
+/// What a link needs to have more streams than its first.
+#[derive(Debug)]
+pub(super) struct More {
+    pub(super) connection: Connection,
+    pub(super) link: u64,
+    pub(super) lease: Lease,
+    /// What the peer opened.
+    pub(super) arrivals: mpsc::Receiver<Arrived>,
+    pub(super) _awaited: Awaited,
+}
+
+/// A link over several streams.
+#[derive(Debug)]
+pub struct Streams {
+    sending: Mutex<Sending>,
+    receiving: Mutex<Receiving>,
+    closed: AtomicBool,
+}
+
+/// Why nothing more comes.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamsError {
+    /// The peer closed the link, and all that it sent was given out; or this side did.
+    #[error("the link is closed")]
+    Closed,
+    /// The connection is lost.
+    #[error(transparent)]
+    Lost(io::Error),
+    /// The peer broke the rules of ZMTP, or went over a limit.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The peer broke the rules of several streams.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+struct Sending {
+    control: Out,
+    /// `None` until the stream is open.
+    data: Option<Out>,
+    /// What the data stream will say, until it is open, and then what it says next.
+    text: Outbox,
+    large: Vec<Out>,
+    spread: Spread,
+    connection: Connection,
+    link: u64,
+    lease: Lease,
+    opening: Option<Opening>,
+    /// A stream that was opened while nobody wrote.
+    opened: Option<SendStream>,
+    /// A large message whose stream is not open yet, and its number.
+    next: Option<(u64, Outbox)>,
+    lost: bool,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Option<SendStream>> + Send>>;
+
+/// A stream, and what it was not able to take yet.
+#[derive(Debug)]
+struct Out {
+    writer: QuicWriter,
+    outbox: Outbox,
+    /// The octets in front of all frames.
+    head: Vec<u8>,
+    batch: Option<Batch>,
+    spare: Vec<u8>,
+}
+
+struct Receiving {
+    control: In,
+    data: Option<In>,
+    large: BTreeMap<u64, In>,
+    arrivals: mpsc::Receiver<Arrived>,
+    order: Order,
+    limits: Limits,
+    lease: Lease,
+    _awaited: Awaited,
+}
+
+/// A stream that is read.
+#[derive(Debug)]
+struct In {
+    reader: QuicReader,
+    decoder: Decoder,
+    ended: bool,
+}
+
+impl Streams {
+    /// Takes a link over once its handshake is complete. `decoder` has what was read of the control
+    /// stream already; `in_order` says whether messages keep their order.
+    ///
+    /// # Panics
+    /// The reader is not the control stream's, or was taken over before.
+    pub fn new(
+        mut reader: QuicReader,
+        writer: QuicWriter,
+        decoder: Decoder,
+        limits: Limits,
+        in_order: bool,
+    ) -> Self {
+        let More {
+            connection,
+            link,
+            lease,
+            arrivals,
+            _awaited,
+        } = *reader.more.take().expect("a link is taken over once");
+        let sending = Sending {
+            control: Out::new(writer, Vec::new()),
+            data: None,
+            text: Outbox::new(Framing::Clear),
+            large: Vec::new(),
+            spread: Spread::default(),
+            connection,
+            link,
+            lease: lease.clone(),
+            opening: None,
+            opened: None,
+            next: None,
+            lost: false,
+        };
+        let receiving = Receiving {
+            control: In {
+                reader,
+                decoder,
+                ended: false,
+            },
+            data: None,
+            large: BTreeMap::new(),
+            arrivals,
+            order: Order::new(in_order),
+            limits,
+            lease,
+            _awaited,
+        };
+        let streams = Self {
+            sending: Mutex::new(sending),
+            receiving: Mutex::new(receiving),
+            closed: AtomicBool::new(false),
+        };
+        // The peer waits for the end of our data stream before it believes that all has come: it is
+        // opened even if nothing is ever said.
+        streams
+            .sending
+            .lock()
+            .flush(&mut Context::from_waker(Waker::noop()));
+        streams
+    }
+
+    /// Moves items from the front of `batch` onto the streams, as many as they take, and returns how
+    /// many.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamsError::Closed`]; `batch` has what was not taken.
+    pub fn try_send_batch(&self, batch: &mut VecDeque<Item>) -> Result<usize, StreamsError> {
+        let mut sending = self.sending.lock();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut taken = 0;
+        loop {
+            sending.flush(cx);
+            if sending.lost || self.closed.load(Ordering::Relaxed) {
+                return Err(StreamsError::Closed);
+            }
+            let before = taken;
+            while sending.has_room() && !batch.is_empty() {
+                if let Some(item) = batch.pop_front() {
+                    sending.take(item);
+                    taken += 1;
+                }
+            }
+            if taken == before {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Whether all that was taken is with the system.
+    pub fn is_drained(&self) -> bool {
+        self.sending.lock().is_drained()
+    }
+
+    /// Waits until some stream takes more.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamsError::Closed`].
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamsError>> {
+        let mut sending = self.sending.lock();
+        if sending.lost || self.closed.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(StreamsError::Closed));
+        }
+        match sending.poll_ready(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Appends what has come to `into`, waiting until that is at least one item.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamsError`], once all that came before was given out.
+    pub fn poll_recv_batch(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Poll<Result<usize, StreamsError>> {
+        let before = into.len();
+        let result = self.receiving.lock().read(cx, into);
+        let count = into.len() - before;
+        match result {
+            _ if count > 0 => Poll::Ready(Ok(count)),
+            Ok(true) => Poll::Ready(Err(StreamsError::Closed)),
+            Ok(false) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Ends all streams; what they took still arrives.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let sending = self.sending.lock();
+        sending.control.writer.shutdown();
+        let others = sending.data.iter().chain(&sending.large);
+        others.for_each(|out| out.writer.finish());
+    }
+}
+
+impl Sending {
+    /// Whether the next item can be taken, whatever it is.
+    fn has_room(&self) -> bool {
+        self.control.has_room()
+            && self.text.size() < BATCH
+            && self.data.as_ref().is_none_or(|data| data.batch.is_none())
+            && self.next.is_none()
+            && self.large.len() < MAX_LARGE
+    }
+
+    fn take(&mut self, item: Item) {
+        let lane = self.spread.lane(&item);
+        match (lane, item) {
+            (Lane::Large(number), Item::Message(message)) => {
+                self.text.push_command(&mark(number));
+                let mut outbox = Outbox::new(Framing::Clear);
+                outbox.push(&message);
+                self.next = Some((number, outbox));
+            }
+            (_, Item::Message(message)) => self.text.push(&message),
+            (_, Item::Command(command)) => self.control.outbox.push_command(&command),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        let text = self.text.is_empty();
+        let outs = self.data.iter().chain(&self.large).chain([&self.control]);
+        self.lost || (text && self.next.is_none() && outs.into_iter().all(Out::is_drained))
+    }
+
+    /// Writes what the streams take.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.write(cx).is_err() {
+            self.lost = true;
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.control.write()?;
+        if self.data.is_none()
+            && let Some(stream) = self.open(cx)?
+        {
+            self.data = Some(self.begin(stream, DATA, None, Outbox::new(Framing::Clear)));
+        }
+        if let Some(data) = &mut self.data {
+            if data.batch.is_none() && !self.text.is_empty() {
+                std::mem::swap(&mut data.outbox, &mut self.text);
+            }
+            data.write()?;
+            if self.next.is_some()
+                && let Some(stream) = self.open(cx)?
+                && let Some((number, outbox)) = self.next.take()
+            {
+                let out = self.begin(stream, LARGE, Some(number), outbox);
+                self.large.push(out);
+            }
+        }
+        let mut failed = Ok(());
+        self.large.retain_mut(|out| match out.write() {
+            // Dropping the writer finishes the stream.
+            Ok(()) => !out.is_drained(),
+            Err(error) => {
+                failed = Err(error);
+                true
+            }
+        });
+        failed
+    }
+
+    /// A new stream, if there is one to be had.
+    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Option<SendStream>> {
+        if let Some(opened) = self.opened.take() {
+            return Ok(Some(opened));
+        }
+        let connection = &self.connection;
+        let opening = self.opening.get_or_insert_with(|| {
+            let connection = connection.clone();
+            Box::pin(async move { connection.open_uni().await.ok() })
+        });
+        match opening.as_mut().poll(cx) {
+            Poll::Ready(stream) => {
+                self.opening = None;
+                let lost = || io::ErrorKind::NotConnected.into();
+                stream.map(Some).ok_or_else(lost)
+            }
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn begin(&self, stream: SendStream, priority: i32, large: Option<u64>, outbox: Outbox) -> Out {
+        // It fails only once the stream is reset.
+        let _ = stream.set_priority(priority);
+        let link = self.link;
+        let head = Header { link, large }.encode().to_vec();
+        let writer = QuicWriter::alone(stream, self.lease.clone());
+        Out {
+            outbox,
+            ..Out::new(writer, head)
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ready = self.is_drained();
+        if self.opening.is_some() {
+            match self.open(cx) {
+                Ok(None) => {}
+                Ok(opened) => {
+                    self.opened = opened;
+                    ready = true;
+                }
+                // The next write shows it.
+                Err(_) => ready = true,
+            }
+        }
+        for out in self.data.iter().chain(&self.large).chain([&self.control]) {
+            // Each is asked, so that each wakes us.
+            ready |= !out.is_drained() && out.writer.poll_write_ready(cx).is_ready();
+        }
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Out {
+    fn new(writer: QuicWriter, head: Vec<u8>) -> Self {
+        Self {
+            writer,
+            outbox: Outbox::new(Framing::Clear),
+            head,
+            batch: None,
+            spare: Vec::new(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.batch.is_none() || self.outbox.size() < BATCH
+    }
+
+    fn is_drained(&self) -> bool {
+        self.head.is_empty() && self.batch.is_none() && self.outbox.is_empty()
+    }
+
+    /// Writes what the stream takes.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.head.is_empty() {
+            match self.writer.try_write(&self.head) {
+                Ok(written) => drop(self.head.drain(..written)),
+                Err(error) => return blocked(error),
+            }
+        }
+        loop {
+            let batch = match &mut self.batch {
+                Some(batch) => batch,
+                None if self.outbox.is_empty() => return Ok(()),
+                none => none.insert(self.outbox.take(std::mem::take(&mut self.spare))),
+            };
+            while !batch.is_done() {
+                let written = match batch.as_slice() {
+                    Some(octets) => self.writer.try_write(octets),
+                    None => {
+                        let mut slices = [IoSlice::new(&[]); SLICES];
+                        let filled = batch.slices(&mut slices);
+                        self.writer.try_write_vectored(&slices[..filled])
+                    }
+                };
+                match written {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => batch.advance(written),
+                    Err(error) => return blocked(error),
+                }
+            }
+            if let Some(batch) = self.batch.take() {
+                self.spare = batch.into_spare();
+            }
+        }
+    }
+}
+
+fn blocked(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Ok(()),
+        _ => Err(error),
+    }
+}
+
+impl Receiving {
+    /// Reads what is there; returns whether nothing more will come.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Result<bool, StreamsError> {
+        self.control.read(cx, |item| {
+            into.push_back(item);
+            Ok(())
+        })?;
+        while let Poll::Ready(Some(Arrived { large, stream })) = self.arrivals.poll_recv(cx) {
+            let known = match large {
+                None => self.data.is_some(),
+                Some(number) => self.large.contains_key(&number),
+            };
+            if known {
+                let number = large.unwrap_or_default();
+                return Err(OrderError::Number { number }.into());
+            }
+            let stream = In {
+                reader: QuicReader::alone(stream, self.lease.clone()),
+                decoder: Decoder::new(self.limits, Opener::Clear),
+                ended: false,
+            };
+            match large {
+                None => self.data = Some(stream),
+                Some(number) => drop(self.large.insert(number, stream)),
+            }
+        }
+        let order = &mut self.order;
+        if let Some(data) = &mut self.data
+            && !order.is_full()
+        {
+            data.read(cx, |item| Ok(order.data(item, into)?))?;
+        }
+        // Those that come first are read first, and none too early.
+        while let Some(mut entry) = self.large.first_entry() {
+            let number = *entry.key();
+            if !order.admits(number) {
+                break;
+            }
+            let mut done = false;
+            entry.get_mut().read(cx, |item| match item {
+                Item::Message(message) if !done => {
+                    done = true;
+                    Ok(order.large(number, message, into)?)
+                }
+                _ => Err(OrderError::Number { number }.into()),
+            })?;
+            if !done {
+                if entry.get().ended {
+                    // It ended in the middle of its message.
+                    return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+                }
+                break;
+            }
+            entry.remove();
+        }
+        let data_ended = self.data.as_ref().is_some_and(|data| data.ended);
+        Ok(self.control.ended && data_ended && order.is_complete())
+    }
+}
+
+impl In {
+    /// Reads until the stream has nothing, or has given its turn.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sink: impl FnMut(Item) -> Result<(), StreamsError>,
+    ) -> Result<(), StreamsError> {
+        let mut turn = 0;
+        let mut undecoded = self.decoder.has_tail();
+        while !self.ended && turn < READ {
+            let read = BUFFER.with_borrow_mut(|buffer| {
+                self.read_once(cx, buffer, std::mem::take(&mut undecoded), &mut sink)
+            })?;
+            match read {
+                Some(read) => turn += read,
+                None => return Ok(()),
+            }
+        }
+        if !self.ended {
+            // There may be more.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Reads once; `None` when nothing is there.
+    fn read_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        undecoded: bool,
+        sink: &mut impl FnMut(Item) -> Result<(), StreamsError>,
+    ) -> Result<Option<usize>, StreamsError> {
+        let direct = match self.decoder.body() {
+            Some(mut body) => Some(self.reader.poll_read_buf(cx, &mut body)),
+            None => None,
+        };
+        if let Some(polled) = direct {
+            let Poll::Ready(read) = polled.map_err(StreamsError::Lost)? else {
+                return Ok(None);
+            };
+            self.ended = read == 0;
+            self.decode(&mut [], sink)?;
+            return Ok(Some(read));
+        }
+        let tail = self.decoder.unstash();
+        buffer.resize(tail.len() + READ, 0);
+        buffer[..tail.len()].copy_from_slice(&tail);
+        if undecoded {
+            let size = tail.len();
+            self.decode(&mut buffer[..size], sink)?;
+            return Ok(Some(0));
+        }
+        let mut room = ReadBuf::new(&mut buffer[tail.len()..]);
+        match self.reader.poll_read(cx, &mut room) {
+            Poll::Ready(Ok(())) => {
+                let read = room.filled().len();
+                self.ended = read == 0;
+                self.decode(&mut buffer[..tail.len() + read], sink)?;
+                Ok(Some(read))
+            }
+            Poll::Ready(Err(error)) => Err(StreamsError::Lost(error)),
+            Poll::Pending => {
+                self.decoder.stash(&tail);
+                Ok(None)
+            }
+        }
+    }
+
+    fn decode(
+        &mut self,
+        octets: &mut [u8],
+        sink: &mut impl FnMut(Item) -> Result<(), StreamsError>,
+    ) -> Result<(), StreamsError> {
+        let mut at = 0;
+        loop {
+            let (used, item) = self.decoder.decode(&mut octets[at..])?;
+            at += used;
+            match item {
+                Some(item) => sink(item)?,
+                None => break,
+            }
+        }
+        self.decoder.stash(&octets[at..]);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sending")
+            .field("link", &self.link)
+            .field("large", &self.large.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Receiving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiving")
+            .field("large", &self.large.len())
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! Handshakes between sides that the options cannot make: classical ones, and other programs.
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use tokio::sync::mpsc;
+
+use super::endpoint::{self, Serving};
+use super::listener::Accepting;
+use super::tls::{self, SERVER_NAME};
+use super::{QuicError, hybrid, pool};
+use crate::options::{QuicOptions, Secret};
+use crate::{AcceptError, Connected};
+
+fn seed(octet: u8) -> Secret {
+    Secret::from([octet; 32])
+}
+
+/// Knows no post-quantum key agreement.
+fn classical() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        kx_groups: vec![hybrid::X25519],
+        ..ring::default_provider()
+    })
+}
+
+fn options(allow_classical: bool) -> QuicOptions {
+    QuicOptions {
+        allow_classical,
+        ..QuicOptions::default()
+    }
+}
+
+fn listening(options: &QuicOptions) -> Accepting {
+    let address = ([127, 0, 0, 1], 0).into();
+    Accepting::begin(address, &seed(1), options, false, 16).unwrap()
+}
+
+/// Dials with another provider than ours; the connection must be held until it is not needed.
+async fn dialled(
+    provider: Arc<CryptoProvider>,
+    accepting: &Accepting,
+) -> Result<quinn::Connection, QuicError> {
+    let remote = accepting.local_addr().unwrap();
+    let tls = tls::client_of(provider, &seed(2), None).unwrap();
+    let tls = tls.try_into().unwrap();
+    let options = options(false);
+    let endpoint = endpoint::dialling(remote, &options).unwrap();
+    let config = endpoint::client(tls, remote, &options);
+    let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
+    Ok(connection)
+}
+
+#[tokio::test]
+async fn a_classical_dial_is_refused_by_default_and_both_sides_know_why() {
+    let mut accepting = listening(&options(false));
+    let error = dialled(classical(), &accepting).await.unwrap_err();
+    assert_eq!(error, QuicError::NoCommonKeyAgreement);
+    assert!(error.is_permanent());
+    match accepting.accept().await.unwrap_err() {
+        AcceptError::Handshake { source, .. } => {
+            assert_eq!(source, QuicError::NoCommonKeyAgreement);
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowed() {
+    let quic = options(false);
+    let tls = tls::server_of(classical(), &seed(1)).unwrap();
+    let tls = tls.try_into().unwrap();
+    let serving = Serving::new(tls, &quic);
+    let address = ([127, 0, 0, 1], 0).into();
+    let (endpoint, _guard) = endpoint::listening(address, &serving, &quic, false).unwrap();
+    let remote = endpoint.local_addr().unwrap();
+    let (links, mut linked) = mpsc::channel::<Result<Connected, AcceptError>>(4);
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let Ok(connection) = incoming.await else {
+                continue;
+            };
+            let proven = tls::proven(&connection).unwrap();
+            let limit = quic.handshake_timeout;
+            let (wire, lease) =
+                super::wire::Wire::new(connection, proven, remote, quic.linger, true, ());
+            tokio::spawn(wire.serve(lease, links.clone(), limit));
+        }
+    });
+    let error = pool::dial(seed(2), remote, options(false)).await;
+    assert_eq!(error.unwrap_err(), QuicError::NoCommonKeyAgreement);
+    let ours = pool::dial(seed(2), remote, options(true)).await.unwrap();
+    let theirs = linked.recv().await.unwrap().unwrap();
+    assert!(!ours.peer.post_quantum && !theirs.peer.post_quantum);
+    assert_eq!(ours.peer.key, Some(tls::public(&seed(1))));
+}
+
+#[tokio::test]
+async fn two_sides_that_allow_classical_still_agree_on_the_hybrid() {
+    let mut accepting = listening(&options(true));
+    let remote = accepting.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(
+        pool::dial(seed(2), remote, options(true)),
+        accepting.accept()
+    );
+    assert!(ours.unwrap().peer.post_quantum && theirs.unwrap().peer.post_quantum);
+}
+
+#[tokio::test]
+async fn dials_at_once_share_one_attempt_and_its_failure() {
+    let mute = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    mute.set_nonblocking(true).unwrap();
+    let remote = mute.local_addr().unwrap();
+    let mut hasty = options(false);
+    hasty.idle_timeout = std::time::Duration::from_millis(300);
+    let dials: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(pool::dial(seed(3), remote, hasty.clone())))
+        .collect();
+    for dial in dials {
+        assert_eq!(dial.await.unwrap().unwrap_err(), QuicError::Timeout);
+    }
+    let mut ids = std::collections::HashSet::new();
+    let mut datagram = [0; 2_048];
+    while let Ok(length) = mute.recv(&mut datagram) {
+        assert!(length > 26);
+        ids.insert(datagram[6..26].to_vec());
+    }
+    assert_eq!(ids.len(), 1, "one handshake was begun");
+    assert!(pool::is_unused(remote));
+}
+
+#[tokio::test]
+async fn a_dial_that_gives_up_leaves_the_attempt_to_another() {
+    let mut accepting = listening(&options(false));
+    let remote = accepting.local_addr().unwrap();
+    let mut gives_up = Box::pin(pool::dial(seed(4), remote, options(false)));
+    let polled =
+        std::future::poll_fn(|cx| std::task::Poll::Ready(gives_up.as_mut().poll(cx).is_pending()));
+    assert!(polled.await);
+    let other = tokio::spawn(pool::dial(seed(4), remote, options(false)));
+    tokio::task::yield_now().await;
+    drop(gives_up);
+    let accepted = async {
+        loop {
+            if let Ok(theirs) = accepting.accept().await {
+                return theirs;
+            }
+        }
+    };
+    let (ours, theirs) = tokio::join!(other, accepted);
+    assert_eq!(ours.unwrap().unwrap().local, theirs.peer.address);
+}
+
+#[tokio::test]
+async fn a_lost_connection_leaves_the_pool() {
+    let mut accepting = listening(&options(false));
+    let remote = accepting.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(
+        pool::dial(seed(5), remote, options(false)),
+        accepting.accept()
+    );
+    let (ours, _theirs) = (ours.unwrap(), theirs.unwrap());
+    pool::break_connections(remote);
+    let (again, _theirs) = tokio::join!(
+        pool::dial(seed(5), remote, options(false)),
+        accepting.accept()
+    );
+    assert_ne!(ours.local, again.unwrap().local);
+}

@@ -1,0 +1,229 @@
+//! One connection, the links over it, and how long it lives.
+//!
+//! ```text
+//!  dial                              listener
+//!   open stream, "WQ" 1 kind ------->
+//!   <------------------------------- 0    the link exists on both sides
+//!   octets <-----------------------> octets
+//! ```
+//!
+//! A connection ends with its last link at the side that dialled, and not before the peer has
+//! acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes a
+//! connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
+//!
+//! [`QuicOptions::linger`]: crate::QuicOptions::linger
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
+use super::lease::{Lease, Retired};
+use super::link;
+use super::sort::{Links, sort};
+use super::streams::{CONTROL, More};
+use super::tls::Proven;
+use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
+
+/// How a link begins: what speaks, its version, and the kind of link.
+const PREAMBLE: [u8; 4] = [b'W', b'Q', 1, BYTES];
+
+/// The kind of link that carries bytes in both directions.
+const BYTES: u8 = 0;
+
+/// What a listener answers to a preamble that it takes.
+const TAKEN: u8 = 0;
+
+/// How long a connection without links stays at the side that listens, at least; twice that at most.
+const UNUSED: Duration = Duration::from_secs(15);
+
+/// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
+/// right after the handshake.
+const ROOM: Duration = Duration::from_millis(500);
+
+/// A connection whose peer has proven its key.
+#[derive(Debug, Clone)]
+pub(super) struct Wire {
+    pub(super) connection: Connection,
+    pub(super) proven: Proven,
+    local: SocketAddr,
+    /// Whether the peer's limit of links was met.
+    full: Arc<AtomicBool>,
+    links: Links,
+}
+
+impl Wire {
+    /// Takes a connection over, and starts its keeper, which ends it when the returned lease and its
+    /// clones are gone. `guest` says that we only keep what the peer dialled.
+    pub(super) fn new(
+        connection: Connection,
+        proven: Proven,
+        bound: SocketAddr,
+        linger: Duration,
+        guest: bool,
+        ended: impl Send + 'static,
+    ) -> (Self, Lease) {
+        let mut local = bound;
+        if let Some(ip) = connection.local_ip() {
+            local.set_ip(ip);
+        }
+        let (lease, retired) = Lease::new();
+        let wire = Self {
+            connection,
+            proven,
+            local,
+            full: Arc::default(),
+            links: Links::default(),
+        };
+        tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
+        let connection = wire.connection.clone();
+        tokio::spawn(async move {
+            keep(connection, retired, linger, guest).await;
+            drop(ended);
+        });
+        (wire, lease)
+    }
+
+    /// Opens a link, and waits until the peer took it; `None` if it allows no more on this connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future ends the attempt, and the peer may see a link that ends.
+    pub(super) async fn open(&self, lease: Lease) -> Result<Option<Connected>, QuicError> {
+        let opened = {
+            let known = self.full.load(Ordering::Relaxed);
+            let patience = if known { Duration::ZERO } else { ROOM };
+            timeout(patience, self.connection.open_bi()).await
+        };
+        let Ok(opened) = opened else {
+            self.full.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let (mut send, mut receive) = opened?;
+        send.write_all(&PREAMBLE).await?;
+        let mut answer = [0];
+        receive.read_exact(&mut answer).await?;
+        match answer {
+            [TAKEN] => Ok(Some(self.connected(send, receive, lease))),
+            _ => Err(QuicError::NoCommonProtocol),
+        }
+    }
+
+    /// Serves the links that the peer opens, until the connection ends. A link is taken once `takers`
+    /// has room for it; when nobody listens any more it is refused.
+    pub(super) async fn serve<E: Send + 'static>(
+        self,
+        lease: Lease,
+        takers: mpsc::Sender<Result<Connected, E>>,
+        limit: Duration,
+    ) {
+        let mut beginning = JoinSet::new();
+        loop {
+            tokio::select! {
+                opened = self.connection.accept_bi() => match opened {
+                    Ok((send, receive)) => {
+                        let (wire, lease) = (self.clone(), lease.clone());
+                        beginning.spawn(wire.take(send, receive, lease, takers.clone(), limit));
+                    }
+                    Err(_) => return,
+                },
+                Some(_) = beginning.join_next() => {}
+            }
+        }
+    }
+
+    async fn take<E>(
+        self,
+        mut send: SendStream,
+        mut receive: RecvStream,
+        lease: Lease,
+        takers: mpsc::Sender<Result<Connected, E>>,
+        limit: Duration,
+    ) {
+        let mut preamble = [0; PREAMBLE.len()];
+        let told = timeout(limit, receive.read_exact(&mut preamble)).await;
+        let code = match (told, takers.reserve().await) {
+            (Ok(Ok(())), Ok(room)) if preamble == PREAMBLE => {
+                // The stream has room for one octet, since nothing was written before.
+                if send.write_all(&[TAKEN]).await.is_ok() {
+                    room.send(Ok(self.connected(send, receive, lease)));
+                }
+                return;
+            }
+            (_, Err(_)) => NOBODY_LISTENS,
+            _ => UNKNOWN_LINK,
+        };
+        // The streams end either way.
+        let _ = send.reset(code);
+        let _ = receive.stop(code);
+    }
+
+    fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
+        // It fails only once the stream is reset.
+        let _ = send.set_priority(CONTROL);
+        let link = VarInt::from(send.id()).into_inner();
+        let (arrivals, awaited) = self.links.await_streams(link);
+        let more = More {
+            connection: self.connection.clone(),
+            link,
+            lease: lease.clone(),
+            arrivals,
+            _awaited: awaited,
+        };
+        let (reader, writer) = link::halves(send, receive, lease, more);
+        Connected {
+            link: Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)),
+            local: tcp::canonical(self.local),
+            peer: Peer {
+                address: tcp::canonical(self.connection.remote_address()),
+                credentials: None,
+                key: Some(self.proven.key),
+                post_quantum: self.proven.post_quantum,
+            },
+        }
+    }
+}
+
+/// Keeps a connection until nobody needs it.
+async fn keep(
+    connection: Connection,
+    mut retired: mpsc::UnboundedReceiver<Retired>,
+    linger: Duration,
+    guest: bool,
+) {
+    let mut lingering = JoinSet::new();
+    let mut unused = false;
+    let mut tick = interval_at(Instant::now() + UNUSED, UNUSED);
+    loop {
+        tokio::select! {
+            closed = retired.recv() => match closed {
+                Some(closed) => {
+                    lingering.spawn(acknowledged(closed, linger));
+                }
+                None => break,
+            },
+            Some(_) = lingering.join_next() => {}
+            _ = connection.closed() => return,
+            // One lease is that of the task which waits for more links.
+            _ = tick.tick(), if guest => match retired.sender_strong_count() <= 1 && lingering.is_empty() {
+                true if unused => break,
+                idle => unused = idle,
+            },
+        }
+    }
+    while lingering.join_next().await.is_some() {}
+    connection.close(DONE, b"");
+}
+
+/// Waits until the peer has all of a stream, or does not want it.
+async fn acknowledged(closed: Retired, limit: Duration) {
+    // Late, refused or lost: in no case can more be done for it.
+    let _ = timeout(limit, closed.stream.stopped()).await;
+    drop(closed);
+}
