@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use withy_proto::crypto::Provider;
 use withy_proto::mechanism::party::{OPEN, Realm};
+use withy_proto::trust::network::Secret;
 use withy_proto::trust::{Certificate, Credentials, Policy, Shown};
 use zeroize::Zeroizing;
 
@@ -20,6 +21,7 @@ pub use withy_proto::trust::{
     PinError, Proof, Purpose, Roles, Terms, Ticket, TicketError, Verdict, Why,
 };
 
+use crate::driver::handshake::OsRandomness;
 use crate::home::follow::Followed;
 use crate::home::{Home, HomeError, Revoked};
 use crate::identity;
@@ -317,10 +319,17 @@ impl Trust {
     pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         let state = self.0.state.read();
         let networks = state.memberships.iter();
-        networks
+        let secrets: Vec<_> = networks
             .filter_map(|(id, _)| state.policy.network(id))
             .map(|network| Zeroizing::new(*network.secret.expose_octets()))
-            .collect()
+            .collect();
+        if !secrets.is_empty() || !state.confined {
+            return secrets;
+        }
+        // None at all would be an open door: of the network that was left, this is one that nobody
+        // has.
+        let secret = Secret::generate(&mut OsRandomness);
+        vec![Zeroizing::new(*secret.expose_octets())]
     }
 
     /// Where peers may be met, and what is shown there.

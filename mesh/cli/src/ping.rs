@@ -14,7 +14,7 @@ use withy::{AnySocket, Endpoint, EventKind, Monitor, PeerInfo, SocketType};
 use crate::args::Ping;
 use crate::exit::{Failure, Outcome};
 use crate::format::write_out;
-use crate::place;
+use crate::place::{self, Endpoints};
 use crate::session::{Interrupt, connect};
 
 /// The types that are tried: for a REP or ROUTER, a PULL, a PUB or XPUB, a SUB or XSUB.
@@ -43,9 +43,13 @@ async fn ping(options: &Ping) -> Outcome {
     let endpoint = place::to_connect(&options.endpoint)?;
     let deadline = Instant::now() + options.timeout;
     let late = || Failure::TimedOut(format!("{endpoint}: nobody answered in time"));
+    let there = Endpoints {
+        bind: Vec::new(),
+        connect: vec![endpoint.clone()],
+    };
     let mut refusals = Vec::new();
     for kind in TYPES {
-        let reached = tokio::time::timeout_at(deadline, reach(options, &endpoint, kind)).await;
+        let reached = tokio::time::timeout_at(deadline, reach(options, &there, kind)).await;
         let (mut socket, mut peer) = match reached.map_err(|_| late())?? {
             Ok(reached) => reached,
             Err(refusal) => {
@@ -55,7 +59,7 @@ async fn ping(options: &Ping) -> Outcome {
         };
         if kind == SocketType::Req {
             // A REQ reads only what it asked for. A DEALER would have been welcome to DEALERs.
-            let reaching = reach(options, &endpoint, SocketType::Dealer);
+            let reaching = reach(options, &there, SocketType::Dealer);
             let reached = tokio::time::timeout_at(deadline, reaching).await;
             (socket, peer) = reached.map_err(|_| late())??.map_err(Failure::Failed)?;
         }
@@ -88,7 +92,7 @@ async fn ping(options: &Ping) -> Outcome {
 /// Shakes hands as a socket of some type: that and the peer, or why it refused.
 async fn reach(
     options: &Ping,
-    endpoint: &Endpoint,
+    endpoints: &Endpoints,
     kind: SocketType,
 ) -> Outcome<Result<(AnySocket, PeerInfo), String>> {
     let heartbeat = Heartbeat {
@@ -97,10 +101,15 @@ async fn reach(
         timeout: options.timeout.max(EVERY),
     };
     let builder = AnySocket::builder(kind).heartbeat(heartbeat);
-    let builder = options.keys.apply(builder)?.linger(Duration::ZERO);
+    let builder = options
+        .keys
+        .apply(builder, endpoints)?
+        .linger(Duration::ZERO);
     let socket = builder.build().map_err(Failure::usage)?;
     let mut monitor = socket.monitor();
-    connect(&socket, endpoint.clone())?;
+    for endpoint in &endpoints.connect {
+        connect(&socket, endpoint.clone())?;
+    }
     Ok(greet(&mut monitor).await.map(|peer| (socket, peer)))
 }
 

@@ -39,7 +39,7 @@ impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
         talk: Talk,
     ) -> Outcome<Self> {
         // What waits is flushed before the end; what then is left has had its time.
-        let builder = keys.apply(builder)?.linger(Duration::ZERO);
+        let builder = keys.apply(builder, endpoints)?.linger(Duration::ZERO);
         let socket = builder.build().map_err(Failure::usage)?;
         let any: AnySocket = socket.clone().into();
         let trouble = Trouble::default();

@@ -114,6 +114,33 @@ fn strangers_are_let_in_once_both_trust_each_other_while_sockets_run() {
 }
 
 #[test]
+fn quic_shows_the_users_identity_and_follows_its_trust_unasked() {
+    let (ada, bob) = User::two();
+    let quic = "quic://127.0.0.1:*";
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&["pull", "--bind", quic]));
+    assert_eq!(ada.push(&endpoint, &[], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    assert_eq!(bob.push(&endpoint, &[], SHORT).0, 3);
+    ada.trusts(&bob);
+    bob.trusts(&ada);
+    assert_eq!(bob.push(&endpoint, &[], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    drop(pull);
+
+    ada.makes_network("garden", &[&bob]);
+    let in_garden = ["pull", "--bind", quic, "--network", "garden"];
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&in_garden));
+    assert_eq!(bob.push(&endpoint, &[], SHORT).0, 3);
+    assert_eq!(bob.push(&endpoint, &["--network", "garden"], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    let found = bob.does(&["ping", &endpoint, "--network", "garden"]);
+    assert!(
+        found.contains("transport   quic\nmechanism   QUIC, "),
+        "{found}"
+    );
+}
+
+#[test]
 fn revoking_an_identity_closes_its_sessions_within_a_second() {
     let (ada, bob) = User::two();
     ada.trusts(&bob);
