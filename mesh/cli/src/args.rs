@@ -333,7 +333,7 @@ pub(crate) struct Keys {
     #[arg(long)]
     pub(crate) insecure: bool,
     /// Proves an identity, and encrypts with NOISE: this user's (see `withy id`), or that in FILE.
-    /// Peers have to have the same, or to be trusted (see `withy trust`)
+    /// At QUIC endpoints this user's is proven without it. Peers have to have the same, or to be trusted (see `withy trust`)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(
         clippy::option_option,
