@@ -1,5 +1,7 @@
 //! Live counters of a socket.
 
+use std::time::Duration;
+
 /// The counters of a socket, at the moment of the call. They count from when it was made.
 ///
 /// ```
@@ -56,4 +58,9 @@ pub struct Stats {
     /// Commands that are unknown, CANCELs without SUBSCRIBE, and PINGs of a peer that leaves more
     /// than 1,024 answers unread.
     pub ignored_commands: u64,
+    /// Heartbeats that peers answered.
+    pub heartbeats: u64,
+    /// How long the last of these answers took, of whichever peer, with what was sent before it on
+    /// the way; zero before the first.
+    pub round_trip: Duration,
 }

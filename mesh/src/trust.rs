@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use withy_proto::crypto::Provider;
 use withy_proto::mechanism::party::{OPEN, Realm};
+use withy_proto::trust::network::Secret;
 use withy_proto::trust::{Certificate, Credentials, Policy, Shown};
 use zeroize::Zeroizing;
 
@@ -20,6 +21,7 @@ pub use withy_proto::trust::{
     PinError, Proof, Purpose, Roles, Terms, Ticket, TicketError, Verdict, Why,
 };
 
+use crate::driver::handshake::OsRandomness;
 use crate::home::follow::Followed;
 use crate::home::{Home, HomeError, Revoked};
 use crate::identity;
@@ -69,9 +71,10 @@ struct Place {
     network: Option<Name>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     policy: Policy,
+    purpose: Purpose,
     /// In the order in which they were joined.
     memberships: Vec<(NetworkId, Proof)>,
     /// Whether peers are met in networks only, even where there is none.
@@ -146,7 +149,12 @@ impl Trust {
 
     fn with(home: Option<Place>) -> Self {
         Self(Arc::new(Inner {
-            state: RwLock::default(),
+            state: RwLock::new(State {
+                policy: Policy::default(),
+                purpose: Purpose::Messages,
+                memberships: Vec::new(),
+                confined: false,
+            }),
             changed: watch::Sender::new(()),
             home,
         }))
@@ -216,6 +224,13 @@ impl Trust {
         self.change(|state| state.policy.set_insecure(on));
     }
 
+    /// What the connections are for. Default [`Purpose::Messages`]. For all else, such as carrying
+    /// the traffic of others, first use, pins and `insecure` are too weak, and members of a network
+    /// need the role.
+    pub fn set_purpose(&self, purpose: Purpose) {
+        self.change(|state| state.purpose = purpose);
+    }
+
     /// Trusts the identities of a list for everything, in place of those of the last list.
     pub fn set_allow_list(&self, list: AllowList) {
         self.change(|state| state.policy.set_allow_list(list));
@@ -243,6 +258,7 @@ impl Trust {
                 policy,
                 memberships,
                 confined,
+                ..
             } = state;
             *confined = true;
             for (id, _) in memberships.drain(..) {
@@ -303,10 +319,17 @@ impl Trust {
     pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         let state = self.0.state.read();
         let networks = state.memberships.iter();
-        networks
+        let secrets: Vec<_> = networks
             .filter_map(|(id, _)| state.policy.network(id))
             .map(|network| Zeroizing::new(*network.secret.expose_octets()))
-            .collect()
+            .collect();
+        if !secrets.is_empty() || !state.confined {
+            return secrets;
+        }
+        // None at all would be an open door: of the network that was left, this is one that nobody
+        // has.
+        let secret = Secret::generate(&mut OsRandomness);
+        vec![Zeroizing::new(*secret.expose_octets())]
     }
 
     /// Where peers may be met, and what is shown there.
@@ -348,16 +371,22 @@ impl Trust {
         shown: &Shown,
         name: Option<&str>,
     ) -> Result<(), String> {
-        let judge =
-            |policy: &Policy| policy.judge(us, shown, Purpose::Messages, name, identity::now());
-        let verdict = judge(&self.0.state.read().policy);
+        let verdict = self.judge(us, shown, name, identity::now());
         self.note(verdict, shown, name).await?;
         let now = identity::now();
         let mut state = self.0.state.write();
-        match state.policy.admit(us, shown, Purpose::Messages, name, now) {
+        let purpose = state.purpose;
+        match state.policy.admit(us, shown, purpose, name, now) {
             Verdict::Trusted(_) => Ok(()),
             verdict => Err(verdict.to_string()),
         }
+    }
+
+    fn judge(&self, us: IdentityId, shown: &Shown, name: Option<&str>, now: u64) -> Verdict {
+        let State {
+            policy, purpose, ..
+        } = &*self.0.state.read();
+        policy.judge(us, shown, *purpose, name, now)
     }
 
     /// Writes a first use down, where there is a home.
@@ -404,11 +433,7 @@ impl Trust {
     pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
         let mut changes = self.0.changed.subscribe();
         loop {
-            let verdict = {
-                let state = self.0.state.read();
-                let now = identity::now().min(shown.expires);
-                state.policy.judge(us, shown, Purpose::Messages, name, now)
-            };
+            let verdict = self.judge(us, shown, name, identity::now().min(shown.expires));
             if !verdict.is_trusted() {
                 return verdict;
             }
@@ -428,11 +453,7 @@ impl Trust {
         let mut shown = credentials.verify(Provider::Real, None, now).ok()?;
         shown.identity = identity;
         let us = IdentityId::from_octets([0xff; 32]);
-        let state = self.0.state.read();
-        match state
-            .policy
-            .judge(us, &shown, Purpose::Messages, None, identity::now())
-        {
+        match self.judge(us, &shown, None, now) {
             Verdict::Trusted(why) => Some(why),
             Verdict::Untrusted { .. } => None,
         }

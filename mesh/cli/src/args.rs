@@ -150,6 +150,13 @@ pub(crate) enum Verb {
         after_help = "Example: withy proxy router:tcp://127.0.0.1:5559 dealer:tcp://127.0.0.1:5560"
     )]
     Proxy(Relay),
+    /// Show who answers at an endpoint, how it is protected, and the round trip
+    ///
+    /// Shakes hands as a socket of a type that fits, and measures how long answers to heartbeats
+    /// take. Sockets that would give messages or their only place to it (PUSH, DEALER, PAIR) are not
+    /// bothered.
+    #[command(after_help = "Example: withy ping tcp://127.0.0.1:5555 --identity --count 3")]
+    Ping(Ping),
     /// Print this user's id, which others trust
     ///
     /// The identity is made on first use, and kept in $WITHY_HOME, else in $XDG_CONFIG_HOME/withy,
@@ -326,7 +333,7 @@ pub(crate) struct Keys {
     #[arg(long)]
     pub(crate) insecure: bool,
     /// Proves an identity, and encrypts with NOISE: this user's (see `withy id`), or that in FILE.
-    /// Peers have to have the same, or to be trusted (see `withy trust`)
+    /// At QUIC endpoints this user's is proven without it. Peers have to have the same, or to be trusted (see `withy trust`)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(
         clippy::option_option,
@@ -343,6 +350,9 @@ pub(crate) struct Keys {
     /// As --identity, and lets peers in whose key agreement a quantum computer could break
     #[arg(long)]
     pub(crate) allow_classical: bool,
+    /// The traffic of others is carried, for which first use is too weak.
+    #[arg(skip)]
+    pub(crate) carries: bool,
 }
 
 /// Whom to trust besides those that were accepted.
@@ -350,6 +360,24 @@ pub(crate) struct Keys {
 pub(crate) enum Besides {
     /// Whoever answers first at an endpoint.
     FirstUse,
+}
+
+/// `ping`.
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// Where to
+    pub(crate) endpoint: String,
+    /// Ends after this many answers
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Ends after this much time, with exit code 3
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
+    pub(crate) timeout: Duration,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `id`.

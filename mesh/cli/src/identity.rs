@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 use withy::socket::Socket;
-use withy::trust::IdentityId;
+use withy::trust::{IdentityId, Purpose};
 use withy::{Builder, Home, Identity, Trust};
 
 use crate::args::{self, Besides, Keys};
@@ -27,35 +27,50 @@ impl Keys {
     /// Gives a socket its identity, and whom it trusts.
     pub(crate) fn prove<S: Socket>(&self, builder: Builder<S>) -> Outcome<Builder<S>> {
         self.stand_alone()?;
-        let home = Home::of_user().map_err(Failure::of_home)?;
+        let home = home()?;
         let identity = match &self.identity {
             Some(Some(path)) => existing(path)?,
             _ => home.identity().map_err(Failure::of_identity)?,
         };
-        let trust = match &self.network {
-            None => Trust::open(&home).map_err(Failure::of_home)?,
-            Some(name) => {
-                let member = home.network(name).map_err(Failure::of_home)?.proof.member();
-                if member != identity.id() {
-                    return Err(Failure::Usage(format!(
-                        "{member} is the member of the network {name:?} here, and not {}: leave \
-                         --identity=FILE out",
-                        identity.id()
-                    )));
-                }
-                Trust::open_in(&home, name).map_err(Failure::of_home)?
+        if let Some(name) = &self.network {
+            let member = home.network(name).map_err(Failure::of_home)?.proof.member();
+            if member != identity.id() {
+                return Err(Failure::Usage(format!(
+                    "{member} is the member of the network {name:?} here, and not {}: leave \
+                     --identity=FILE out",
+                    identity.id()
+                )));
             }
-        };
-        trust.set_first_use(self.trust == Some(Besides::FirstUse));
-        let builder = builder.identity(&identity).trust(&trust);
+        }
+        let builder = builder.identity(&identity).trust(&self.trust(&home)?);
         Ok(match self.allow_classical {
             true => builder.allow_classical(),
             false => builder,
         })
     }
 
+    /// Whom to trust, as the user's files and the options say.
+    pub(crate) fn trust(&self, home: &Home) -> Outcome<Trust> {
+        let trust = match &self.network {
+            None => Trust::open(home),
+            Some(name) => Trust::open_in(home, name),
+        };
+        let trust = trust.map_err(Failure::of_home)?;
+        if self.carries {
+            trust.set_purpose(Purpose::Carry);
+        }
+        trust.set_first_use(self.trust == Some(Besides::FirstUse));
+        Ok(trust)
+    }
+
     /// An identity means NOISE, and a socket has one mechanism.
     fn stand_alone(&self) -> Outcome {
+        if self.carries && self.trust.is_some() {
+            return Err(Failure::usage(
+                "a proxy carries the traffic of others, for which first use is too weak: \
+                 `withy trust ID`, or --network NAME",
+            ));
+        }
         let curve = self.secret_key_file.is_some()
             || self.server_key.is_some()
             || self.server_key_file.is_some();
@@ -78,6 +93,11 @@ impl Keys {
     }
 }
 
+/// The user's home.
+pub(crate) fn home() -> Outcome<Home> {
+    Home::of_user().map_err(Failure::of_home)
+}
+
 /// The identity of a file that was named: one that is not there is an error in its name.
 fn existing(path: &Path) -> Outcome<Identity> {
     match path.try_exists() {
@@ -91,10 +111,9 @@ fn existing(path: &Path) -> Outcome<Identity> {
 
 /// Prints the identity's id.
 pub(crate) fn show(options: &args::Id) -> Outcome {
-    let home = Home::of_user().map_err(Failure::of_home);
     let path = match &options.file {
         Some(path) => path.clone(),
-        None => home?.path().join("identity"),
+        None => home()?.path().join("identity"),
     };
     let identity = Identity::open(&path).map_err(Failure::of_identity)?;
     if options.verbose {
@@ -112,7 +131,7 @@ pub(crate) fn show(options: &args::Id) -> Outcome {
 
 /// Accepts an identity, takes that back, or lists.
 pub(crate) fn trust(options: &args::Trust) -> Outcome {
-    let home = Home::of_user().map_err(Failure::of_home)?;
+    let home = home()?;
     if let Some(id) = options.remove {
         return match home.forget(id).map_err(Failure::of_home)? {
             true => Ok(()),
@@ -172,7 +191,7 @@ fn list(home: &Home) -> Outcome {
 
 /// Trusts an identity never more, or takes that back.
 pub(crate) fn revoke(options: &args::Revoke) -> Outcome {
-    let home = Home::of_user().map_err(Failure::of_home)?;
+    let home = home()?;
     let id = options.id;
     match options.undo {
         false => home.revoke(id).map_err(Failure::of_home),

@@ -16,15 +16,25 @@ use withy::{Builder, KeyPair, PublicKey, generate_key_pair};
 use crate::args::{Keygen, Keys};
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
+use crate::identity::home;
+use crate::place::Endpoints;
 
 /// The largest password file that is read, in octets.
 const MAX_FILE: u64 = 64 * 1024;
 
 impl Keys {
-    /// Gives a socket what it proves who it is with.
-    pub(crate) fn apply<S: Socket>(&self, mut builder: Builder<S>) -> Outcome<Builder<S>> {
+    /// Gives a socket what it proves who it is with at these endpoints.
+    pub(crate) fn apply<S: Socket>(
+        &self,
+        mut builder: Builder<S>,
+        endpoints: &Endpoints,
+    ) -> Outcome<Builder<S>> {
         if self.proves_identity() {
             return self.prove(builder);
+        }
+        if endpoints.ask_for_identity() {
+            // The user's, unless there are keys, which the endpoint refuses then.
+            builder = builder.trust(&self.trust(&home()?)?);
         }
         if self.insecure {
             builder = builder.insecure();

@@ -20,6 +20,7 @@ mod input;
 mod json;
 mod keys;
 mod network;
+mod ping;
 mod place;
 mod proxy;
 mod receive;
@@ -84,6 +85,7 @@ async fn run_verb(verb: &Verb) -> Outcome {
         Verb::Dealer(options) => duplex::routed(SocketType::Dealer, options).await,
         Verb::Router(options) => duplex::routed(SocketType::Router, options).await,
         Verb::Proxy(options) => proxy::run(options).await,
+        Verb::Ping(options) => ping::run(options).await,
         Verb::Bench(options) => bench::run(options).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Child => child::run().await,

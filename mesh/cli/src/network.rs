@@ -16,6 +16,7 @@ use crate::args::{Invite, Join, Network, Whom};
 use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
+use crate::identity::home;
 
 /// Does what a verb says.
 pub(crate) fn run(verb: &Network) -> Outcome {
@@ -27,7 +28,7 @@ pub(crate) fn run(verb: &Network) -> Outcome {
              read: give it on stdin or with --file FILE, and ask for a new one if this was one",
         ));
     }
-    let home = Home::of_user().map_err(Failure::of_home)?;
+    let home = home()?;
     match verb {
         Network::Create { name } => {
             let id = home.create_network(name).map_err(Failure::of_home)?;

@@ -19,6 +19,14 @@ pub(crate) struct Endpoints {
     pub(crate) connect: Vec<Endpoint>,
 }
 
+impl Endpoints {
+    /// Whether there is one that asks for an identity by itself.
+    pub(crate) fn ask_for_identity(&self) -> bool {
+        let mut all = self.bind.iter().chain(&self.connect);
+        all.any(|endpoint| matches!(endpoint, Endpoint::Quic(_)))
+    }
+}
+
 /// Sorts the words of a command line into endpoints and messages.
 pub(crate) fn sort(traffic: &Traffic) -> Outcome<(Endpoints, Vec<Message>)> {
     let mut endpoints = Endpoints {

@@ -3,7 +3,7 @@
 use withy::proxy::Passed;
 use withy::{AnySocket, Endpoint, Proxy, SocketType};
 
-use crate::args::Relay;
+use crate::args::{Keys, Relay};
 use crate::exit::{Failure, Outcome, complain};
 use crate::place::{self, Endpoints};
 use crate::session::{Interrupt, Limit, PATIENCE, Session};
@@ -111,7 +111,11 @@ pub(crate) async fn run(options: &Relay) -> Outcome {
 
 async fn open(side: &Side, options: &Relay) -> Outcome<AnySocket> {
     let builder = AnySocket::builder(side.kind);
-    let session = Session::open(builder, &options.keys, &side.endpoints, options.talk).await?;
+    let keys = Keys {
+        carries: true,
+        ..options.keys.clone()
+    };
+    let session = Session::open(builder, &keys, &side.endpoints, options.talk).await?;
     if side.kind == SocketType::Sub {
         session.any.subscribe("", true);
     }

@@ -39,7 +39,7 @@ impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
         talk: Talk,
     ) -> Outcome<Self> {
         // What waits is flushed before the end; what then is left has had its time.
-        let builder = keys.apply(builder)?.linger(Duration::ZERO);
+        let builder = keys.apply(builder, endpoints)?.linger(Duration::ZERO);
         let socket = builder.build().map_err(Failure::usage)?;
         let any: AnySocket = socket.clone().into();
         let trouble = Trouble::default();
@@ -51,7 +51,7 @@ impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
             }
         }
         for endpoint in &endpoints.connect {
-            any.connect_to(endpoint.clone()).map_err(not_connected)?;
+            connect(&any, endpoint.clone())?;
         }
         Ok(Self {
             socket,
@@ -139,6 +139,11 @@ fn not_bound(error: BindError) -> Failure {
         BindError::Endpoint(error) => Failure::usage(error),
         error => Failure::failed(error),
     }
+}
+
+/// Connects a socket.
+pub(crate) fn connect(socket: &AnySocket, to: Endpoint) -> Outcome {
+    socket.connect_to(to).map_err(not_connected)
 }
 
 fn not_connected(error: ConnectError) -> Failure {

@@ -38,8 +38,34 @@ fn an_identity_is_made_once_and_shown() {
 fn one_user_on_two_sides_needs_nothing_more() {
     let user = User::new();
     let (pull, endpoint) = Program::bound(&mut user.withy(&["pull", "--bind", ANY, "--identity"]));
+    for options in [&["--identity"][..], &["--allow-classical"]] {
+        assert_eq!(user.push(&endpoint, options, LONG).0, 0);
+        assert_eq!(pull.line(), "hello");
+    }
+    // Over a Unix domain socket, and through a proxy.
+    let bind = ["pull", "--bind", "ipc://*", "--identity"];
+    let (pull, endpoint) = Program::bound(&mut user.withy(&bind));
+    let backend = format!("push:connect:{endpoint}");
+    let between = ["proxy", &format!("pull:{ANY}"), &backend, "--identity"];
+    let (_proxy, endpoint) = Program::bound(&mut user.withy(&between));
     assert_eq!(user.push(&endpoint, &["--identity"], LONG).0, 0);
     assert_eq!(pull.line(), "hello");
+}
+
+#[test]
+fn a_proxy_carries_nothing_for_whom_it_knows_by_a_pin_alone() {
+    let (ada, bob) = User::two();
+    ada.trusts(&bob);
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&["pull", "--bind", ANY, "--identity"]));
+    assert_eq!(bob.push(&endpoint, &["--trust", "first-use"], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    let backend = format!("push:connect:{endpoint}");
+    let between = ["proxy", &format!("pull:{ANY}"), &backend, "--identity"];
+    let proxy = Program::start(&mut bob.withy(&between));
+    until_said(&proxy, "a pinned name is not enough for carried traffic");
+    let between = [&between[..3], &["--trust", "first-use"]].concat();
+    let (code, _, err) = bob.run(&between);
+    assert!(code == 2 && err.contains("--network"), "{err}");
 }
 
 #[test]
@@ -85,6 +111,33 @@ fn strangers_are_let_in_once_both_trust_each_other_while_sockets_run() {
     assert_eq!(bob.does(&["trust"]), "");
     assert_eq!(bob.run(&["trust", "--remove", &ada.id()]).0, 1);
     assert_eq!(bob.push(&endpoint, &["--identity"], SHORT).0, 3);
+}
+
+#[test]
+fn quic_shows_the_users_identity_and_follows_its_trust_unasked() {
+    let (ada, bob) = User::two();
+    let quic = "quic://127.0.0.1:*";
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&["pull", "--bind", quic]));
+    assert_eq!(ada.push(&endpoint, &[], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    assert_eq!(bob.push(&endpoint, &[], SHORT).0, 3);
+    ada.trusts(&bob);
+    bob.trusts(&ada);
+    assert_eq!(bob.push(&endpoint, &[], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    drop(pull);
+
+    ada.makes_network("garden", &[&bob]);
+    let in_garden = ["pull", "--bind", quic, "--network", "garden"];
+    let (pull, endpoint) = Program::bound(&mut ada.withy(&in_garden));
+    assert_eq!(bob.push(&endpoint, &[], SHORT).0, 3);
+    assert_eq!(bob.push(&endpoint, &["--network", "garden"], LONG).0, 0);
+    assert_eq!(pull.line(), "hello");
+    let found = bob.does(&["ping", &endpoint, "--network", "garden"]);
+    assert!(
+        found.contains("transport   quic\nmechanism   QUIC, "),
+        "{found}"
+    );
 }
 
 #[test]
@@ -259,6 +312,9 @@ fn bad_input_gets_one_line_and_exit_code_two() {
     user.does(&["id", "--identity", open.to_str().unwrap()]);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     let open = format!("--identity={}", open.display());
+    let other = user.path("other").display().to_string();
+    user.does(&["id", "--identity", &other]);
+    let other = format!("--identity={other}");
     let missing = format!("--identity={}", user.path("missing").display());
     fs::write(user.path("password"), "secret").unwrap();
     let password = user.path("password").display().to_string();
@@ -274,6 +330,11 @@ fn bad_input_gets_one_line_and_exit_code_two() {
             push(&["--network", "moon"]),
             "",
             "there is no network \"moon\"",
+        ),
+        (
+            push(&["--network", "garden", &other]),
+            "",
+            "leave --identity=FILE out",
         ),
         (push(&["--identity", "--insecure"]), "", "leave it out"),
         (
@@ -370,4 +431,58 @@ fn bad_input_gets_one_line_and_exit_code_two() {
     fs::write(user.path("trusted"), format!("{id}\nnonsense\n")).unwrap();
     let (code, _, err) = user.run(&push(&["--identity"]));
     assert!(code == 2 && err.contains("line 2"), "{err}");
+}
+
+#[test]
+fn ping_shows_who_is_there_and_how_it_is_protected() {
+    let (ada, bob) = User::two();
+    ada.makes_network("garden", &[&bob]);
+    let network = ada.does(&["network", "list"])[..56].to_owned();
+    for verb in [&["rep", "--echo"][..], &["pull"], &["sub"], &["router"]] {
+        let arguments = [verb, &["--bind", ANY, "--network", "garden"]].concat();
+        let (_program, endpoint) = Program::bound(&mut ada.withy(&arguments));
+        let found = bob.does(&["ping", &endpoint, "--network", "garden", "--count", "2"]);
+        let kind = verb[0].to_uppercase();
+        for words in [
+            &format!("peer        {kind} at 127.0.0.1"),
+            "mechanism   NOISE, ",
+            ", post-quantum\n",
+            &format!("identity    {}\n", ada.id()),
+            &format!("network     {network} as member\n"),
+            "us most, of 2\n",
+        ] {
+            assert!(found.contains(words), "{words}: {found}");
+        }
+        let (code, _, err) = bob.run(&["ping", &endpoint, "--identity"]);
+        assert_eq!(code, 1, "{err}");
+    }
+    let open = ["pub", "--bind", ANY, "--wait", "15s"];
+    let (_program, endpoint) = Program::bound(&mut ada.withy(&open));
+    let found = bob.does(&["ping", &endpoint, "--count", "1", "--json"]);
+    assert!(found.contains(r#""mechanism":"NULL""#), "{found}");
+    assert!(found.contains(r#""type":"PUB""#), "{found}");
+}
+
+#[test]
+fn ping_takes_no_messages_from_those_who_wait_for_a_peer() {
+    let user = User::new();
+    let bind = [
+        "push",
+        "--bind",
+        ANY,
+        "--identity",
+        "--timeout",
+        LONG,
+        "one",
+    ];
+    let (push, endpoint) = Program::bound(&mut user.withy(&bind));
+    let (code, _, err) = user.run(&["ping", &endpoint, "--identity"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("a PUSH, DEALER or PAIR is there"), "{err}");
+    let pull = ["pull", "--connect", &endpoint, "--identity", "--count", "1"];
+    assert_eq!(user.does(&pull), "one\n");
+    assert_eq!(push.end().0, 0);
+
+    let nobody = ["ping", "tcp://127.0.0.1:1", "--timeout", "200ms"];
+    assert_eq!(user.run(&nobody).0, 3);
 }

@@ -474,6 +474,7 @@ fn help_man_and_completions_name_every_verb() {
         "dealer",
         "router",
         "proxy",
+        "ping",
         "id",
         "trust",
         "revoke",

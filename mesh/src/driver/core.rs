@@ -183,6 +183,9 @@ pub(crate) struct Counters {
     pub(crate) malformed: AtomicU64,
     pub(crate) notices_dropped: AtomicU64,
     pub(crate) unanswered_pings: AtomicU64,
+    pub(crate) heartbeats: AtomicU64,
+    /// Nanoseconds.
+    pub(crate) round_trip: AtomicU64,
 }
 
 /// One socket.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use withy_proto::pattern::PipeKey;
@@ -135,6 +135,8 @@ pub(crate) struct Link {
     rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
     pub(crate) peer_ttl: AtomicU32,
+    /// When the PING was sent whose answer is due first.
+    pinged: Mutex<Option<Instant>>,
     reason: Mutex<Option<Reason>>,
 }
 
@@ -151,6 +153,7 @@ impl Link {
             backed_up: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
+            pinged: Mutex::new(None),
             reason: Mutex::new(None),
         }
     }
@@ -221,6 +224,16 @@ impl Link {
     /// How long the peer lives without traffic; zero for ever.
     pub(crate) fn peer_ttl(&self) -> Duration {
         Duration::from_millis(u64::from(self.peer_ttl.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that a PING is sent. Answers come in order: while one is due, no other is timed.
+    pub(crate) fn ping(&self) {
+        self.pinged.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// How long the answer took that came, if its PING was timed.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        Some(self.pinged.lock().take()?.elapsed())
     }
 
     /// Notes whether the peer missed a heartbeat.

@@ -301,7 +301,14 @@ impl Core {
     /// Does what a command asks for.
     fn control(&self, receiving: &mut Receiving, key: PipeKey, control: Control) {
         match control {
-            Control::Pong { .. } => {}
+            Control::Pong { .. } => {
+                let timed = receive_link(receiving, key).and_then(|it| it.link.round_trip());
+                if let Some(timed) = timed {
+                    let nanos = u64::try_from(timed.as_nanos()).unwrap_or(u64::MAX);
+                    self.counters.round_trip.store(nanos, Ordering::Relaxed);
+                    self.counters.heartbeats.fetch_add(1, Ordering::Release);
+                }
+            }
             Control::Ping { ttl, context } => {
                 if let Some(receive_link) = receive_link(receiving, key) {
                     let millis = u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);

@@ -104,6 +104,7 @@ impl Task {
             Beat::GiveUp => Some(Reason::Silent),
             Beat::Ping(ttl) => {
                 let context = Frame::new();
+                self.link.ping();
                 let mut sending = self.core.sending.lock();
                 let ping = Command::Ping { ttl, context };
                 sending.out.send_command(self.key, ping);

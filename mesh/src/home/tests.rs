@@ -253,6 +253,7 @@ fn trust_in_a_network_ends_with_the_membership_and_opens_to_nobody_else() {
     assert!(realms()[0].network.is_some());
     theirs.leave(&garden).unwrap();
     until("left", || realms().is_empty());
+    assert_eq!(trust.secrets().len(), 1, "one that nobody has");
     theirs.join(&ticket, None).unwrap();
     until("joined anew", || realms().len() == 1);
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -348,6 +348,8 @@ impl Core {
         }
         stats.peers = *self.peers.borrow() as u64;
         let counters = &self.counters;
+        stats.heartbeats = counters.heartbeats.load(Acquire);
+        stats.round_trip = Duration::from_nanos(counters.round_trip.load(Relaxed));
         stats.connections = counters.connections.load(Relaxed);
         stats.reconnects = counters.reconnects.load(Relaxed);
         stats.handshakes_failed = counters.handshakes_failed.load(Relaxed);

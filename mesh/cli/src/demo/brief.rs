@@ -83,6 +83,11 @@ pub(super) enum Progress {
     },
 }
 
+/// A free port for the pipeline, encrypted with NOISE.
+pub(super) const TCP: &str = "tcp://127.0.0.1:*";
+/// A free port for questions and news.
+pub(super) const QUIC: &str = "quic://127.0.0.1:*";
+
 /// How the demo is protected, in one place: all processes of a run have one identity, which nobody
 /// else has, and trust nobody else.
 #[derive(Debug, Clone)]
@@ -93,17 +98,14 @@ impl Trust {
         Self(Identity::from_seed(&brief.seed))
     }
 
-    /// A socket that is bound to a free port, and its endpoint.
-    pub(super) async fn bind<S>(&self, builder: Builder<S>) -> Outcome<(S, String)>
+    /// A socket that is bound to a free port of a transport, and its endpoint.
+    pub(super) async fn bind<S>(&self, builder: Builder<S>, at: &str) -> Outcome<(S, String)>
     where
         S: Socket + Clone + Into<AnySocket>,
     {
         let socket = self.build(builder)?;
         let any: AnySocket = socket.clone().into();
-        let endpoint = any
-            .bind_to("tcp://127.0.0.1:*")
-            .await
-            .map_err(Failure::failed)?;
+        let endpoint = any.bind_to(at).await.map_err(Failure::failed)?;
         Ok((socket, endpoint.to_string()))
     }
 

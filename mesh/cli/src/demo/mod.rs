@@ -7,10 +7,12 @@
 //!                            worker                  +---PUB/SUB---> listener, listener
 //! ```
 //!
-//! Each box is a process, each arrow a TCP connection on loopback, encrypted with NOISE. All
-//! processes are nodes of one identity that was made on the spot, and let nobody else in; its seed
-//! reaches them on their stdin, so that nothing is left of it however they end. All report to the process that shows the screen, over one more PUSH/PULL. At the
-//! end it asks the sink for its table of words and compares it with a count of its own.
+//! Each box is a process, each arrow a connection on loopback: the pipeline's over tcp, encrypted
+//! with NOISE, questions and news over QUIC. All processes are nodes of one identity that was made
+//! on the spot, and let nobody else in; its seed reaches them on their stdin, so that nothing is
+//! left of it however they end. All report to the process that shows the screen, over one more
+//! PUSH/PULL. At the end it asks the sink for its table of words and compares it with a count of its
+//! own.
 
 mod brief;
 mod roles;

@@ -8,7 +8,7 @@ use withy::{
     AnySocket, EventKind, Frame, Message, Publisher, Pull, Push, Rep, Req, Request, Subscriber,
 };
 
-use super::brief::{Brief, Progress, Report, Role, Trust};
+use super::brief::{Brief, Progress, QUIC, Report, Role, TCP, Trust};
 use super::words::{self, Table};
 use crate::child::Commands;
 use crate::exit::{Failure, Outcome};
@@ -91,7 +91,7 @@ impl Stage {
 }
 
 async fn ventilator(stage: Stage, text: &str, workers: usize, mut commands: Commands) -> Outcome {
-    let (push, endpoint) = stage.trust.bind(Push::builder()).await?;
+    let (push, endpoint) = stage.trust.bind(Push::builder(), TCP).await?;
     let mut events = push.monitor();
     stage.report(vec![push.clone().into()], &[("work", &endpoint)]);
     let mut here = 0;
@@ -152,9 +152,9 @@ async fn worker(stage: Stage, work: &str, results: &str) -> Outcome {
 }
 
 async fn sink(stage: Stage) -> Outcome {
-    let (pull, results) = stage.trust.bind(Pull::builder()).await?;
-    let (publisher, news) = stage.trust.bind(Publisher::builder()).await?;
-    let (rep, questions) = stage.trust.bind(Rep::builder()).await?;
+    let (pull, results) = stage.trust.bind(Pull::builder(), TCP).await?;
+    let (publisher, news) = stage.trust.bind(Publisher::builder(), QUIC).await?;
+    let (rep, questions) = stage.trust.bind(Rep::builder(), QUIC).await?;
     let sockets = vec![
         pull.clone().into(),
         publisher.clone().into(),

@@ -163,7 +163,7 @@ impl View {
         };
         let mut lines = vec![
             format!(
-                "\x1b[1mwithy demo\x1b[0m  {} processes, NOISE over tcp on loopback, {:.1}s {planned}",
+                "\x1b[1mwithy demo\x1b[0m  {} processes, NOISE over tcp and QUIC on loopback, {:.1}s {planned}",
                 self.order.len() + 1,
                 self.started.elapsed().as_secs_f64()
             ),
@@ -238,7 +238,7 @@ impl View {
         );
         let _ = writeln!(
             text,
-            "processes:  {}, all ended; all connections were encrypted with NOISE; {seconds:.1}s",
+            "processes:  {}, all ended; all connections were encrypted, with NOISE over tcp or QUIC; {seconds:.1}s",
             self.order.len() + 1
         );
         text

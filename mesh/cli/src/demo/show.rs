@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use withy::{Identity, Pull, Req};
 
-use super::brief::{Brief, Progress, Report, Role, Trust};
+use super::brief::{Brief, Progress, Report, Role, TCP, Trust};
 use super::roles;
 use super::screen::{Screen, View};
 use super::words::{self, Table};
@@ -103,7 +103,7 @@ impl Show {
         names.extend((1..=workers).map(|number| format!("worker {number}")));
         names.extend(["sink", "asker", "listener 1", "listener 2"].map(str::to_owned));
         let trust = Trust(Identity::ephemeral());
-        let (reports, endpoint) = trust.bind(Pull::builder()).await?;
+        let (reports, endpoint) = trust.bind(Pull::builder(), TCP).await?;
         let mut cast = Cast {
             family: Family::default(),
             trust: trust.clone(),
