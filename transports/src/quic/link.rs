@@ -159,14 +159,6 @@ impl QuicWriter {
         }
     }
 
-    /// Ends this direction; what was written still arrives.
-    pub(super) fn finish(&self) {
-        if let Some(stream) = &mut self.sending.lock().stream {
-            // It was ended before, or the connection is gone.
-            let _ = stream.finish();
-        }
-    }
-
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut sending = self.sending.lock();
         let mut written = 0;

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::endpoint::{self, Serving};
+use super::left;
 use super::socket::Guard;
 use super::tag::Verdict;
 use super::tls;
@@ -77,6 +78,9 @@ impl Accepting {
 
 impl Drop for Accepting {
     fn drop(&mut self) {
+        if let Ok(address) = self.local_addr() {
+            left::note(address);
+        }
         self.guard.close();
         self.taking.abort();
         self.endpoint.set_server_config(None);

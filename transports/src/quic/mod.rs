@@ -6,7 +6,7 @@
 //! | `tag`, `socket` | silence towards strangers to the network |
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
-//! | `listener` | handshakes side by side, links in a queue |
+//! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
 //! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
 //! | `streams`, `sort` | messages of a link over several streams |
@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod hybrid;
 mod lease;
+mod left;
 mod link;
 mod listener;
 mod pool;
@@ -114,7 +115,7 @@ pub(crate) async fn listen(
     };
     let mut failed: io::Error = io::ErrorKind::AddrNotAvailable.into();
     for address in addresses {
-        match begin(address) {
+        match left::begin(address, begin).await {
             Ok(listener) => return Ok(listener),
             // Another address of the same name is no substitute for one that is taken.
             Err(error) => failed = error,

@@ -16,7 +16,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -71,9 +70,10 @@ pub(super) struct More {
 /// A link over several streams.
 #[derive(Debug)]
 pub struct Streams {
-    sending: Mutex<Sending>,
-    receiving: Mutex<Receiving>,
-    closed: AtomicBool,
+    /// `None` once the link is closed: a task that waits for the connection may have a part in this,
+    /// and the connection must not have one in itself.
+    sending: Mutex<Option<Sending>>,
+    receiving: Mutex<Option<Receiving>>,
 }
 
 /// Why nothing more comes.
@@ -164,7 +164,7 @@ impl Streams {
             arrivals,
             _awaited,
         } = *reader.more.take().expect("a link is taken over once");
-        let sending = Sending {
+        let mut sending = Sending {
             control: Out::new(writer, Vec::new()),
             data: None,
             text: Outbox::new(Framing::Clear),
@@ -192,18 +192,13 @@ impl Streams {
             lease,
             _awaited,
         };
-        let streams = Self {
-            sending: Mutex::new(sending),
-            receiving: Mutex::new(receiving),
-            closed: AtomicBool::new(false),
-        };
         // The peer waits for the end of our data stream before it believes that all has come: it is
         // opened even if nothing is ever said.
-        streams
-            .sending
-            .lock()
-            .flush(&mut Context::from_waker(Waker::noop()));
-        streams
+        sending.flush(&mut Context::from_waker(Waker::noop()));
+        Self {
+            sending: Mutex::new(Some(sending)),
+            receiving: Mutex::new(Some(receiving)),
+        }
     }
 
     /// Moves items from the front of `batch` onto the streams, as many as they take, and returns how
@@ -214,11 +209,12 @@ impl Streams {
     /// [`StreamsError::Closed`]; `batch` has what was not taken.
     pub fn try_send_batch(&self, batch: &mut VecDeque<Item>) -> Result<usize, StreamsError> {
         let mut sending = self.sending.lock();
+        let sending = sending.as_mut().ok_or(StreamsError::Closed)?;
         let cx = &mut Context::from_waker(Waker::noop());
         let mut taken = 0;
         loop {
             sending.flush(cx);
-            if sending.lost || self.closed.load(Ordering::Relaxed) {
+            if sending.lost {
                 return Err(StreamsError::Closed);
             }
             let before = taken;
@@ -236,7 +232,8 @@ impl Streams {
 
     /// Whether all that was taken is with the system.
     pub fn is_drained(&self) -> bool {
-        self.sending.lock().is_drained()
+        let sending = self.sending.lock();
+        sending.as_ref().is_none_or(Sending::is_drained)
     }
 
     /// Waits until some stream takes more.
@@ -245,13 +242,9 @@ impl Streams {
     ///
     /// [`StreamsError::Closed`].
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamsError>> {
-        let mut sending = self.sending.lock();
-        if sending.lost || self.closed.load(Ordering::Relaxed) {
-            return Poll::Ready(Err(StreamsError::Closed));
-        }
-        match sending.poll_ready(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        match &mut *self.sending.lock() {
+            Some(sending) if !sending.lost => sending.poll_ready(cx).map(Ok),
+            _ => Poll::Ready(Err(StreamsError::Closed)),
         }
     }
 
@@ -266,7 +259,10 @@ impl Streams {
         into: &mut VecDeque<Item>,
     ) -> Poll<Result<usize, StreamsError>> {
         let before = into.len();
-        let result = self.receiving.lock().read(cx, into);
+        let result = match &mut *self.receiving.lock() {
+            Some(receiving) => receiving.read(cx, into),
+            None => Ok(true),
+        };
         let count = into.len() - before;
         match result {
             _ if count > 0 => Poll::Ready(Ok(count)),
@@ -278,11 +274,11 @@ impl Streams {
 
     /// Ends all streams; what they took still arrives.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        let sending = self.sending.lock();
-        sending.control.writer.shutdown();
-        let others = sending.data.iter().chain(&sending.large);
-        others.for_each(|out| out.writer.finish());
+        // Dropping a writer finishes its stream; a reader that waits is woken by the control stream's.
+        if let Some(sending) = self.sending.lock().take() {
+            sending.control.writer.shutdown();
+        }
+        drop(self.receiving.lock().take());
     }
 }
 

@@ -116,7 +116,8 @@ impl Wire {
     }
 
     /// Serves the links that the peer opens, until the connection ends. A link is taken once `takers`
-    /// has room for it; when nobody listens any more it is refused.
+    /// has room for it; when nobody listens any more it is refused, and the connection ends with the
+    /// last one that was taken.
     pub(super) async fn serve<E: Send + 'static>(
         self,
         lease: Lease,
@@ -124,14 +125,17 @@ impl Wire {
         limit: Duration,
     ) {
         let mut beginning = JoinSet::new();
+        let mut lease = Some(lease);
         loop {
             tokio::select! {
-                opened = self.connection.accept_bi() => match opened {
-                    Ok((send, receive)) => {
+                () = takers.closed(), if lease.is_some() => lease = None,
+                opened = self.connection.accept_bi() => match (opened, &lease) {
+                    (Ok((send, receive)), Some(lease)) => {
                         let (wire, lease) = (self.clone(), lease.clone());
                         beginning.spawn(wire.take(send, receive, lease, takers.clone(), limit));
                     }
-                    Err(_) => return,
+                    (Ok((send, receive)), None) => refuse(send, receive, NOBODY_LISTENS),
+                    (Err(_), _) => return,
                 },
                 Some(_) = beginning.join_next() => {}
             }
@@ -159,9 +163,7 @@ impl Wire {
             (_, Err(_)) => NOBODY_LISTENS,
             _ => UNKNOWN_LINK,
         };
-        // The streams end either way.
-        let _ = send.reset(code);
-        let _ = receive.stop(code);
+        refuse(send, receive, code);
     }
 
     fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
@@ -188,6 +190,12 @@ impl Wire {
             },
         }
     }
+}
+
+fn refuse(mut send: SendStream, mut receive: RecvStream, code: VarInt) {
+    // The streams end either way.
+    let _ = send.reset(code);
+    let _ = receive.stop(code);
 }
 
 /// Keeps a connection until nobody needs it.
