@@ -286,6 +286,9 @@ pub enum IdentityError {
 }
 
 #[cfg(test)]
+mod secrets;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
