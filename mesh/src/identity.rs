@@ -292,6 +292,9 @@ pub enum IdentityError {
 }
 
 #[cfg(test)]
+mod secrets;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
