@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure ends the benchmark")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use withy_proto::Message;
@@ -62,7 +63,7 @@ fn encode(framing: Framing, sealer: &mut Sealer, message: &Message, count: u64) 
         outbox.push(message);
     }
     let mut batch = outbox.take(Vec::new());
-    batch.seal(sealer).unwrap();
+    batch.seal(sealer, || Duration::ZERO).unwrap();
     batch.as_slice().unwrap().to_vec()
 }
 

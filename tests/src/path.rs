@@ -97,6 +97,9 @@ impl Relay {
     }
 }
 
+/// When it arrives, its number, whether it goes to the peer, and the datagram.
+type UnderWay = (Instant, u64, bool, Vec<u8>);
+
 struct Relaying {
     near: UdpSocket,
     far: UdpSocket,
@@ -111,7 +114,7 @@ struct Relaying {
     free: [Instant; 2],
     number: u64,
     /// What is on its way, by when it arrives.
-    way: BinaryHeap<Reverse<(Instant, u64, bool, Vec<u8>)>>,
+    way: BinaryHeap<Reverse<UnderWay>>,
 }
 
 impl Relaying {

@@ -229,7 +229,7 @@ impl Core {
         let in_order =
             !(exchanges.contains(&self.kind) && exchanges.contains(&established.peer.kind));
         let end = Streams::new(reader, writer, decoder, limits, in_order);
-        let end = Arc::new(Items::Streams(end));
+        let end = Arc::new(Items::Streams(Box::new(end)));
         let first = VecDeque::new();
         (
             Reader::Items {

@@ -46,7 +46,7 @@ pub(crate) enum Items {
     /// Within this process.
     Pipe(pipe::End<Item>),
     /// Over several streams of a connection.
-    Streams(Streams),
+    Streams(Box<Streams>),
 }
 
 /// The reading end of a link.

@@ -299,7 +299,7 @@ impl Handshake for Initiator {
             domain: self.local.domain.clone(),
             address: String::new(),
             identity: Vec::new(),
-            credentials: Credentials::Noise(Box::new(shown.clone())),
+            credentials: Credentials::Noise(Box::new(*shown)),
         })
     }
 

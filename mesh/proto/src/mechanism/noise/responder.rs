@@ -64,7 +64,7 @@ enum State {
     },
     /// READY with the reason for which we refuse.
     RefusalDue {
-        keys: Keys,
+        keys: Box<Keys>,
         reason: String,
     },
     /// ERROR in clear, while nothing is sealed.
@@ -193,7 +193,7 @@ impl Responder {
         mut session: Session,
         realm: usize,
         post_quantum: bool,
-    ) -> Result<State, (HandshakeError, Option<Keys>)> {
+    ) -> Result<State, (HandshakeError, Option<Box<Keys>>)> {
         const INITIATE: &str = "INITIATE";
         let payload = session
             .read(INITIATE, data)
@@ -215,7 +215,7 @@ impl Responder {
         };
         let (shown, metadata) = match look() {
             Ok(found) => found,
-            Err(error) => return Err((error, Some(keys))),
+            Err(error) => return Err((error, Some(Box::new(keys)))),
         };
         let proven = Proven {
             shown,
@@ -339,7 +339,7 @@ impl Handshake for Responder {
             domain: self.local.domain.clone(),
             address: String::new(),
             identity: peer.metadata.value(IDENTITY).unwrap_or_default().to_vec(),
-            credentials: Credentials::Noise(Box::new(peer.proven.shown.clone())),
+            credentials: Credentials::Noise(Box::new(peer.proven.shown)),
         })
     }
 
@@ -349,7 +349,7 @@ impl Handshake for Responder {
                 State::ReadyDue { peer, user }
             }
             (State::Deciding { peer, .. }, Decision::Deny { status, .. }) => State::RefusalDue {
-                keys: peer.keys,
+                keys: Box::new(peer.keys),
                 reason: refusal(status).to_owned(),
             },
             (other, _) => other,
