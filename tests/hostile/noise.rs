@@ -293,7 +293,7 @@ async fn half_open_handshakes_cost_little_memory_and_keep_nobody_out() {
     // 20 MiB for as many as are under way at most; fewer may cost no more each.
     const EACH: usize = (20 << 20) / 1_024;
     // Both ends of each, and of those that were closed for others the ends that are with us.
-    const OURS: usize = 1_500;
+    const OURS: usize = 1_200;
     let memory = Growth::alone().await;
     let count = scale::count(500, 10_000);
     scale::allow_descriptors(OURS as u64 + 1_500);
@@ -316,9 +316,12 @@ async fn half_open_handshakes_cost_little_memory_and_keep_nobody_out() {
     let mut crowd: VecDeque<Peer> = VecDeque::new();
     for n in 0..count {
         crowd.push_back(half_open(&victim, n).await);
-        if crowd.len() > OURS {
+        if crowd.len() > OURS
+            && let Some(first) = crowd.pop_front()
+        {
             // Its place was given to another: what is left of it is only ours.
-            crowd.pop_front();
+            let failure = victim.refuses(first).await;
+            assert!(matches!(failure, HandshakeFailure::TooMany(_)), "{failure}");
         }
     }
     let grown = memory.so_far() - before;
