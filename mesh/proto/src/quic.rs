@@ -344,8 +344,8 @@ mod tests {
             let mut out = VecDeque::new();
             let (mut sent, total) = (0, 100);
             while out.len() < total {
-                if sent < total && large.len() < MAX_LARGE && random.next_u64() % 2 == 0 {
-                    let item = Item::Message(message(sent, random.next_u64() % 4 == 0));
+                if sent < total && large.len() < MAX_LARGE && random.next_u64().is_multiple_of(2) {
+                    let item = Item::Message(message(sent, random.next_u64().is_multiple_of(4)));
                     sent += 1;
                     match spread.lane(&item) {
                         Lane::Data => data.push_back(item),
@@ -356,13 +356,13 @@ mod tests {
                         Lane::Control => panic!("it is a message"),
                     }
                 }
-                if random.next_u64() % 2 == 0
+                if random.next_u64().is_multiple_of(2)
                     && !order.is_full()
                     && let Some(item) = data.pop_front()
                 {
                     order.data(item, &mut out).unwrap();
                 }
-                if random.next_u64() % 3 == 0 && !large.is_empty() {
+                if random.next_u64().is_multiple_of(3) && !large.is_empty() {
                     let at = random.next_u64() as usize % large.len();
                     if !order.admits(large[at].0) {
                         continue;

@@ -15,6 +15,8 @@ use withy_proto::trust::{Grant, Invitation, Membership, Roles, Secret};
 use withy_proto::zmtp::greeting;
 
 use super::*;
+use crate::driver::dial::Dialed;
+use crate::driver::handshake::Side;
 use crate::security::{Mechanism, Security};
 use crate::trust::{NetworkId, Ticket, Trust};
 use crate::{EventKind, Message, Monitor, Pull, Push, Reason};
@@ -205,9 +207,16 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
         metadata.set("Socket-Type", b"PAIR").unwrap();
         metadata
     };
+    let dialed = Dialed {
+        endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
+        routing_id: None,
+        expected: None,
+    };
+    let link = withy_transports::Peer::default();
+    let start = |security: &Security, side| security.start(metadata(), side, &link).unwrap();
     let mut sides = [
-        one.handshake(metadata(), false),
-        other.handshake(metadata(), true),
+        start(one, Side::Dialing(&dialed)).handshake,
+        start(other, Side::Accepting).handshake,
     ];
     let [ours, theirs] = [false, true]
         .map(|server| greeting::encode("NOISE", server, sides[usize::from(server)].filler()));

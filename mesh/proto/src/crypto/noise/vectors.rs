@@ -17,7 +17,7 @@ impl<'a> Vector<'a> {
         let found = |(k, value): &(&str, &'a str)| (*k == key).then_some(*value);
         self.fields
             .iter()
-            .filter_map(move |field| found(field))
+            .filter_map(found)
             .collect::<Vec<_>>()
             .into_iter()
     }
