@@ -50,8 +50,10 @@
 //!
 //! # Endpoints
 //!
-//! `tcp://HOST:PORT`, `ipc://PATH` and `inproc://NAME`; also wildcards, interface names, source
-//! addresses, abstract names and sockets inherited from systemd: see [`Endpoint`].
+//! `tcp://HOST:PORT`, `quic://HOST:PORT`, `ipc://PATH` and `inproc://NAME`; also wildcards, interface
+//! names, source addresses, abstract names and sockets inherited from systemd: see [`Endpoint`].
+//! Between Withy peers QUIC is always encrypted and proves identities; on it nothing waits for a lost
+//! packet or a large message of another socket: see the manual, [QUIC](manual::security#quic).
 //!
 //! # Security
 //!

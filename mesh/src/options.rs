@@ -9,7 +9,7 @@ pub use withy_proto::peer::{Heartbeat, Reconnect};
 pub use withy_proto::rate::RateLimit;
 pub use withy_proto::zmtp::Limits;
 pub use withy_transports::{
-    DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, Socks5, TcpOptions,
+    DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Socks5, TcpOptions,
 };
 
 use withy_proto::pattern::outgoing::SendOptions;

@@ -96,6 +96,10 @@ pub(crate) fn to_bind(text: &str) -> Outcome<Endpoint> {
             &endpoint,
             "has a source address, which only --connect can use",
         )),
+        Endpoint::Quic(quic) if quic.peer.is_some() => Err(unfit(
+            &endpoint,
+            "names who is expected, which only --connect can use",
+        )),
         _ => Ok(endpoint),
     }
 }
@@ -105,6 +109,7 @@ pub(crate) fn to_connect(text: &str) -> Outcome<Endpoint> {
     let endpoint = parse(text)?;
     let wildcard = match &endpoint {
         Endpoint::Tcp(tcp) => tcp.port == 0 || tcp.host.to_string() == "*",
+        Endpoint::Quic(quic) => quic.port == 0 || quic.host.to_string() == "*",
         Endpoint::Ipc(_) => endpoint.to_string() == "ipc://*",
         Endpoint::Inherited(_) => true,
         _ => false,
@@ -193,6 +198,14 @@ mod tests {
             (&["tcp://*:5555"], "is for --bind"),
             (&["--connect", "tcp://127.0.0.1:*"], "is for --bind"),
             (&["--connect", "ipc://*"], "is for --bind"),
+            (&["--connect", "quic://*:5555"], "is for --bind"),
+            (
+                &[
+                    "--bind",
+                    "quic://abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx@[::1]:1",
+                ],
+                "only --connect",
+            ),
             (&["--bind", "inproc://x"], "use ipc:// or tcp://"),
             (
                 &["--bind", "tcp://127.0.0.1:1;127.0.0.1:2"],
