@@ -9,7 +9,7 @@ use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::greeting::GreetingError;
 use withy_tests::{raw, scale};
 
-use crate::victim::{Config, HANDSHAKE, SHARED, Victim, siege, sieges};
+use crate::victim::{CROWD, Config, HANDSHAKE, SHARED, Victim, siege, sieges};
 
 /// All types that can be attacked before the handshake is over, and each mechanism that seals.
 fn configs() -> Vec<Config> {
@@ -83,6 +83,11 @@ async fn noise_is_refused() {
                 // It may be refused before all is said.
                 let _ = peer.send(&noise).await;
                 peers.push(peer);
+                if peers.len() == CROWD {
+                    for peer in peers.drain(..) {
+                        victim.refuses(peer).await;
+                    }
+                }
             }
             for peer in peers {
                 victim.refuses(peer).await;

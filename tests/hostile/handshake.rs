@@ -7,10 +7,9 @@ use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::connection::MAX_HANDSHAKE_COMMAND;
 use withy_tests::raw::{self, COMMAND, LONG};
 
-use crate::victim::{Config, HANDSHAKE, SHARED, USER, Verdict, Victim, counterpart, siege, sieges};
-
-/// Offenders at a time: fewer than `max_handshakes`.
-const CROWD: usize = 200;
+use crate::victim::{
+    CROWD, Config, HANDSHAKE, SHARED, USER, Verdict, Victim, counterpart, siege, sieges,
+};
 
 /// Every type without security, and PLAIN.
 fn configs() -> impl Iterator<Item = Config> {

@@ -24,6 +24,10 @@ use withy_tests::raw::{self, Peer};
 
 use crate::{log, memory};
 
+/// Offenders at a time: fewer than `max_handshakes`, and when all of them are refused in one moment,
+/// the monitor does not fall behind.
+pub(crate) const CROWD: usize = 200;
+
 /// How soon an offender must be gone, and reported.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// The handshake deadline of a socket under attack.

@@ -108,27 +108,30 @@ async fn every_cell_passes_messages() {
     }))
     .await
     .unwrap();
-    let load = Load::mixed(
-        scale::count(40, 2_000),
-        PARTS,
-        SIZES.to_vec(),
-        scale::seed(),
-    );
-    let large = Load::new(scale::count(0, 1), 16 << 20, scale::seed());
+    // Whoever asks here sends a whole load before it takes the replies: they have to fit into the
+    // queues of both.
+    let rounds = (0..scale::count(1, 5)).map(|round| {
+        let seed = scale::seed() + round;
+        Load::mixed(scale::count(40, 400), PARTS, SIZES.to_vec(), seed)
+    });
+    let large = (0..scale::count(0, 1)).map(|_| Load::new(1, 16 << 20, scale::seed()));
+    let loads: Vec<Load> = rounds.chain(large).collect();
     let mut run = 0;
     let mut failed = Vec::new();
     for cell in &cells {
-        let passing = async {
-            pass(&peer, &keys, *cell, &load).await?;
-            if large.count > 0 {
-                pass(&peer, &keys, *cell, &large).await?;
+        let failures = failed.len();
+        for load in &loads {
+            match timeout(CELL, pass(&peer, &keys, *cell, load)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => failed.push(format!("{cell}: {error}")),
+                Err(_) => failed.push(format!("{cell}: not over within {CELL:?}")),
             }
-            Ok::<_, Failure>(())
-        };
-        match timeout(CELL, passing).await {
-            Ok(Ok(())) => run += 1,
-            Ok(Err(error)) => failed.push(format!("{cell}: {error}")),
-            Err(_) => failed.push(format!("{cell}: not over within {CELL:?}")),
+            break;
+        }
+        if failed.len() == failures {
+            run += 1;
+        } else if scale::is_full() {
+            eprintln!("{}", failed[failures]);
         }
     }
     scale::report(

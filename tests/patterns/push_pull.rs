@@ -38,6 +38,13 @@ async fn in_order(way: &Way) {
 /// the link: both have the same share.
 #[tokio::test]
 async fn a_queue_has_its_share_beside_a_link() {
+    // On a busy machine the queue may be empty before the link brings anything, which shows nothing.
+    for _ in 0..10 {
+        queue_beside_a_link().await;
+    }
+}
+
+async fn queue_beside_a_link() {
     let pull = Pull::bind(ANY).await.unwrap();
     let flood = |from: u64| {
         let push = Push::connect(only(pull.endpoints())).unwrap();

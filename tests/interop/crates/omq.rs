@@ -45,7 +45,11 @@ fn socket(cell: Cell, keys: &Keys) -> Result<Box<dyn Foreign>, Failure> {
         SocketType::Router => Kind::Router,
         SocketType::Pair => Kind::Pair,
     };
-    let options = Options::default();
+    let options = Options {
+        // A publisher waits for us: what it may drop could not be told from what is lost.
+        xpub_nodrop: true,
+        ..Options::default()
+    };
     let options = match (cell.mechanism, cell.we_bind) {
         (Mechanism::Null, _) => options,
         (Mechanism::Plain, true) => options.plain_client("ada", "secret"),
