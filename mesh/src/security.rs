@@ -138,7 +138,12 @@ impl Security {
                 node,
                 post_quantum: peer.post_quantum,
             };
-            let settings = self.settings(&self.identity()?, side);
+            let mut settings = self.settings(&self.identity()?, side);
+            // Both sides met in one network: that of the link, if we are still in it.
+            settings.realms.retain(|realm| match &peer.network {
+                Some(secret) => realm.secret == Zeroizing::new(*secret.expose()),
+                None => realm.network.is_none(),
+            });
             let handshake = quic::Quic::new(local, settings, Provider::Real, proof);
             return Ok(Started {
                 name: quic::NAME,
@@ -196,7 +201,7 @@ impl Security {
             realms: self.trust.realms(identity.certificate(now)),
             allow_classical: self.allow_classical,
             classical: false,
-            has_aes: has_aes(),
+            has_aes: withy_transports::processor::has_aes(),
             expected: side.expected(),
             now,
         }
@@ -249,15 +254,4 @@ pub(crate) enum Unfit {
     Mechanism(&'static str),
     /// There is no identity.
     Identity(Arc<IdentityError>),
-}
-
-/// Whether the processor has instructions for AES-GCM: it is the faster cipher then.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    let has = std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let has = false;
-    has
 }

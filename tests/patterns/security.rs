@@ -1,8 +1,9 @@
 //! PLAIN and CURVE over real links: who may connect, and that nothing else gets through.
 
 use withy::auth::{CurveAllowList, Metadata, PlainFile, ZAP_ENDPOINT, Zap};
+use withy::trust::{Name, Terms};
 use withy::{
-    Dealer, EventKind, Identity, Message, Monitor, Pull, Push, Rep, Req, Router, Trust,
+    Dealer, EventKind, Home, Identity, Message, Monitor, Pull, Push, Rep, Req, Router, Trust,
     generate_key_pair,
 };
 
@@ -289,4 +290,70 @@ async fn noise_lets_an_identity_in_that_both_sides_accepted() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_socket_in_two_networks_meets_the_members_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = |name: &str| Home::at(folder.path().join(name));
+    let ours = home("ours");
+    let networks = ["garden", "house"].map(|name| name.parse::<Name>().unwrap());
+    let trust = Trust::new();
+    for network in &networks {
+        ours.create_network(network).unwrap();
+        trust.join(ours.network(network).unwrap()).unwrap();
+    }
+    for (number, endpoint) in ["tcp://127.0.0.1:*", "quic://127.0.0.1:*"]
+        .into_iter()
+        .enumerate()
+    {
+        let pull = Pull::builder()
+            .identity(&ours.identity().unwrap())
+            .trust(&trust)
+            .build()
+            .unwrap();
+        let mut monitor = pull.monitor();
+        let endpoint = pull.bind_to(endpoint).await.unwrap();
+        for network in &networks {
+            let theirs = home(&format!("{network}{number}"));
+            let ticket = ours.invite(network, Terms::default(), None).unwrap();
+            theirs.join(&ticket, None).unwrap();
+            let push = Push::builder()
+                .identity(&theirs.identity().unwrap())
+                .trust(&Trust::open_in(&theirs, network).unwrap())
+                .build()
+                .unwrap();
+            push.connect_to(endpoint.clone()).unwrap();
+            push.send(network.as_str()).await.unwrap();
+            let message = soon(pull.recv()).await.unwrap();
+            assert_eq!(message.first(), network.as_str());
+            let peer = soon(async {
+                loop {
+                    let event = monitor.next().await.unwrap();
+                    if let EventKind::Connected(peer) = event.kind {
+                        return peer;
+                    }
+                }
+            })
+            .await;
+            let found = peer.proven.as_ref().unwrap().shown.network;
+            assert_eq!(found, Some(ours.network(network).unwrap().network.id));
+        }
+        // Who is in none gets no answer.
+        let stranger = Push::builder()
+            .identity(&Identity::ephemeral())
+            .build()
+            .unwrap();
+        let mut theirs = stranger.monitor();
+        stranger.connect_to(endpoint).unwrap();
+        soon(async {
+            loop {
+                if let EventKind::DialFailed { .. } = theirs.next().await.unwrap().kind {
+                    return;
+                }
+            }
+        })
+        .await;
+        assert_eq!(stranger.stats().peers, 0);
+    }
 }

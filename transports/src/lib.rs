@@ -21,6 +21,7 @@ mod interface;
 mod ipc;
 mod options;
 pub mod pipe;
+pub mod processor;
 mod quic;
 mod resolve;
 mod sockopt;
@@ -78,6 +79,8 @@ pub struct Peer {
     /// Whether a post-quantum key agreement protects the link: with `quic`, unless both sides allow
     /// the classical one.
     pub post_quantum: bool,
+    /// The secret of the network in which both sides met; `None` in none. With `quic`.
+    pub network: Option<Secret>,
 }
 
 /// The process at the other side of an `ipc` link, as it was when it connected or bound.

@@ -197,11 +197,12 @@ impl Default for QuicOptions {
 }
 
 /// A secret of 32 octets. It is wiped when dropped, and `Debug` does not show it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
 impl Secret {
-    pub(crate) fn expose(&self) -> &[u8; 32] {
+    /// The octets.
+    pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -122,14 +122,20 @@ impl Door {
             Verdict::Ignore => incoming.ignore(),
             // It cannot fail before the address is validated.
             Verdict::Retry => drop(incoming.retry()),
-            Verdict::Begin => match incoming.accept_with(self.serving.of(from)) {
-                Ok(connecting) => self.shake(connecting, from, place),
+            Verdict::Begin(network) => match incoming.accept_with(self.serving.of(from)) {
+                Ok(connecting) => self.shake(connecting, from, network, place),
                 Err(error) => report(&self.links, from, error.into()),
             },
         }
     }
 
-    fn shake(&self, connecting: Connecting, from: SocketAddr, place: OwnedSemaphorePermit) {
+    fn shake(
+        &self,
+        connecting: Connecting,
+        from: SocketAddr,
+        network: Option<Secret>,
+        place: OwnedSemaphorePermit,
+    ) {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
         let (bound, max_links) = (self.bound, self.options.max_links);
@@ -140,6 +146,7 @@ impl Door {
                 match shaken {
                     Ok((connection, proven)) => {
                         endpoint::admit_links(&connection, max_links);
+                        let proven = tls::Proven { network, ..proven };
                         let (wire, lease) =
                             Wire::new(connection, proven, bound, linger, true, place);
                         wire.serve(lease, links, limit).await;

@@ -152,6 +152,8 @@ async fn connect(
     let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
     endpoint::admit_streams(&connection, options.max_links);
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
+    let network = options.networks.first().cloned();
+    let proven = tls::Proven { network, ..proven };
     let bound = endpoint.local_addr().map_err(socket)?;
     let linger = options.linger;
     let ended = vacancy.again();

@@ -53,14 +53,20 @@ impl Gate {
 
     /// Whether a member made this first connection id lately.
     pub(super) fn is_member(&self, id: &[u8]) -> bool {
-        let Ok(tag) = <&[u8; TAG]>::try_from(id) else {
-            return false;
-        };
+        self.network_of(id).is_some()
+    }
+
+    /// The secret with which a member made this first connection id lately.
+    fn network_of(&self, id: &[u8]) -> Option<&Secret> {
+        let tag = <&[u8; TAG]>::try_from(id).ok()?;
         let hour = hour();
         // Each secret is tried, so that the time does not tell which one it was.
         let tries = self.secrets.iter();
-        tries.fold(false, |good, secret| {
-            good | tag::check(from_ref(secret.expose()), hour, tag)
+        tries.fold(None, |found, secret| {
+            match tag::check(from_ref(secret.expose()), hour, tag) {
+                true => Some(secret),
+                false => found,
+            }
         })
     }
 
@@ -72,9 +78,9 @@ impl Gate {
         validated: bool,
         busy: bool,
     ) -> Verdict {
-        if !self.is_member(id) {
+        let Some(network) = self.network_of(id) else {
             return Verdict::Ignore;
-        }
+        };
         let mut nonce = [0; NONCE];
         nonce.copy_from_slice(&id[..NONCE]);
         let mut seen = self.seen.lock();
@@ -88,7 +94,8 @@ impl Gate {
             (false, _) => Verdict::Ignore,
             (true, false) => {
                 seen.put(nonce, State::Begun);
-                Verdict::Begin
+                let in_none = *network.expose() == tag::PUBLIC;
+                Verdict::Begin((!in_none).then(|| network.clone()))
             }
             (true, true) => {
                 seen.put(nonce, State::Retried(from));
@@ -105,10 +112,10 @@ impl std::fmt::Debug for Gate {
 }
 
 /// What to do with a first packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Begin the handshake.
-    Begin,
+    /// Begin the handshake, in the network of this secret.
+    Begin(Option<Secret>),
     /// Let the peer show that it receives at its address.
     Retry,
     /// Send nothing.
@@ -161,7 +168,8 @@ mod tests {
         let gate = Gate::new(&[Secret::from([1; 32]), Secret::from([2; 32])]);
         for secret in [[1; 32], [2; 32]] {
             let id = first(&secret);
-            assert_eq!(gate.judge(&id, from(1), false, false), Verdict::Begin);
+            let begin = Verdict::Begin(Some(Secret::from(secret)));
+            assert_eq!(gate.judge(&id, from(1), false, false), begin);
             for validated in [false, true] {
                 let again = gate.judge(&id, from(1), validated, false);
                 assert_eq!(again, Verdict::Ignore);
@@ -176,7 +184,7 @@ mod tests {
         }
         let open = Gate::new(&[]);
         let id = first(shown(&[]));
-        assert_eq!(open.judge(&id, from(1), false, false), Verdict::Begin);
+        assert_eq!(open.judge(&id, from(1), false, false), Verdict::Begin(None));
     }
 
     #[test]
@@ -186,7 +194,7 @@ mod tests {
         assert_eq!(gate.judge(&id, from(1), false, true), Verdict::Retry);
         assert_eq!(gate.judge(&id, from(2), false, true), Verdict::Ignore);
         assert_eq!(gate.judge(&id, from(1), false, true), Verdict::Retry);
-        assert_eq!(gate.judge(&id, from(1), true, true), Verdict::Begin);
+        assert_eq!(gate.judge(&id, from(1), true, true), Verdict::Begin(None));
         assert_eq!(gate.judge(&id, from(1), true, true), Verdict::Ignore);
     }
 

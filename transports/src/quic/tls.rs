@@ -19,13 +19,14 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
-    PeerIncompatible, SignatureAlgorithm, SignatureScheme, version,
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
+    PeerIncompatible, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite, version,
 };
 use withy_proto::crypto::{Provider, sign};
 
 use super::hybrid;
 use crate::options::Secret;
+use crate::processor;
 
 /// What is spoken inside, and in which version.
 pub(super) const ALPN: &[u8] = b"withy/1";
@@ -87,12 +88,14 @@ pub(super) fn server_of(
 }
 
 /// What a handshake proved of the other side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Proven {
     /// Its node key.
     pub(super) key: [u8; 32],
     /// Whether the key agreement was a post-quantum one.
     pub(super) post_quantum: bool,
+    /// The secret of the network in which both sides met, which only the tag tells.
+    pub(super) network: Option<Secret>,
 }
 
 /// Reads off what the handshake of a connection proved; `None` before it is done.
@@ -104,6 +107,7 @@ pub(super) fn proven(connection: &quinn::Connection) -> Option<Proven> {
     Some(Proven {
         key: key_of(shown.first()?)?,
         post_quantum: data.negotiated_key_exchange_group == NamedGroup::X25519MLKEM768,
+        network: None,
     })
 }
 
@@ -115,9 +119,17 @@ pub(super) fn public(seed: &Secret) -> [u8; 32] {
 fn provider(classical: bool) -> Arc<CryptoProvider> {
     let mut groups = vec![hybrid::X25519_MLKEM768];
     groups.extend(classical.then_some(hybrid::X25519));
+    let mut provider = ring::default_provider();
+    if !processor::has_aes() {
+        // The side that dials is the one whose order counts.
+        let is_aes = |suite: &SupportedCipherSuite| {
+            suite.suite() != CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+        };
+        provider.cipher_suites.sort_by_key(is_aes);
+    }
     Arc::new(CryptoProvider {
         kx_groups: groups,
-        ..ring::default_provider()
+        ..provider
     })
 }
 

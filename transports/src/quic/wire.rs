@@ -187,6 +187,7 @@ impl Wire {
                 credentials: None,
                 key: Some(self.proven.key),
                 post_quantum: self.proven.post_quantum,
+                network: self.proven.network.clone(),
             },
         }
     }

@@ -197,6 +197,9 @@ impl Handshake for Quic {
         theirs: &[u8; greeting::LENGTH],
     ) -> Result<(), HandshakeError> {
         let accepting = self.local.accepting;
+        if self.settings.realms.is_empty() {
+            return Err(HandshakeError::Network);
+        }
         if theirs[greeting::AS_SERVER] != u8::from(!accepting) {
             return Err(HandshakeError::Malformed {
                 command: "greeting",
