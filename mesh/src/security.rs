@@ -210,7 +210,10 @@ impl Security {
     /// Answers what a handshake asks about its peer; `name` is what that was reached by. A peer that
     /// is not trusted is not put to the authenticator.
     pub(crate) async fn decide(&self, request: &AuthRequest, name: Option<&str>) -> Decision {
-        if let (Ok(identity), Credentials::Noise(shown)) = (self.identity(), &request.credentials) {
+        if let Credentials::Noise(shown) = &request.credentials {
+            let Ok(identity) = self.identity() else {
+                return Decision::deny("this side has no identity");
+            };
             let peer = shown.identity;
             if let Err(why) = self.trust.admit(identity.id(), shown, name).await {
                 return Decision::deny(format!("{peer} is {why}"));

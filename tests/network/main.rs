@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod beside;
+mod closing;
 mod losses;
 mod support;

@@ -14,6 +14,10 @@
 //!
 //! Streams but the control stream begin with a [`Header`].
 //!
+//! Who has read a large message whole says so on the control stream, by a command whose name is
+//! `TAKEN.` and how many there were. No more than [`MAX_LARGE`] are sent beyond those, so that what is
+//! not read of one link leaves room for the others of its connection.
+//!
 //! Invariant: what [`Order`] gives out in order is what was sent, in that order, each once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,8 +28,8 @@ use crate::zmtp::{Command, Item};
 /// Messages of at least this many octets have a stream of their own.
 pub const LARGE: usize = 64 * 1024;
 
-/// Large messages of one link and direction that are under way at a time, and that may be read
-/// before their marks are; the next one waits.
+/// Large messages of one link and direction that are under way at a time and not read whole, and that
+/// may be read before their marks are; the next one waits.
 pub const MAX_LARGE: usize = 4;
 
 /// Messages that wait behind a large one, after which no more are read.
@@ -36,6 +40,9 @@ pub const MAX_WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
 /// What the name of a mark starts with.
 const MARK: &str = "LARGE.";
+
+/// What the name of a receipt starts with.
+const RECEIPT: &str = "TAKEN.";
 
 /// How a stream begins: what it carries, and for which link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +98,11 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Large messages that were given streams.
+    pub fn larges(&self) -> u64 {
+        self.larges
+    }
+
     /// The stream of the next item.
     pub fn lane(&mut self, item: &Item) -> Lane {
         match item {
@@ -112,9 +124,24 @@ pub fn mark(number: u64) -> Command {
     }
 }
 
-fn marked(command: &Command) -> Option<u64> {
+/// What stands on the control stream for large messages that were read whole.
+pub fn receipt(count: u64) -> Command {
+    Command::Unknown {
+        name: format!("{RECEIPT}{count}"),
+    }
+}
+
+/// How many large messages the peer has read whole, where that is what an item says.
+pub fn receipted(item: &Item) -> Option<u64> {
+    match item {
+        Item::Command(command) => numbered(command, RECEIPT),
+        Item::Message(_) => None,
+    }
+}
+
+fn numbered(command: &Command, what: &str) -> Option<u64> {
     match command {
-        Command::Unknown { name } => name.strip_prefix(MARK)?.parse().ok(),
+        Command::Unknown { name } => name.strip_prefix(what)?.parse().ok(),
         _ => None,
     }
 }
@@ -185,7 +212,7 @@ impl Order {
         let message = match item {
             Item::Message(message) => message,
             Item::Command(command) => {
-                let number = marked(&command).ok_or(OrderError::Command)?;
+                let number = numbered(&command, MARK).ok_or(OrderError::Command)?;
                 return self.mark(number, out);
             }
         };

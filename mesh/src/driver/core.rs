@@ -484,15 +484,16 @@ impl Core {
                 drained.await;
             }
         };
-        let end = tokio::time::Instant::now() + linger;
-        let _ = tokio::time::timeout_at(end, drained).await;
+        let start = tokio::time::Instant::now();
+        let _ = tokio::time::timeout(linger, drained).await;
         self.phase.send_replace(Phase::Closed);
         let unsent = self.sending.lock().out.queued();
         self.stop_endpoints();
         self.tasks.close();
         self.tasks.wait().await;
         // What QUIC links wrote is sent by this process, and has not arrived before the peers say so.
-        let _ = tokio::time::timeout_at(end, withy_transports::lingered()).await;
+        let left = linger.saturating_sub(start.elapsed());
+        let _ = tokio::time::timeout(left, withy_transports::lingered()).await;
         unsent
     }
 

@@ -171,11 +171,23 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
             size,
         }) => {
             let taken = link.try_send(&mut items, size);
-            if items.is_empty() && taken.is_ok() && link.is_drained() {
-                return Ok(Progress::Done {
+            if items.is_empty() && taken.is_ok() {
+                if link.is_drained() {
+                    return Ok(Progress::Done {
+                        messages,
+                        size,
+                        items,
+                    });
+                }
+                // All was taken, and not all has left: it counts as on its way until it has.
+                token.load = Some(Load::Items {
+                    items,
                     messages,
                     size,
-                    items,
+                });
+                return Ok(Progress::Part {
+                    messages: 0,
+                    size: 0,
                 });
             }
             let left = items

@@ -29,10 +29,16 @@ impl Lease {
 
     /// Hands a closed stream in. Without a keeper the connection or its runtime is gone, and nothing
     /// more can be done for it.
-    pub(super) fn retire(&self, stream: SendStream) {
+    ///
+    /// `held` lives until the peer has all of the stream.
+    pub(super) fn retire(&self, stream: SendStream, held: Option<Held>) {
         let lingering = Arc::clone(&self.lingering);
         lingering.0.send_modify(|count| *count += 1);
-        let _ = self.keeper.send(Retired { stream, lingering });
+        let _ = self.keeper.send(Retired {
+            stream,
+            lingering,
+            _held: held,
+        });
     }
 
     pub(super) fn is_void(&self) -> bool {
@@ -67,7 +73,11 @@ impl WeakLease {
 pub(super) struct Retired {
     pub(super) stream: SendStream,
     lingering: Arc<Lingering>,
+    _held: Option<Held>,
 }
+
+/// Whatever is to live as long as a closed stream.
+pub(super) type Held = Box<dyn std::fmt::Debug + Send>;
 
 impl Drop for Retired {
     fn drop(&mut self) {

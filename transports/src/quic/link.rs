@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::lease::Lease;
+use super::lease::{Held, Lease};
 use super::streams::More;
 
 /// Octets of many small slices that are copied together for one write.
@@ -48,6 +48,7 @@ pub(super) fn halves(
         sending: Mutex::new(sending),
         ended,
         lease,
+        held: Mutex::new(None),
     };
     (reader, writer)
 }
@@ -132,6 +133,8 @@ pub struct QuicWriter {
     sending: Mutex<Sending>,
     ended: Arc<Ended>,
     lease: Lease,
+    /// What lives until the peer has all that was written.
+    held: Mutex<Option<Held>>,
 }
 
 #[derive(Debug)]
@@ -156,6 +159,20 @@ impl QuicWriter {
             sending: Mutex::new(sending),
             ended: Arc::default(),
             lease,
+            held: Mutex::new(None),
+        }
+    }
+
+    /// Keeps something until the peer has all that was written.
+    pub(super) fn hold(&self, held: Held) {
+        *self.held.lock() = Some(held);
+    }
+
+    /// Gives the stream up: the peer hears that something is missing.
+    pub(super) fn reset(&self) {
+        if let Some(stream) = &mut self.sending.lock().stream {
+            // It was ended before, or the connection is gone.
+            let _ = stream.reset(0_u32.into());
         }
     }
 
@@ -239,7 +256,7 @@ impl Drop for QuicWriter {
     fn drop(&mut self) {
         if let Some(mut stream) = self.sending.get_mut().stream.take() {
             let _ = stream.finish();
-            self.lease.retire(stream);
+            self.lease.retire(stream, self.held.get_mut().take());
         }
     }
 }

@@ -34,6 +34,11 @@ pub(super) struct Awaited {
 }
 
 impl Links {
+    /// No more streams come: whoever awaits them hears of it.
+    fn close(&self) {
+        self.0.lock().clear();
+    }
+
     /// Awaits the streams of a link.
     pub(super) fn await_streams(&self, link: u64) -> (mpsc::Receiver<Arrived>, Awaited) {
         let (arrived, arrivals) = mpsc::channel(WAITING);
@@ -58,11 +63,14 @@ pub(super) async fn sort(connection: Connection, links: Links) {
                 Ok(stream) => {
                     beginning.spawn(hand_over(stream, links.clone()));
                 }
-                Err(_) => return,
+                Err(_) => break,
             },
             Some(_) = beginning.join_next() => {}
         }
     }
+    // What came is still for its links, although the connection has ended.
+    while beginning.join_next().await.is_some() {}
+    links.close();
 }
 
 async fn hand_over(mut stream: RecvStream, links: Links) {

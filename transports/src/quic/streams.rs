@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 use withy_proto::mechanism::Opener;
-use withy_proto::quic::{Header, Lane, MAX_LARGE, Order, OrderError, Spread, mark};
+use withy_proto::quic::{self, Header, Lane, MAX_LARGE, Order, OrderError, Spread, mark, receipt};
 use withy_proto::zmtp::{Batch, DecodeError, Decoder, Framing, Item, Limits, Outbox};
 
 use super::lease::Lease;
@@ -109,6 +110,10 @@ struct Sending {
     opened: Option<SendStream>,
     /// A large message whose stream is not open yet, and its number.
     next: Option<(u64, Outbox)>,
+    /// Large messages that the peer has read whole.
+    receipted: u64,
+    /// Who waits for the peer to read one.
+    waiting: Option<Waker>,
     lost: bool,
 }
 
@@ -131,6 +136,12 @@ struct Receiving {
     large: BTreeMap<u64, In>,
     arrivals: mpsc::Receiver<Arrived>,
     order: Order,
+    /// Large messages that were read whole.
+    taken: u64,
+    /// Nothing comes any more from the connection.
+    gone: bool,
+    /// What went wrong behind items that were given out.
+    failed: Option<StreamsError>,
     limits: Limits,
     lease: Lease,
     _awaited: Awaited,
@@ -176,6 +187,8 @@ impl Streams {
             opening: None,
             opened: None,
             next: None,
+            receipted: 0,
+            waiting: None,
             lost: false,
         };
         let receiving = Receiving {
@@ -188,6 +201,9 @@ impl Streams {
             large: BTreeMap::new(),
             arrivals,
             order: Order::new(in_order),
+            taken: 0,
+            gone: false,
+            failed: None,
             limits,
             lease,
             _awaited,
@@ -259,37 +275,95 @@ impl Streams {
         into: &mut VecDeque<Item>,
     ) -> Poll<Result<usize, StreamsError>> {
         let before = into.len();
-        let result = match &mut *self.receiving.lock() {
-            Some(receiving) => receiving.read(cx, into),
-            None => Ok(true),
+        let mut receiving = self.receiving.lock();
+        let Some(receiving) = receiving.as_mut() else {
+            return Poll::Ready(Err(StreamsError::Closed));
         };
+        if let Some(error) = receiving.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let taken = receiving.taken;
+        let mut receipted = 0;
+        let result = loop {
+            let result = receiving.read(cx, into, &mut receipted);
+            // A large message takes many turns, and whoever polls may have no other.
+            if !matches!(result, Ok(Reading::Turn)) || into.len() > before {
+                break result;
+            }
+        };
+        self.account(
+            receipted,
+            (receiving.taken > taken).then_some(receiving.taken),
+        );
         let count = into.len() - before;
         match result {
-            _ if count > 0 => Poll::Ready(Ok(count)),
-            Ok(true) => Poll::Ready(Err(StreamsError::Closed)),
-            Ok(false) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
+            Err(error) if count > 0 => {
+                receiving.failed = Some(error);
+                cx.waker().wake_by_ref();
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+            Ok(Reading::Ended) if count == 0 => return Poll::Ready(Err(StreamsError::Closed)),
+            Ok(Reading::Turn | Reading::Ended) => cx.waker().wake_by_ref(),
+            Ok(Reading::All) if count == 0 => return Poll::Pending,
+            Ok(Reading::All) => {}
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Notes what the peer has read whole, and tells it what we have.
+    fn account(&self, receipted: u64, taken: Option<u64>) {
+        if receipted == 0 && taken.is_none() {
+            return;
+        }
+        let mut sending = self.sending.lock();
+        let Some(sending) = sending.as_mut() else {
+            return;
+        };
+        sending.receipted = sending.receipted.max(receipted);
+        if let Some(taken) = taken {
+            sending.control.outbox.push_command(&receipt(taken));
+            sending.flush(&mut Context::from_waker(Waker::noop()));
+        }
+        if let Some(waker) = sending.waiting.take() {
+            waker.wake();
         }
     }
 
-    /// Ends all streams; what they took still arrives.
+    /// Ends all streams; what they took still arrives. If not all is with the system, the peer hears
+    /// that something is missing.
     pub fn close(&self) {
-        // Dropping a writer finishes its stream; a reader that waits is woken by the control stream's.
-        if let Some(sending) = self.sending.lock().take() {
-            sending.control.writer.shutdown();
+        let sending = self.sending.lock().take();
+        let receiving = self.receiving.lock().take();
+        let Some(sending) = sending else { return };
+        if sending.is_drained() && sending.data.is_some() {
+            // To stop reading is to tell the peer so, which would end the link before it has read
+            // all of ours.
+            let held = Arc::new(receiving);
+            let outs = sending.data.iter().chain(&sending.large);
+            for out in outs.chain([&sending.control]) {
+                out.writer.hold(Box::new(Arc::clone(&held)));
+            }
+        } else {
+            sending.control.writer.reset();
         }
-        drop(self.receiving.lock().take());
+        // Dropping a writer finishes its stream.
     }
 }
 
 impl Sending {
     /// Whether the next item can be taken, whatever it is.
     fn has_room(&self) -> bool {
-        self.control.has_room()
+        !self.owes_receipts()
+            && self.control.has_room()
             && self.text.size() < BATCH
             && self.data.as_ref().is_none_or(|data| data.batch.is_none())
             && self.next.is_none()
             && self.large.len() < MAX_LARGE
+    }
+
+    /// Whether the peer has to read large messages before more are sent.
+    fn owes_receipts(&self) -> bool {
+        self.spread.larges() >= self.receipted.saturating_add(MAX_LARGE as u64)
     }
 
     fn take(&mut self, item: Item) {
@@ -384,7 +458,11 @@ impl Sending {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ready = self.is_drained();
+        let owes = self.owes_receipts();
+        if owes {
+            self.waiting = Some(cx.waker().clone());
+        }
+        let mut ready = self.is_drained() && !owes;
         if self.opening.is_some() {
             match self.open(cx) {
                 Ok(None) => {}
@@ -470,18 +548,88 @@ fn blocked(error: io::Error) -> io::Result<()> {
     }
 }
 
+/// How reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All that is there was read.
+    All,
+    /// There may be more.
+    Turn,
+    /// Nothing more will come.
+    Ended,
+}
+
 impl Receiving {
-    /// Reads what is there; returns whether nothing more will come.
+    /// Reads what is there, for a turn of each stream. The most that the peer has read of ours goes
+    /// into `receipted`.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         into: &mut VecDeque<Item>,
-    ) -> Result<bool, StreamsError> {
-        self.control.read(cx, |item| {
-            into.push_back(item);
+        receipted: &mut u64,
+    ) -> Result<Reading, StreamsError> {
+        let mut more = self.control.read(cx, |item| {
+            match quic::receipted(&item) {
+                Some(count) => *receipted = count.max(*receipted),
+                None => into.push_back(item),
+            }
             Ok(())
         })?;
-        while let Poll::Ready(Some(Arrived { large, stream })) = self.arrivals.poll_recv(cx) {
+        self.arrive(cx)?;
+        let order = &mut self.order;
+        if let Some(data) = &mut self.data
+            && !order.is_full()
+        {
+            more |= data.read(cx, |item| Ok(order.data(item, into)?))?;
+        }
+        let mut done = Vec::new();
+        for (&number, stream) in &mut self.large {
+            if !order.admits(number) {
+                break;
+            }
+            let mut whole = false;
+            more |= stream.read(cx, |item| match item {
+                Item::Message(message) if !whole => {
+                    whole = true;
+                    Ok(order.large(number, message, into)?)
+                }
+                _ => Err(OrderError::Number { number }.into()),
+            })?;
+            if whole {
+                done.push(number);
+            } else if stream.ended {
+                // It ended in the middle of its message.
+                return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        for number in done {
+            self.large.remove(&number);
+            self.taken += 1;
+            // Others may be admitted now.
+            more = true;
+        }
+        let ended = self.control.ended && self.data.as_ref().is_none_or(|data| data.ended);
+        if ended && self.data.is_some() && self.order.is_complete() {
+            return Ok(Reading::Ended);
+        }
+        if ended && self.gone && self.large.is_empty() {
+            // What is missing will not come.
+            return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(if more { Reading::Turn } else { Reading::All })
+    }
+
+    /// Takes the streams in that the peer opened.
+    fn arrive(&mut self, cx: &mut Context<'_>) -> Result<(), StreamsError> {
+        while !self.gone {
+            let Arrived { large, stream } = match self.arrivals.poll_recv(cx) {
+                Poll::Ready(Some(arrived)) => arrived,
+                Poll::Ready(None) => {
+                    self.gone = true;
+                    break;
+                }
+                Poll::Pending => break,
+            };
             let known = match large {
                 None => self.data.is_some(),
                 Some(number) => self.large.contains_key(&number),
@@ -500,47 +648,17 @@ impl Receiving {
                 Some(number) => drop(self.large.insert(number, stream)),
             }
         }
-        let order = &mut self.order;
-        if let Some(data) = &mut self.data
-            && !order.is_full()
-        {
-            data.read(cx, |item| Ok(order.data(item, into)?))?;
-        }
-        // Those that come first are read first, and none too early.
-        while let Some(mut entry) = self.large.first_entry() {
-            let number = *entry.key();
-            if !order.admits(number) {
-                break;
-            }
-            let mut done = false;
-            entry.get_mut().read(cx, |item| match item {
-                Item::Message(message) if !done => {
-                    done = true;
-                    Ok(order.large(number, message, into)?)
-                }
-                _ => Err(OrderError::Number { number }.into()),
-            })?;
-            if !done {
-                if entry.get().ended {
-                    // It ended in the middle of its message.
-                    return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
-                }
-                break;
-            }
-            entry.remove();
-        }
-        let data_ended = self.data.as_ref().is_some_and(|data| data.ended);
-        Ok(self.control.ended && data_ended && order.is_complete())
+        Ok(())
     }
 }
 
 impl In {
-    /// Reads until the stream has nothing, or has given its turn.
+    /// Reads until the stream has nothing, or has given its turn; returns whether there may be more.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         mut sink: impl FnMut(Item) -> Result<(), StreamsError>,
-    ) -> Result<(), StreamsError> {
+    ) -> Result<bool, StreamsError> {
         let mut turn = 0;
         let mut undecoded = self.decoder.has_tail();
         while !self.ended && turn < READ {
@@ -549,14 +667,10 @@ impl In {
             })?;
             match read {
                 Some(read) => turn += read,
-                None => return Ok(()),
+                None => return Ok(false),
             }
         }
-        if !self.ended {
-            // There may be more.
-            cx.waker().wake_by_ref();
-        }
-        Ok(())
+        Ok(!self.ended)
     }
 
     /// Reads once; `None` when nothing is there.
