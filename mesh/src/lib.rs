@@ -114,6 +114,7 @@ pub use typed::Typed;
 pub use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use withy_proto::endpoint::EndpointError;
 pub use withy_proto::{Endpoint, Frame, Message, SocketType};
+pub use withy_transports::lingered;
 
 /// The README's code is compiled and run with the tests.
 #[cfg(doctest)]

@@ -37,6 +37,9 @@ use withy::SocketType;
 use crate::args::{Cli, Verb};
 use crate::exit::{Failure, Outcome};
 
+/// How long what was sent over QUIC may take to be acknowledged, after all else is done.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Threads that drive connections while the verb itself waits for stdin or stdout.
 const WORKERS: usize = 2;
 
@@ -67,7 +70,12 @@ fn run(verb: &Verb) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-    let outcome = runtime.block_on(run_verb(verb));
+    let outcome = runtime.block_on(async {
+        let outcome = run_verb(verb).await;
+        // What was sent over QUIC this process has to bring there itself.
+        let _ = tokio::time::timeout(LINGER, withy::lingered()).await;
+        outcome
+    });
     // A thread that still waits for stdin is no reason to stay.
     runtime.shutdown_background();
     outcome
