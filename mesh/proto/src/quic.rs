@@ -8,9 +8,10 @@
 //! | large: one for each message of [`LARGE`] octets or more | the frames of that message |
 //!
 //! Where a large message belongs among the others, the data stream has a mark: a command whose name is
-//! `LARGE.` and the number of the message, counted from 0 in each direction. So that commands never
-//! wait for messages, and messages of one link never wait for those of another; those of one link
-//! come in the order in which they were sent, unless nobody promised that.
+//! `LARGE.` and the number of the message, counted from 0 in each direction. On the wire commands
+//! do not wait for messages, nor one link for what another lost; messages of one link come in the order
+//! in which they were sent, unless nobody promised that. Before that, a command waits its turn behind
+//! what its link was given to send.
 //!
 //! Streams but the control stream begin with a [`Header`].
 //!
