@@ -8,8 +8,8 @@ use crate::auth::Authenticator;
 use crate::error::BuildError;
 use crate::identity::Identity;
 use crate::options::{
-    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, RateLimit, Reconnect,
-    RequestOptions, Verbose, WAITING_OCTETS,
+    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Priority, RateLimit,
+    Reconnect, RequestOptions, Verbose, WAITING_OCTETS,
 };
 use crate::security::{Mechanism, Password};
 use crate::socket::{
@@ -111,6 +111,23 @@ impl<S: Socket> Builder<S> {
     /// How long `close` waits for messages to leave. Default 5 s.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
+        self
+    }
+
+    /// Gives the order of sent messages up over QUIC: small ones travel on several streams, so that a
+    /// lost packet holds few of them up, and large ones let small ones pass. Default `false`: the
+    /// messages of one connection arrive in the order in which they were sent. Requests and replies
+    /// between REQ and REP are always sent like this. Over tcp, ipc and inproc it changes nothing.
+    pub fn unordered(mut self, unordered: bool) -> Self {
+        self.options.unordered = unordered;
+        self
+    }
+
+    /// Which sockets are sent first of those that share a QUIC connection: those of this process that
+    /// talk to the same node. What controls connections goes before all of them. Default
+    /// [`Priority::Normal`]. Over tcp, ipc and inproc it changes nothing.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.priority = priority;
         self
     }
 

@@ -15,6 +15,7 @@ pub use withy_proto::quic::OrderError;
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
+use withy_transports::StreamsError;
 pub use withy_transports::{AcceptError, DialError};
 
 use crate::identity::IdentityError;
@@ -289,6 +290,17 @@ impl Reason {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted => Self::PeerClosed,
             _ => Self::Link(error.to_string()),
+        }
+    }
+}
+
+impl From<StreamsError> for Reason {
+    fn from(error: StreamsError) -> Self {
+        match error {
+            StreamsError::Closed => Self::PeerClosed,
+            StreamsError::Lost(error) => Self::from_io(&error),
+            StreamsError::Decode(error) => Self::Protocol(error),
+            StreamsError::Order(error) => Self::Streams(error),
         }
     }
 }

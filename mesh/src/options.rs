@@ -6,6 +6,7 @@ pub use withy_proto::pattern::outgoing::{Balance, Overflow};
 pub use withy_proto::pattern::pipe::HighWaterMark;
 pub use withy_proto::pattern::publish::Verbose;
 pub use withy_proto::peer::{Heartbeat, Reconnect};
+pub use withy_proto::quic::Priority;
 pub use withy_proto::rate::RateLimit;
 pub use withy_proto::zmtp::Limits;
 pub use withy_transports::{
@@ -96,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) xpub: XPubOptions,
     pub(crate) probe_router: bool,
     pub(crate) correlate_envelopes: bool,
+    pub(crate) unordered: bool,
+    pub(crate) priority: Priority,
     pub(crate) linger: Duration,
     pub(crate) security: Security,
     pub(crate) dial: DialOptions,
@@ -118,6 +121,8 @@ impl Default for Options {
             xpub: XPubOptions::default(),
             probe_router: false,
             correlate_envelopes: false,
+            unordered: false,
+            priority: Priority::default(),
             linger: Duration::from_secs(5),
             security: Security::default(),
             dial: DialOptions::default(),

@@ -142,6 +142,7 @@ impl Core {
                 }
             }
             if is_full(receiving) {
+                self.read_commands(receiving, key, cx);
                 return self.pause(receiving, key);
             }
             if until == Until::Full && self.options.rate.is_set() && self.rests(receiving, key) {

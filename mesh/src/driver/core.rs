@@ -340,8 +340,9 @@ impl Core {
             sealer,
         } = established;
         let link = Arc::new(Link::new(writer));
-        let carrier = match reader {
+        let carrier = match &reader {
             Reader::Bytes(_) => Carrier::Octets(outbox),
+            Reader::Items { end, .. } if end.is_several() => Carrier::Streams,
             Reader::Items { .. } => Carrier::Items,
         };
         let by_octets = matches!(reader, Reader::Bytes(_));
@@ -412,8 +413,9 @@ impl Core {
         Ok((link, peer))
     }
 
-    /// Lets a connection go. What it received stays to be read.
-    pub(crate) fn detach(&self, key: PipeKey) {
+    /// Lets a connection go, `lost` if it was not this side that ended it. What it received stays to be
+    /// read.
+    pub(crate) fn detach(&self, key: PipeKey, lost: bool) {
         self.drain_ended(key);
         {
             // Both locks: reports and counts are to stand in the order of what they tell of.
@@ -423,10 +425,13 @@ impl Core {
                 .links
                 .get_mut(key.index())
                 .and_then(|slot| slot.take_if(|send_link| send_link.link.key() == key));
+            let link = send_link.as_ref().map(|send_link| &send_link.link);
+            let (messages, uncertain) = link.map(|link| link.take_back(lost)).unwrap_or_default();
             let unfinished = send_link
                 .and_then(|send_link| send_link.token)
                 .and_then(|token| token.load);
             sending.out.detach(key, unfinished);
+            sending.out.take_back(messages, uncertain);
             let cancelled = sending.out.take_cancelled();
             self.count_subscriptions(&mut sending);
             self.report_cancelled(&mut receiving, key, cancelled);

@@ -224,7 +224,7 @@ impl Core {
 
     fn hand_over(&self, holder: PipeKey) {
         self.close_link(holder, Reason::HandedOver);
-        self.detach(holder);
+        self.detach(holder, false);
     }
 
     /// What some options have said first on a new connection.
@@ -305,7 +305,7 @@ impl Core {
         if reason.is_loss() {
             self.read_rest(link.key());
         }
-        self.detach(link.key());
+        self.detach(link.key(), reason.is_loss() || reason == Reason::Silent);
         link.shutdown();
         drop(distrusted);
         // Before anybody hears of it: there is a place for the next peer then.

@@ -60,10 +60,13 @@ impl Core {
             let Some(mut token) = send_link.token.take() else {
                 return Flushed::Busy;
             };
-            let mut room = false;
-            if token.load.is_none() {
-                let spare = std::mem::take(&mut token.spare);
-                (token.load, room) = halves.out.take(key, spare);
+            let room;
+            match &mut token.load {
+                Some(load) => room = halves.out.take_more(key, load),
+                None => {
+                    let spare = std::mem::take(&mut token.spare);
+                    (token.load, room) = halves.out.take(key, spare);
+                }
             }
             if token.load.is_none() {
                 send_link.token = Some(token);
@@ -171,43 +174,26 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
             size,
         }) => {
             let taken = link.try_send(&mut items, size);
-            if items.is_empty() && taken.is_ok() {
-                if link.is_drained() {
-                    return Ok(Progress::Done {
-                        messages,
-                        size,
-                        items,
-                    });
-                }
-                // All was taken, and not all has left: it counts as on its way until it has.
-                token.load = Some(Load::Items {
-                    items,
+            let left = link.unsent(messages, &items);
+            if items.is_empty() && taken.is_ok() && link.is_drained() {
+                return Ok(Progress::Done {
                     messages,
                     size,
-                });
-                return Ok(Progress::Part {
-                    messages: 0,
-                    size: 0,
+                    items,
                 });
             }
-            let left = items
-                .iter()
-                .filter(|item| matches!(item, Item::Message(_)))
-                .count();
-            let left_size = if left == 0 {
-                0
-            } else {
-                size / messages.max(1) * left
-            };
+            // What was taken counts as on its way until it has left, and something does until all has.
+            let part = size / messages.max(1) * (messages - left);
+            let part = part.min(size.saturating_sub(1));
             token.load = Some(Load::Items {
                 items,
                 messages: left,
-                size: left_size,
+                size: size - part,
             });
             match taken {
                 Ok(_) => Ok(Progress::Part {
                     messages: messages - left,
-                    size: size - left_size,
+                    size: part,
                 }),
                 Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
             }

@@ -226,9 +226,11 @@ impl Core {
         let decoder = std::mem::replace(&mut established.decoder, fresh);
         // Exchanges are told apart by their envelopes, and one need not wait for another.
         let exchanges = [SocketType::Req, SocketType::Rep];
-        let in_order =
-            !(exchanges.contains(&self.kind) && exchanges.contains(&established.peer.kind));
-        let end = Streams::new(reader, writer, decoder, limits, in_order);
+        let exchanges =
+            exchanges.contains(&self.kind) && exchanges.contains(&established.peer.kind);
+        let ordered = !(exchanges || self.options.unordered);
+        let priority = self.options.priority;
+        let end = Streams::new(reader, writer, decoder, limits, ordered, priority);
         let end = Arc::new(Items::Streams(Box::new(end)));
         let first = VecDeque::new();
         (

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::Item;
-use withy_transports::{ByteReader, ByteWriter, Streams, StreamsError, pipe};
+use withy_transports::{ByteReader, ByteWriter, Streams, pipe};
 
 use super::asked::Asked;
 use crate::event::Reason;
@@ -69,6 +70,19 @@ impl Items {
         }
     }
 
+    /// Of a load's messages, of which `items` are not handed over, those that have not left.
+    fn unsent(&self, messages: usize, items: &VecDeque<Item>) -> usize {
+        let is_message = |item: &&Item| matches!(item, Item::Message(_));
+        match self {
+            // What was handed over is the other end's.
+            Self::Pipe(_) => items.iter().filter(is_message).count(),
+            Self::Streams(streams) => {
+                let left = usize::try_from(streams.take_left()).unwrap_or(usize::MAX);
+                messages.saturating_sub(left)
+            }
+        }
+    }
+
     fn is_drained(&self) -> bool {
         match self {
             // What was handed over is the other end's.
@@ -85,6 +99,24 @@ impl Items {
         }
     }
 
+    /// Appends commands that have come, where these do not wait for messages; the error is why nothing
+    /// more does.
+    pub(crate) fn poll_commands(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Result<(), Reason> {
+        match self {
+            Self::Pipe(_) => Ok(()),
+            Self::Streams(streams) => streams.poll_commands(cx, into).map_err(Reason::from),
+        }
+    }
+
+    /// Whether commands do not wait for messages.
+    pub(crate) fn is_several(&self) -> bool {
+        matches!(self, Self::Streams(_))
+    }
+
     /// Appends what has come; the error is why nothing more does.
     pub(crate) fn poll_recv(
         &self,
@@ -95,16 +127,7 @@ impl Items {
             Self::Pipe(end) => end
                 .poll_recv_batch(cx, into)
                 .map_err(|_| Reason::PeerClosed),
-            Self::Streams(streams) => {
-                streams
-                    .poll_recv_batch(cx, into)
-                    .map_err(|error| match error {
-                        StreamsError::Closed => Reason::PeerClosed,
-                        StreamsError::Lost(error) => Reason::from_io(&error),
-                        StreamsError::Decode(error) => Reason::Protocol(error),
-                        StreamsError::Order(error) => Reason::Streams(error),
-                    })
-            }
+            Self::Streams(streams) => streams.poll_recv_batch(cx, into).map_err(Reason::from),
         }
     }
 
@@ -270,6 +293,26 @@ impl Link {
         match &self.writer {
             Writer::Bytes(_) => Err(pipe::Closed),
             Writer::Items(end) => end.try_send(items, size),
+        }
+    }
+
+    /// Of a load's messages, of which `items` are not handed over, those that have not left.
+    pub(crate) fn unsent(&self, messages: usize, items: &VecDeque<Item>) -> usize {
+        match &self.writer {
+            Writer::Bytes(_) => messages,
+            Writer::Items(end) => end.unsent(messages, items),
+        }
+    }
+
+    /// What streams had taken of a connection that ends, unless they bring it there yet, `lost` or not:
+    /// messages that the peer cannot have, and the number of those that it may have or not.
+    pub(crate) fn take_back(&self, lost: bool) -> (Vec<Message>, u64) {
+        match &self.writer {
+            Writer::Items(end) => match &**end {
+                Items::Streams(streams) if lost || !streams.is_drained() => streams.take_back(),
+                _ => Default::default(),
+            },
+            Writer::Bytes(_) => Default::default(),
         }
     }
 

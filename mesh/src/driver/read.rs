@@ -1,5 +1,6 @@
 //! Reading a link once: octets into the lent buffer, or items of a link inside the process.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -7,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::pattern::PipeKey;
-use withy_proto::zmtp::DecodeError;
+use withy_proto::zmtp::{DecodeError, Item};
 
 use super::buffer;
-use super::core::{Core, Current, Receiving};
+use super::core::{Core, Current, ReceiveLink, Receiving};
 use super::link::Reader;
 use super::receive::receive_link;
 use crate::event::Reason;
@@ -186,6 +187,40 @@ impl Core {
                 self.end_reading(receiving, key, Reason::from_io(&error));
                 Read::Ended
             }
+        }
+    }
+
+    /// Reads the commands of a pipe whose messages have no room, where these do not wait for them. The
+    /// waker of `cx` is registered for more.
+    pub(super) fn read_commands(
+        &self,
+        receiving: &mut Receiving,
+        key: PipeKey,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(ReceiveLink {
+            reader: Reader::Items { end, .. },
+            link,
+            ended: false,
+            ..
+        }) = receive_link(receiving, key)
+        else {
+            return;
+        };
+        let mut commands = VecDeque::new();
+        let read = end.poll_commands(cx, &mut commands);
+        if !commands.is_empty() {
+            link.hear();
+        }
+        for item in commands {
+            if let Item::Command(command) = item
+                && let Some(event) = receiving.inc.command(*command)
+            {
+                self.supplied(receiving, key, event);
+            }
+        }
+        if let Err(reason) = read {
+            self.end_reading(receiving, key, reason);
         }
     }
 

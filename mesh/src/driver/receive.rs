@@ -207,6 +207,8 @@ impl Core {
         {
             receive_link.link.paused.store(true, Ordering::Relaxed);
             receive_link.listed = false;
+            let waker = receive_link.waker.clone();
+            self.read_commands(receiving, key, &mut Context::from_waker(&waker));
             return Some((key, None));
         }
         if let Some(message) = receiving.inc.dequeue(key) {

@@ -40,8 +40,8 @@ const EARLY_LINKS: u32 = 8;
 /// Streams for messages that a peer may open until its handshake is done.
 const EARLY_STREAMS: u32 = 8;
 
-/// Streams for messages that a peer may open for each link, on an average.
-const STREAMS: u32 = 2;
+/// Streams for messages that a peer may open for each link, on an average: its lanes, and one more.
+const STREAMS: u32 = withy_proto::quic::LANES as u32 + 1;
 
 /// How long the answer to a retry is good.
 const RETRY_LIFETIME: Duration = Duration::from_secs(15);

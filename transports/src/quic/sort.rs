@@ -11,13 +11,13 @@ use quinn::{Connection, RecvStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use withy_proto::quic::{Header, MAX_LARGE};
+use withy_proto::quic::{Header, LANES, MAX_LARGE};
 
 use super::error::UNKNOWN_LINK;
 use super::streams::Arrived;
 
 /// Streams of a link that wait to be read, beside those that are.
-const WAITING: usize = MAX_LARGE + 1;
+const WAITING: usize = MAX_LARGE + LANES;
 
 /// How long a stream may take to say what it is.
 const BEGINNING: Duration = Duration::from_secs(5);
@@ -78,9 +78,9 @@ async fn hand_over(mut stream: RecvStream, links: Links) {
     let told = timeout(BEGINNING, stream.read_exact(&mut octets)).await;
     let header = Header::decode(&octets).filter(|_| matches!(told, Ok(Ok(()))));
     let link = header.and_then(|header| links.0.lock().get(&header.link).cloned());
-    if let (Some(Header { large, .. }), Some(link)) = (header, link) {
+    if let (Some(header), Some(link)) = (header, link) {
         // It may be gone meanwhile: then nobody wants the stream.
-        let _ = link.send(Arrived { large, stream }).await;
+        let _ = link.send(Arrived { header, stream }).await;
     } else {
         let _ = stream.stop(UNKNOWN_LINK);
     }

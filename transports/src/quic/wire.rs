@@ -176,7 +176,7 @@ impl Wire {
             link,
             lease: lease.clone(),
             arrivals,
-            _awaited: awaited,
+            awaited,
         };
         let (reader, writer) = link::halves(send, receive, lease, more);
         Connected {

@@ -302,6 +302,11 @@ impl Incoming {
             .filter(|pipe| pipe.generation == key.generation)
     }
 
+    /// What a command means that came ahead of what a pipe has; `None` when it is ignored.
+    pub fn command(&mut self, command: Command) -> Option<Event> {
+        self.accept_command(command)
+    }
+
     /// What an item means to this type of socket; `None` when it is ignored.
     #[inline]
     fn accept(&mut self, key: PipeKey, item: Item) -> Option<Event> {
@@ -361,6 +366,9 @@ impl Incoming {
             Command::Subscribe(_)
             | Command::Cancel(_)
             | Command::Ready(_)
+            | Command::Large(_)
+            | Command::Lane(_)
+            | Command::Taken { .. }
             | Command::Unknown { .. } => {
                 self.counts.unknown_commands += 1;
                 return None;
@@ -373,6 +381,26 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On a link of one stream they mean nothing.
+    #[test]
+    fn commands_of_several_streams_are_ignored_and_counted() {
+        let commands = [
+            Command::Large(0),
+            Command::Lane(1),
+            Command::Taken {
+                messages: u64::MAX,
+                larges: u64::MAX,
+            },
+        ];
+        for kind in [SocketType::Pull, SocketType::Push, SocketType::XPub] {
+            let mut inc = Incoming::new(kind, HighWaterMark::default(), false);
+            for command in commands.clone() {
+                assert_eq!(inc.command(command), None);
+            }
+            assert_eq!(inc.counts().unknown_commands, 3);
+        }
+    }
 
     #[test]
     fn a_queue_counts_the_memory_of_empty_frames_and_gives_it_back() {

@@ -70,9 +70,11 @@ pub enum Flush {
 enum Out {
     /// Octets.
     Wire(Outbox),
-    /// Messages by value, for links inside the process.
+    /// Messages by value, for links that carry items.
     Items {
         queue: VecDeque<Item>,
+        /// Commands that go out before what is queued; `None` where they keep their place in it.
+        ahead: Option<VecDeque<Item>>,
         /// The next queue's memory.
         spare: VecDeque<Item>,
         size: usize,
@@ -85,13 +87,14 @@ enum Out {
 pub enum Load {
     /// Octets for the link.
     Batch(Batch),
-    /// Messages for a link inside the process.
+    /// Messages for a link that carries items.
     Items {
         /// What to hand over.
         items: VecDeque<Item>,
-        /// How many of them are messages.
+        /// Messages that have not left, handed over or not.
         messages: usize,
-        /// The memory that they take, in octets.
+        /// The memory that they take, in octets. Never 0 while the load is out: who waits for a pipe to
+        /// be idle waits for commands, too.
         size: usize,
     },
 }
@@ -122,6 +125,12 @@ impl Load {
     }
 }
 
+/// Moves commands that go ahead to the front.
+fn put_ahead(ahead: &mut Option<VecDeque<Item>>, items: &mut VecDeque<Item>) {
+    let ahead = ahead.iter_mut().flat_map(|ahead| ahead.drain(..).rev());
+    ahead.for_each(|command| items.push_front(command));
+}
+
 fn message_of(item: Item) -> Option<Message> {
     match item {
         Item::Message(message) => Some(message),
@@ -136,6 +145,8 @@ pub enum Carrier {
     Octets(Outbox),
     /// As it is, for a link inside the process.
     Items,
+    /// As it is, for a link of several streams, on which commands do not wait for messages.
+    Streams,
 }
 
 /// The sending direction of one connection.
@@ -166,8 +177,9 @@ impl OutPipe {
     pub(crate) fn new(generation: u32, carrier: Carrier, peer: Peer, identity: Frame) -> Self {
         let out = match carrier {
             Carrier::Octets(outbox) => Out::Wire(outbox),
-            Carrier::Items => Out::Items {
+            Carrier::Items | Carrier::Streams => Out::Items {
                 queue: VecDeque::new(),
+                ahead: matches!(carrier, Carrier::Streams).then(VecDeque::new),
                 spare: VecDeque::new(),
                 size: 0,
                 messages: 0,
@@ -226,7 +238,9 @@ impl OutPipe {
     pub(crate) fn nothing_waits(&self) -> bool {
         match &self.out {
             Out::Wire(outbox) => outbox.is_empty(),
-            Out::Items { queue, .. } => queue.is_empty(),
+            Out::Items { queue, ahead, .. } => {
+                queue.is_empty() && ahead.as_ref().is_none_or(VecDeque::is_empty)
+            }
         }
     }
 
@@ -278,7 +292,10 @@ impl OutPipe {
     pub(crate) fn push_command(&mut self, command: Command) {
         match &mut self.out {
             Out::Wire(outbox) => outbox.push_command(&command),
-            Out::Items { queue, .. } => queue.push_back(Item::Command(Box::new(command))),
+            Out::Items { queue, ahead, .. } => {
+                let commands = ahead.as_mut().unwrap_or(queue);
+                commands.push_back(Item::Command(Box::new(command)));
+            }
         }
     }
 
@@ -344,6 +361,15 @@ impl OutPipe {
         if enough || messages >= mark.messages {
             return Flush::Now;
         }
+        if let Out::Items {
+            ahead: Some(ahead), ..
+        } = &self.out
+            && !ahead.is_empty()
+        {
+            // They do not wait for what is on its way.
+            self.scheduled = true;
+            return Flush::Soon;
+        }
         if std::mem::replace(&mut self.scheduled, true) {
             Flush::Later
         } else {
@@ -361,19 +387,59 @@ impl OutPipe {
             Out::Wire(outbox) => Load::Batch(outbox.take(spare)),
             Out::Items {
                 queue,
+                ahead,
                 spare,
                 size,
                 messages,
-            } => Load::Items {
-                items: std::mem::replace(queue, std::mem::take(spare)),
-                messages: std::mem::take(messages),
-                size: std::mem::take(size),
-            },
+            } => {
+                let mut items = std::mem::replace(queue, std::mem::take(spare));
+                put_ahead(ahead, &mut items);
+                Load::Items {
+                    items,
+                    messages: std::mem::take(messages),
+                    size: std::mem::take(size).max(1),
+                }
+            }
         };
         self.pongs = 0;
         self.flying_messages += load.messages();
         self.flying_size += load.size();
         Some(load)
+    }
+
+    /// Adds to a load of items that is under way: `all` that waits, once all of it was handed over, and
+    /// commands that go ahead, unless others wait already. Returns whether there is room again.
+    pub(crate) fn take_more(&mut self, load: &mut Load, all: bool) -> bool {
+        let Load::Items {
+            items,
+            messages,
+            size,
+        } = load
+        else {
+            return false;
+        };
+        if items.is_empty() && all {
+            let Some(Load::Items {
+                items: more,
+                messages: more_messages,
+                size: more_size,
+            }) = self.take(Vec::new())
+            else {
+                return false;
+            };
+            let spare = std::mem::replace(items, more);
+            self.keep(spare);
+            *messages += more_messages;
+            *size += more_size;
+            return true;
+        }
+        if let Out::Items { ahead, .. } = &mut self.out
+            && !matches!(items.front(), Some(Item::Command(_)))
+        {
+            put_ahead(ahead, items);
+            self.pongs = 0;
+        }
+        false
     }
 
     /// Takes the memory of a load of items back, for the next.

@@ -1,4 +1,5 @@
-//! Commands after the handshake (RFC 37 §3.4): PING, PONG, SUBSCRIBE, CANCEL and ERROR.
+//! Commands after the handshake (RFC 37 §3.4): PING, PONG, SUBSCRIBE, CANCEL and ERROR; and those that
+//! links of [several streams](crate::quic) have between Withy peers: LARGE, LANE and TAKEN.
 
 use std::time::Duration;
 
@@ -37,6 +38,18 @@ pub enum Command {
     },
     /// The peer's properties. Part of the handshake; links inside the process start with it.
     Ready(Metadata),
+    /// On lane 0 of a link of [several streams](crate::quic): here belongs the large message of this
+    /// number. Elsewhere it is ignored, as are the next two.
+    Large(u64),
+    /// On lane 0 of such a link: there is a lane of this number.
+    Lane(u64),
+    /// On the control stream of such a link: so many messages were read.
+    Taken {
+        /// Messages of all sizes.
+        messages: u64,
+        /// Those that had a stream of their own.
+        larges: u64,
+    },
     /// A command that is none of these; ignored, as libzmq does it.
     Unknown {
         /// Its name, escaped for a log line.
@@ -78,10 +91,24 @@ impl Command {
                     reason: printable(reason, 255),
                 }
             }
-            _ => Self::Unknown {
+            _ => Self::of_streams(name, data).unwrap_or_else(|| Self::Unknown {
                 name: printable(name, 32),
-            },
+            }),
         })
+    }
+
+    /// The commands of links of several streams: a name and big-endian numbers.
+    fn of_streams(name: &[u8], data: &[u8]) -> Option<Self> {
+        let (numbers, rest) = data.as_chunks::<8>();
+        match (name, numbers, rest) {
+            (b"LARGE", [number], []) => Some(Self::Large(u64::from_be_bytes(*number))),
+            (b"LANE", [number], []) => Some(Self::Lane(u64::from_be_bytes(*number))),
+            (b"TAKEN", [messages, larges], []) => Some(Self::Taken {
+                messages: u64::from_be_bytes(*messages),
+                larges: u64::from_be_bytes(*larges),
+            }),
+            _ => None,
+        }
     }
 
     /// The body of the command frame.
@@ -99,6 +126,12 @@ impl Command {
                 command("ERROR", &[&[reason.len() as u8], reason].concat())
             }
             Self::Ready(metadata) => command("READY", &metadata.encode()),
+            Self::Large(number) => command("LARGE", &number.to_be_bytes()),
+            Self::Lane(number) => command("LANE", &number.to_be_bytes()),
+            Self::Taken { messages, larges } => {
+                let numbers = [messages.to_be_bytes(), larges.to_be_bytes()];
+                command("TAKEN", numbers.as_flattened())
+            }
             Self::Unknown { name } => command(name, &[]),
         }
     }
@@ -135,11 +168,26 @@ mod tests {
             Command::Error {
                 reason: "400".to_owned(),
             },
+            Command::Large(7),
+            Command::Lane(u64::MAX),
+            Command::Taken {
+                messages: 1 << 40,
+                larges: 3,
+            },
             Command::Unknown {
                 name: "HICCUP".to_owned(),
             },
         ] {
             assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn commands_of_streams_with_other_numbers_are_unknown() {
+        for (name, size) in [("LARGE", 0), ("LARGE", 7), ("LANE", 9), ("TAKEN", 8)] {
+            let decoded = Command::decode(&command(name, &vec![0; size]));
+            let name = name.to_owned();
+            assert_eq!(decoded, Ok(Command::Unknown { name }));
         }
     }
 

@@ -2,47 +2,54 @@
 //! and how they come in order again.
 //!
 //! ```text
-//!  items -> Spread -> control, data, large streams ~~~> streams -> decoders -> Order -> items
+//!  items -> Spread -> control, lanes, large streams ~~~> streams -> decoders -> Order -> items
 //! ```
 //!
-//! It has the interface of a [pipe](crate::pipe)'s end: whole items move in batches. The control
-//! stream is sent first, then data, then large messages, over all links of a connection; streams of
-//! the same kind share what is left.
+//! It has the interface of a [pipe](crate::pipe)'s end: whole items move in batches. Control streams
+//! are sent first, over all links of a connection; then the links with the highest [`Priority`], of
+//! each its lanes before its large messages. Streams of the same kind share what is left.
 //!
 //! An item that was taken is encoded and held until its stream takes it: no more than one batch of
-//! 256 KiB for each of control and data, and [`MAX_LARGE`] large messages by reference.
+//! 256 KiB for control and for all lanes, and [`MAX_LARGE`] large messages by reference.
 //!
 //! [`MAX_LARGE`]: withy_proto::quic::MAX_LARGE
 
 mod reading;
 mod sending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use quinn::{Connection, RecvStream};
 use tokio::sync::mpsc;
-use withy_proto::quic::{Order, OrderError, Spread, receipt};
-use withy_proto::zmtp::{DecodeError, Decoder, Framing, Item, Limits, Outbox};
+use withy_proto::Message;
+use withy_proto::quic::{Header, OrderError, Priority, Spread};
+use withy_proto::zmtp::{DecodeError, Decoder, Item, Limits};
 
-use self::reading::{In, Reading, Receiving};
-use self::sending::{Out, Sending};
+use self::reading::{Reading, Receiving};
+use self::sending::{Sending, Taken};
 use super::lease::Lease;
 use super::link::{QuicReader, QuicWriter};
 use super::sort::Awaited;
 
-/// Priorities of streams: what is higher is sent first.
-pub(super) const CONTROL: i32 = 2;
-const DATA: i32 = 1;
-const LARGE: i32 = 0;
+/// The priority of control streams: before all others.
+pub(super) const CONTROL: i32 = 6;
+
+/// The priorities of a link's lanes and of its large messages: what is higher is sent first.
+fn priorities(priority: Priority) -> (i32, i32) {
+    match priority {
+        Priority::High => (5, 4),
+        Priority::Normal => (3, 2),
+        Priority::Low => (1, 0),
+    }
+}
 
 /// A stream that the peer opened for a link.
 #[derive(Debug)]
 pub(super) struct Arrived {
-    pub(super) large: Option<u64>,
+    pub(super) header: Header,
     pub(super) stream: RecvStream,
 }
 
@@ -54,7 +61,7 @@ pub(super) struct More {
     pub(super) lease: Lease,
     /// What the peer opened.
     pub(super) arrivals: mpsc::Receiver<Arrived>,
-    pub(super) _awaited: Awaited,
+    pub(super) awaited: Awaited,
 }
 
 /// A link over several streams.
@@ -82,9 +89,10 @@ pub enum StreamsError {
     #[error(transparent)]
     Order(#[from] OrderError),
 }
+
 impl Streams {
     /// Takes a link over once its handshake is complete. `decoder` has what was read of the control
-    /// stream already; `in_order` says whether messages keep their order.
+    /// stream already; `ordered` says whether what is sent keeps its order.
     ///
     /// # Panics
     /// The reader is not the control stream's, or was taken over before.
@@ -93,51 +101,22 @@ impl Streams {
         writer: QuicWriter,
         decoder: Decoder,
         limits: Limits,
-        in_order: bool,
+        ordered: bool,
+        priority: Priority,
     ) -> Self {
         let More {
             connection,
             link,
             lease,
             arrivals,
-            _awaited,
+            awaited,
         } = *reader.more.take().expect("a link is taken over once");
-        let mut sending = Sending {
-            control: Out::new(writer, Vec::new()),
-            data: None,
-            text: Outbox::new(Framing::Clear),
-            large: Vec::new(),
-            spread: Spread::default(),
-            connection,
-            link,
-            lease: lease.clone(),
-            opening: None,
-            opened: None,
-            next: None,
-            receipted: 0,
-            waiting: None,
-            lost: false,
-        };
-        let receiving = Receiving {
-            control: In {
-                reader,
-                decoder,
-                ended: false,
-            },
-            data: None,
-            large: BTreeMap::new(),
-            arrivals,
-            order: Order::new(in_order),
-            taken: 0,
-            gone: false,
-            failed: None,
-            limits,
-            lease,
-            _awaited,
-        };
-        // The peer waits for the end of our data stream before it believes that all has come: it is
-        // opened even if nothing is ever said.
+        let spread = Spread::new(ordered);
+        let mut sending = Sending::new(writer, spread, priority, connection, link, lease.clone());
+        // The peer waits for the end of our lane 0 before it believes that all has come: it is opened
+        // even if nothing is ever said.
         sending.flush(&mut Context::from_waker(Waker::noop()));
+        let receiving = Receiving::new(reader, decoder, limits, lease, arrivals, awaited);
         Self {
             sending: Mutex::new(Some(sending)),
             receiving: Mutex::new(Some(receiving)),
@@ -161,11 +140,11 @@ impl Streams {
                 return Err(StreamsError::Closed);
             }
             let before = taken;
-            while sending.has_room() && !batch.is_empty() {
-                if let Some(item) = batch.pop_front() {
-                    sending.take(item);
-                    taken += 1;
-                }
+            while let Some(item) = batch.front()
+                && sending.take(item)
+            {
+                batch.pop_front();
+                taken += 1;
             }
             if taken == before {
                 return Ok(taken);
@@ -177,6 +156,12 @@ impl Streams {
     pub fn is_drained(&self) -> bool {
         let sending = self.sending.lock();
         sending.as_ref().is_none_or(Sending::is_drained)
+    }
+
+    /// How many of the messages that were taken have gone to the system since the last call.
+    pub fn take_left(&self) -> u64 {
+        let mut sending = self.sending.lock();
+        sending.as_mut().map_or(0, Sending::take_left)
     }
 
     /// Waits until some stream takes more.
@@ -209,8 +194,7 @@ impl Streams {
         if let Some(error) = receiving.failed.take() {
             return Poll::Ready(Err(error));
         }
-        let taken = receiving.taken;
-        let mut receipted = 0;
+        let mut receipted = None;
         let result = loop {
             let result = receiving.read(cx, into, &mut receipted);
             // A large message takes many turns, and whoever polls may have no other.
@@ -218,10 +202,7 @@ impl Streams {
                 break result;
             }
         };
-        self.account(
-            receipted,
-            (receiving.taken > taken).then_some(receiving.taken),
-        );
+        self.account(cx, receiving, receipted);
         let count = into.len() - before;
         match result {
             Err(error) if count > 0 => {
@@ -237,23 +218,59 @@ impl Streams {
         Poll::Ready(Ok(count))
     }
 
-    /// Notes what the peer has read whole, and tells it what we have.
-    fn account(&self, receipted: u64, taken: Option<u64>) {
-        if receipted == 0 && taken.is_none() {
+    /// Appends commands that have come to `into`, for somebody who has no room for messages. If there
+    /// are no more, the task is woken by the next.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streams::poll_recv_batch`].
+    pub fn poll_commands(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Result<(), StreamsError> {
+        let mut receiving = self.receiving.lock();
+        let receiving = receiving.as_mut().ok_or(StreamsError::Closed)?;
+        if let Some(error) = receiving.failed.take() {
+            return Err(error);
+        }
+        let mut receipted = None;
+        let more = receiving.read_control(cx, into, &mut receipted);
+        self.account(cx, receiving, receipted);
+        if more? {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Notes what the peer has read, and tells it what we have.
+    fn account(&self, cx: &mut Context<'_>, receiving: &mut Receiving, receipted: Option<Taken>) {
+        let receipt = receiving.receipt();
+        if receipted.is_none() && receipt.is_none() && !receiving.owes {
             return;
         }
         let mut sending = self.sending.lock();
         let Some(sending) = sending.as_mut() else {
             return;
         };
-        sending.receipted = sending.receipted.max(receipted);
-        if let Some(taken) = taken {
-            sending.control.outbox.push_command(&receipt(taken));
+        if let Some(receipted) = receipted {
+            sending.note(receipted);
+        }
+        if let Some(receipt) = receipt {
+            sending.tell(receipt);
             sending.flush(&mut Context::from_waker(Waker::noop()));
         }
-        if let Some(waker) = sending.waiting.take() {
-            waker.wake();
-        }
+        receiving.owes = sending.poll_control(cx);
+    }
+
+    /// Ends the sending side of a link whose connection is lost, and gives back the messages that the
+    /// peer cannot have, with the number of those of which nobody knows whether it has them.
+    pub fn take_back(&self) -> (Vec<Message>, u64) {
+        let Some(sending) = self.sending.lock().take() else {
+            return (Vec::new(), 0);
+        };
+        sending.reset();
+        sending.recover()
     }
 
     /// Ends all streams; what they took still arrives. If not all is with the system, the peer hears
@@ -261,17 +278,18 @@ impl Streams {
     pub fn close(&self) {
         let sending = self.sending.lock().take();
         let receiving = self.receiving.lock().take();
-        let Some(sending) = sending else { return };
-        if sending.is_drained() && sending.data.is_some() {
+        let Some(mut sending) = sending else { return };
+        if sending.is_whole() {
+            if let Some(receiving) = &receiving {
+                // At best: nothing waits for it.
+                sending.tell(receiving.taken());
+                sending.flush(&mut Context::from_waker(Waker::noop()));
+            }
             // To stop reading is to tell the peer so, which would end the link before it has read
             // all of ours.
-            let held = Arc::new(receiving);
-            let outs = sending.data.iter().chain(&sending.large);
-            for out in outs.chain([&sending.control]) {
-                out.writer.hold(Box::new(Arc::clone(&held)));
-            }
+            sending.hold(receiving);
         } else {
-            sending.control.writer.reset();
+            sending.reset();
         }
         // Dropping a writer finishes its stream.
     }

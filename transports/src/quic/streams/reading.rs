@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 use withy_proto::mechanism::Opener;
-use withy_proto::quic::{self, Order, OrderError};
-use withy_proto::zmtp::{Decoder, Item, Limits};
+use withy_proto::quic::{Carries, LANES, Order, OrderError, RECEIPT};
+use withy_proto::zmtp::{Command, Decoder, Item, Limits};
 
+use super::sending::Taken;
 use super::{Arrived, StreamsError};
 use crate::quic::lease::Lease;
 use crate::quic::link::QuicReader;
@@ -25,28 +26,32 @@ thread_local! {
 }
 
 pub(super) struct Receiving {
-    pub(super) control: In,
-    pub(super) data: Option<In>,
-    pub(super) large: BTreeMap<u64, In>,
-    pub(super) arrivals: mpsc::Receiver<Arrived>,
-    pub(super) order: Order,
-    /// Large messages that were read whole.
-    pub(super) taken: u64,
+    control: In,
+    lanes: [Option<In>; LANES],
+    large: BTreeMap<u64, In>,
+    arrivals: mpsc::Receiver<Arrived>,
+    order: Order,
+    /// What the peer was told that we have read.
+    told: Taken,
+    /// The peer asked whether we are there.
+    asked: bool,
+    /// The control stream could not take all that we have to say.
+    pub(super) owes: bool,
     /// Nothing comes any more from the connection.
-    pub(super) gone: bool,
+    gone: bool,
     /// What went wrong behind items that were given out.
     pub(super) failed: Option<StreamsError>,
-    pub(super) limits: Limits,
-    pub(super) lease: Lease,
-    pub(super) _awaited: Awaited,
+    limits: Limits,
+    lease: Lease,
+    _awaited: Awaited,
 }
 
 /// A stream that is read.
 #[derive(Debug)]
-pub(super) struct In {
-    pub(super) reader: QuicReader,
-    pub(super) decoder: Decoder,
-    pub(super) ended: bool,
+struct In {
+    reader: QuicReader,
+    decoder: Decoder,
+    ended: bool,
 }
 
 /// How reading ended.
@@ -61,29 +66,100 @@ pub(super) enum Reading {
 }
 
 impl Receiving {
-    /// Reads what is there, for a turn of each stream. The most that the peer has read of ours goes
+    pub(super) fn new(
+        control: QuicReader,
+        decoder: Decoder,
+        limits: Limits,
+        lease: Lease,
+        arrivals: mpsc::Receiver<Arrived>,
+        awaited: Awaited,
+    ) -> Self {
+        Self {
+            control: In {
+                reader: control,
+                decoder,
+                ended: false,
+            },
+            lanes: [const { None }; LANES],
+            large: BTreeMap::new(),
+            arrivals,
+            order: Order::default(),
+            told: Taken::default(),
+            asked: false,
+            owes: false,
+            gone: false,
+            failed: None,
+            limits,
+            lease,
+            _awaited: awaited,
+        }
+    }
+
+    /// Reads what is there, for a turn of each stream. What the peer says that it has read of ours goes
     /// into `receipted`.
     pub(super) fn read(
         &mut self,
         cx: &mut Context<'_>,
         into: &mut VecDeque<Item>,
-        receipted: &mut u64,
+        receipted: &mut Option<Taken>,
     ) -> Result<Reading, StreamsError> {
-        let mut more = self.control.read(cx, |item| {
-            match quic::receipted(&item) {
-                Some(count) => *receipted = count.max(*receipted),
-                None => into.push_back(item),
-            }
-            Ok(())
-        })?;
+        let mut more = self.read_control(cx, into, receipted)?;
         self.arrive(cx)?;
         let order = &mut self.order;
-        if let Some(data) = &mut self.data
-            && !order.is_full()
-        {
-            more |= data.read(cx, |item| Ok(order.data(item, into)?))?;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some(lane) = lane
+                && !order.is_full()
+            {
+                more |= lane.read(cx, |item| Ok(order.data(number, item, into)?))?;
+                if lane.ended {
+                    order.end(number);
+                }
+            }
         }
+        more |= self.read_large(cx, into)?;
+        if self.control.ended && self.order.is_complete() {
+            return Ok(Reading::Ended);
+        }
+        let ended = self.control.ended && self.lanes.iter().flatten().all(|lane| lane.ended);
+        if ended && self.gone && self.large.is_empty() {
+            // What is missing will not come.
+            return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(if more { Reading::Turn } else { Reading::All })
+    }
+
+    /// Reads commands alone; returns whether there may be more.
+    pub(super) fn read_control(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+        receipted: &mut Option<Taken>,
+    ) -> Result<bool, StreamsError> {
+        let asked = &mut self.asked;
+        self.control.read(cx, |item| {
+            if let Item::Command(command) = &item {
+                match **command {
+                    Command::Taken { messages, larges } => {
+                        *receipted = Some(Taken { messages, larges });
+                        return Ok(());
+                    }
+                    Command::Ping { .. } => *asked = true,
+                    _ => {}
+                }
+            }
+            into.push_back(item);
+            Ok(())
+        })
+    }
+
+    fn read_large(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+    ) -> Result<bool, StreamsError> {
+        let mut more = false;
         let mut done = Vec::new();
+        let order = &mut self.order;
         for (&number, stream) in &mut self.large {
             if !order.admits(number) {
                 break;
@@ -105,25 +181,16 @@ impl Receiving {
         }
         for number in done {
             self.large.remove(&number);
-            self.taken += 1;
             // Others may be admitted now.
             more = true;
         }
-        let ended = self.control.ended && self.data.as_ref().is_none_or(|data| data.ended);
-        if ended && self.data.is_some() && self.order.is_complete() {
-            return Ok(Reading::Ended);
-        }
-        if ended && self.gone && self.large.is_empty() {
-            // What is missing will not come.
-            return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(if more { Reading::Turn } else { Reading::All })
+        Ok(more)
     }
 
     /// Takes the streams in that the peer opened.
-    pub(super) fn arrive(&mut self, cx: &mut Context<'_>) -> Result<(), StreamsError> {
+    fn arrive(&mut self, cx: &mut Context<'_>) -> Result<(), StreamsError> {
         while !self.gone {
-            let Arrived { large, stream } = match self.arrivals.poll_recv(cx) {
+            let Arrived { header, stream } = match self.arrivals.poll_recv(cx) {
                 Poll::Ready(Some(arrived)) => arrived,
                 Poll::Ready(None) => {
                     self.gone = true;
@@ -131,31 +198,49 @@ impl Receiving {
                 }
                 Poll::Pending => break,
             };
-            let known = match large {
-                None => self.data.is_some(),
-                Some(number) => self.large.contains_key(&number),
-            };
-            if known {
-                let number = large.unwrap_or_default();
-                return Err(OrderError::Number { number }.into());
-            }
+            self.order.open(header)?;
             let stream = In {
                 reader: QuicReader::alone(stream, self.lease.clone()),
                 decoder: Decoder::new(self.limits, Opener::Clear),
                 ended: false,
             };
-            match large {
-                None => self.data = Some(stream),
-                Some(number) => drop(self.large.insert(number, stream)),
+            match header.carries {
+                Carries::Lane(number) => self.lanes[number] = Some(stream),
+                Carries::Large(number) => {
+                    if self.large.insert(number, stream).is_some() {
+                        return Err(OrderError::Number { number }.into());
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// What the peer is to be told of what we have read: with each large message, some small ones, or
+    /// when it asks.
+    pub(super) fn receipt(&mut self) -> Option<Taken> {
+        let asked = std::mem::take(&mut self.asked);
+        let taken = self.taken();
+        let small = taken.messages - self.told.messages;
+        let due = small >= RECEIPT || taken.larges > self.told.larges || asked && small > 0;
+        due.then(|| {
+            self.told = taken;
+            taken
+        })
+    }
+
+    /// What we have read.
+    pub(super) fn taken(&self) -> Taken {
+        Taken {
+            messages: self.order.messages(),
+            larges: self.order.larges(),
+        }
     }
 }
 
 impl In {
     /// Reads until the stream has nothing, or has given its turn; returns whether there may be more.
-    pub(super) fn read(
+    fn read(
         &mut self,
         cx: &mut Context<'_>,
         mut sink: impl FnMut(Item) -> Result<(), StreamsError>,
@@ -175,7 +260,7 @@ impl In {
     }
 
     /// Reads once; `None` when nothing is there.
-    pub(super) fn read_once(
+    fn read_once(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
@@ -218,7 +303,7 @@ impl In {
         }
     }
 
-    pub(super) fn decode(
+    fn decode(
         &mut self,
         octets: &mut [u8],
         sink: &mut impl FnMut(Item) -> Result<(), StreamsError>,

@@ -5,39 +5,50 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use quinn::{Connection, SendStream};
-use withy_proto::quic::{Header, Lane, MAX_LARGE, Spread, mark};
-use withy_proto::zmtp::{Batch, Framing, Item, Outbox};
+use withy_proto::Message;
+use withy_proto::quic::{Carries, Header, MAX_LARGE, Priority, Spread, is_large};
+use withy_proto::zmtp::{Batch, Command, Framing, Item, Outbox};
 
-use super::{DATA, LARGE};
+use super::priorities;
 use crate::quic::lease::Lease;
 use crate::quic::link::QuicWriter;
 
-/// Octets of small items that are taken at a time.
+/// Octets that are taken at a time: of commands, and of small messages for all lanes together.
 const BATCH: usize = 256 * 1024;
 
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 
+/// How many messages a peer has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) messages: u64,
+    pub(super) larges: u64,
+}
+
 pub(super) struct Sending {
-    pub(super) control: Out,
-    /// `None` until the stream is open.
-    pub(super) data: Option<Out>,
-    /// What the data stream will say, until it is open, and then what it says next.
-    pub(super) text: Outbox,
-    pub(super) large: Vec<Out>,
-    pub(super) spread: Spread,
-    pub(super) connection: Connection,
-    pub(super) link: u64,
-    pub(super) lease: Lease,
-    pub(super) opening: Option<Opening>,
+    control: Out,
+    /// Lane 0, and further ones once their streams are open.
+    lanes: Vec<Out>,
+    large: Vec<Out>,
+    spread: Spread,
+    priority: Priority,
+    connection: Connection,
+    link: u64,
+    lease: Lease,
+    opening: Option<Opening>,
     /// A stream that was opened while nobody wrote.
-    pub(super) opened: Option<SendStream>,
-    /// A large message whose stream is not open yet, and its number.
-    pub(super) next: Option<(u64, Outbox)>,
-    /// Large messages that the peer has read whole.
-    pub(super) receipted: u64,
-    /// Who waits for the peer to read one.
-    pub(super) waiting: Option<Waker>,
+    opened: Option<SendStream>,
+    /// Messages that were taken.
+    taken: u64,
+    /// Of these, written whole and not [asked for](Self::take_left) yet.
+    left: u64,
+    /// What the peer has read.
+    receipted: Taken,
+    /// What we have read of the peer's, until it is told.
+    receipt: Option<Taken>,
+    /// Who waits for a stream to take more, or for the peer to read a large message.
+    waiting: Option<Waker>,
     pub(super) lost: bool,
 }
 
@@ -45,49 +56,150 @@ type Opening = Pin<Box<dyn Future<Output = Option<SendStream>> + Send>>;
 
 /// A stream, and what it was not able to take yet.
 #[derive(Debug)]
-pub(super) struct Out {
-    pub(super) writer: QuicWriter,
-    pub(super) outbox: Outbox,
+struct Out {
+    carries: Option<Carries>,
+    /// `None` until the stream is open.
+    writer: Option<QuicWriter>,
+    outbox: Outbox,
     /// The octets in front of all frames.
-    pub(super) head: Vec<u8>,
-    pub(super) batch: Option<Batch>,
-    pub(super) spare: Vec<u8>,
+    head: Vec<u8>,
+    batch: Option<Batch>,
+    spare: Vec<u8>,
 }
 
 impl Sending {
-    /// Whether the next item can be taken, whatever it is.
-    pub(super) fn has_room(&self) -> bool {
-        !self.owes_receipts()
-            && self.control.has_room()
-            && self.text.size() < BATCH
-            && self.data.as_ref().is_none_or(|data| data.batch.is_none())
-            && self.next.is_none()
+    pub(super) fn new(
+        control: QuicWriter,
+        spread: Spread,
+        priority: Priority,
+        connection: Connection,
+        link: u64,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            control: Out {
+                writer: Some(control),
+                ..Out::new(None)
+            },
+            lanes: vec![Out::new(Some(Carries::Lane(0)))],
+            large: Vec::new(),
+            spread,
+            priority,
+            connection,
+            link,
+            lease,
+            opening: None,
+            opened: None,
+            taken: 0,
+            left: 0,
+            receipted: Taken::default(),
+            receipt: None,
+            waiting: None,
+            lost: false,
+        }
+    }
+
+    /// Takes an item, unless it has to wait.
+    #[inline]
+    pub(super) fn take(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Command(command) => {
+                let room = self.control.has_room();
+                if room {
+                    self.control.outbox.push_command(command);
+                }
+                room
+            }
+            Item::Message(message) => {
+                let room = match is_large(message) {
+                    true => self.take_large(message),
+                    false => self.take_small(message),
+                };
+                self.taken += u64::from(room);
+                room
+            }
+        }
+    }
+
+    #[inline]
+    fn take_small(&mut self, message: &Message) -> bool {
+        let lanes = &mut self.lanes;
+        let lane = self.spread.lane(lanes.len(), |lane| lanes[lane].waiting());
+        let room = BATCH / lanes.len();
+        let out = &mut lanes[lane];
+        let room = out.batch.is_none() && out.outbox.size() < room;
+        if room {
+            self.spread.took(lane);
+            out.outbox.push(message);
+        }
+        room
+    }
+
+    fn take_large(&mut self, message: &Message) -> bool {
+        let room = !self.owes_reading()
             && self.large.len() < MAX_LARGE
+            && self.lanes[0].outbox.size() < BATCH;
+        if room {
+            let number = self.spread.number_large();
+            let mark = Command::Large(number);
+            self.lanes[0].outbox.push_command(&mark);
+            let mut out = Out::new(Some(Carries::Large(number)));
+            out.outbox.push(message);
+            self.large.push(out);
+        }
+        room
     }
 
     /// Whether the peer has to read large messages before more are sent.
-    pub(super) fn owes_receipts(&self) -> bool {
-        self.spread.larges() >= self.receipted.saturating_add(MAX_LARGE as u64)
+    fn owes_reading(&self) -> bool {
+        self.spread.larges() >= self.receipted.larges.saturating_add(MAX_LARGE as u64)
     }
 
-    pub(super) fn take(&mut self, item: Item) {
-        let lane = self.spread.lane(&item);
-        match (lane, item) {
-            (Lane::Large(number), Item::Message(message)) => {
-                self.text.push_command(&mark(number));
-                let mut outbox = Outbox::new(Framing::Clear);
-                outbox.push(&message);
-                self.next = Some((number, outbox));
+    /// Messages that were written whole since the last call.
+    pub(super) fn take_left(&mut self) -> u64 {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Notes what the peer has read.
+    pub(super) fn note(&mut self, receipted: Taken) {
+        let known = &mut self.receipted;
+        known.messages = known.messages.max(receipted.messages.min(self.taken));
+        known.larges = known.larges.max(receipted.larges);
+        self.wake();
+    }
+
+    /// Tells the peer what we have read, as soon as the control stream takes it.
+    pub(super) fn tell(&mut self, receipt: Taken) {
+        self.receipt = Some(receipt);
+    }
+
+    /// Whether the control stream could not take all that is for it; if so, the task is woken when it
+    /// can.
+    pub(super) fn poll_control(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let done = self.receipt.is_none() && self.control.is_drained();
+            if done || self.lost || self.control.poll_ready(cx).is_pending() {
+                return !done && !self.lost;
             }
-            (_, Item::Message(message)) => self.text.push(&message),
-            (_, Item::Command(command)) => self.control.outbox.push_command(&command),
+            self.flush(&mut Context::from_waker(Waker::noop()));
+            // It may have been the other task's waker that ours took the place of.
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
         }
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        let text = self.text.is_empty();
-        let outs = self.data.iter().chain(&self.large).chain([&self.control]);
-        self.lost || (text && self.next.is_none() && outs.into_iter().all(Out::is_drained))
+        self.lost || self.outs().all(Out::is_drained)
+    }
+
+    fn outs(&self) -> impl Iterator<Item = &Out> {
+        let all = self.lanes.iter().chain(&self.large);
+        all.chain([&self.control])
     }
 
     /// Writes what the streams take.
@@ -97,40 +209,48 @@ impl Sending {
         }
     }
 
-    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.control.has_room()
+            && let Some(Taken { messages, larges }) = self.receipt.take()
+        {
+            let receipt = Command::Taken { messages, larges };
+            self.control.outbox.push_command(&receipt);
+        }
         self.control.write()?;
-        if self.data.is_none()
+        while self.wants_stream()
             && let Some(stream) = self.open(cx)?
         {
-            self.data = Some(self.begin(stream, DATA, None, Outbox::new(Framing::Clear)));
+            self.begin(stream);
         }
-        if let Some(data) = &mut self.data {
-            if data.batch.is_none() && !self.text.is_empty() {
-                std::mem::swap(&mut data.outbox, &mut self.text);
-            }
-            data.write()?;
-            if self.next.is_some()
-                && let Some(stream) = self.open(cx)?
-                && let Some((number, outbox)) = self.next.take()
-            {
-                let out = self.begin(stream, LARGE, Some(number), outbox);
-                self.large.push(out);
-            }
+        let mut left = 0;
+        for lane in &mut self.lanes {
+            left += lane.write()?;
         }
         let mut failed = Ok(());
         self.large.retain_mut(|out| match out.write() {
-            // Dropping the writer finishes the stream.
-            Ok(()) => !out.is_drained(),
+            Ok(written) => {
+                left += written;
+                // Dropping the writer finishes the stream.
+                !out.is_drained()
+            }
             Err(error) => {
                 failed = Err(error);
                 true
             }
         });
+        self.left += left;
         failed
     }
 
+    /// Whether there is a use for one more stream: further lanes are opened once there is something
+    /// to send.
+    fn wants_stream(&self) -> bool {
+        let lanes = self.taken > 0 && self.lanes.len() < self.spread.max_lanes();
+        lanes || self.lanes[0].writer.is_none() || self.large.iter().any(Out::awaits_stream)
+    }
+
     /// A new stream, if there is one to be had.
-    pub(super) fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Option<SendStream>> {
+    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Option<SendStream>> {
         if let Some(opened) = self.opened.take() {
             return Ok(Some(opened));
         }
@@ -149,30 +269,43 @@ impl Sending {
         }
     }
 
-    pub(super) fn begin(
-        &self,
-        stream: SendStream,
-        priority: i32,
-        large: Option<u64>,
-        outbox: Outbox,
-    ) -> Out {
+    /// Gives a stream to whom it is most needed by.
+    fn begin(&mut self, stream: SendStream) {
+        let awaiting = self.lanes.iter_mut().chain(&mut self.large);
+        let mut awaiting = awaiting.filter(|out| out.awaits_stream());
+        let out = match awaiting.next() {
+            Some(out) => out,
+            None => {
+                let number = self.lanes.len();
+                let announced = Command::Lane(number as u64);
+                self.lanes[0].outbox.push_command(&announced);
+                self.lanes.push(Out::new(Some(Carries::Lane(number))));
+                &mut self.lanes[number]
+            }
+        };
+        let Some(carries) = out.carries else { return };
+        let (lanes, larges) = priorities(self.priority);
+        let priority = match carries {
+            Carries::Lane(_) => lanes,
+            Carries::Large(_) => larges,
+        };
         // It fails only once the stream is reset.
         let _ = stream.set_priority(priority);
-        let link = self.link;
-        let head = Header { link, large }.encode().to_vec();
-        let writer = QuicWriter::alone(stream, self.lease.clone());
-        Out {
-            outbox,
-            ..Out::new(writer, head)
-        }
+        let header = Header {
+            link: self.link,
+            ordered: self.spread.is_ordered(),
+            carries,
+        };
+        out.head = header.encode().to_vec();
+        out.writer = Some(QuicWriter::alone(stream, self.lease.clone()));
     }
 
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let owes = self.owes_receipts();
-        if owes {
-            self.waiting = Some(cx.waker().clone());
+        match &mut self.waiting {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
         }
-        let mut ready = self.is_drained() && !owes;
+        let mut ready = self.is_drained() && !self.owes_reading();
         if self.opening.is_some() {
             match self.open(cx) {
                 Ok(None) => {}
@@ -184,9 +317,9 @@ impl Sending {
                 Err(_) => ready = true,
             }
         }
-        for out in self.data.iter().chain(&self.large).chain([&self.control]) {
+        for out in self.outs() {
             // Each is asked, so that each wakes us.
-            ready |= !out.is_drained() && out.writer.poll_write_ready(cx).is_ready();
+            ready |= !out.is_drained() && out.poll_ready(cx).is_ready();
         }
         if ready {
             Poll::Ready(())
@@ -194,66 +327,130 @@ impl Sending {
             Poll::Pending
         }
     }
+
+    /// Whether the peer will have all that was taken, once the streams end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_drained() && self.lanes[0].writer.is_some()
+    }
+
+    /// Keeps something until the peer has all that was written.
+    pub(super) fn hold<T: std::fmt::Debug + Send + Sync + 'static>(&self, held: T) {
+        let held = std::sync::Arc::new(held);
+        for writer in self.outs().filter_map(|out| out.writer.as_ref()) {
+            writer.hold(Box::new(std::sync::Arc::clone(&held)));
+        }
+    }
+
+    /// Lets the peer hear that something is missing.
+    pub(super) fn reset(&self) {
+        if let Some(control) = &self.control.writer {
+            control.reset();
+        }
+    }
+
+    /// The messages that were not written whole, and of how many others nobody knows whether the peer
+    /// has them.
+    pub(super) fn recover(mut self) -> (Vec<Message>, u64) {
+        let mut messages = Vec::new();
+        for out in self.lanes.iter_mut().chain(&mut self.large) {
+            out.recover(&mut messages);
+        }
+        let written = self.taken.saturating_sub(messages.len() as u64);
+        (messages, written.saturating_sub(self.receipted.messages))
+    }
 }
 
 impl Out {
-    pub(super) fn new(writer: QuicWriter, head: Vec<u8>) -> Self {
+    fn new(carries: Option<Carries>) -> Self {
         Self {
-            writer,
+            carries,
+            writer: None,
             outbox: Outbox::new(Framing::Clear),
-            head,
+            head: Vec::new(),
             batch: None,
             spare: Vec::new(),
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    fn awaits_stream(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    fn has_room(&self) -> bool {
         self.batch.is_none() || self.outbox.size() < BATCH
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    /// Octets that wait; a stream that takes nothing has more than any other.
+    #[inline]
+    fn waiting(&self) -> usize {
+        match self.batch {
+            Some(_) => usize::MAX,
+            None => self.outbox.size(),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
         self.head.is_empty() && self.batch.is_none() && self.outbox.is_empty()
     }
 
-    /// Writes what the stream takes.
-    pub(super) fn write(&mut self) -> io::Result<()> {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.writer {
+            Some(writer) => writer.poll_write_ready(cx).map(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Writes what the stream takes, and returns how many messages that completed.
+    fn write(&mut self) -> io::Result<u64> {
+        let Some(writer) = &self.writer else {
+            return Ok(0);
+        };
         while !self.head.is_empty() {
-            match self.writer.try_write(&self.head) {
+            match writer.try_write(&self.head) {
                 Ok(written) => drop(self.head.drain(..written)),
                 Err(error) => return blocked(error),
             }
         }
+        let mut left = 0;
         loop {
             let batch = match &mut self.batch {
                 Some(batch) => batch,
-                None if self.outbox.is_empty() => return Ok(()),
+                None if self.outbox.is_empty() => return Ok(left),
                 none => none.insert(self.outbox.take(std::mem::take(&mut self.spare))),
             };
             while !batch.is_done() {
                 let written = match batch.as_slice() {
-                    Some(octets) => self.writer.try_write(octets),
+                    Some(octets) => writer.try_write(octets),
                     None => {
                         let mut slices = [IoSlice::new(&[]); SLICES];
                         let filled = batch.slices(&mut slices);
-                        self.writer.try_write_vectored(&slices[..filled])
+                        writer.try_write_vectored(&slices[..filled])
                     }
                 };
                 match written {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => batch.advance(written),
-                    Err(error) => return blocked(error),
+                    Err(error) => return blocked(error).map(|none| left + none),
                 }
             }
             if let Some(batch) = self.batch.take() {
+                left += batch.messages() as u64;
                 self.spare = batch.into_spare();
             }
         }
     }
+
+    fn recover(&mut self, messages: &mut Vec<Message>) {
+        let waiting = self.outbox.take(Vec::new());
+        for batch in self.batch.take().into_iter().chain([waiting]) {
+            messages.extend(batch.recover().into_iter().flatten());
+        }
+    }
 }
 
-fn blocked(error: io::Error) -> io::Result<()> {
+fn blocked(error: io::Error) -> io::Result<u64> {
     match error.kind() {
-        io::ErrorKind::WouldBlock => Ok(()),
+        io::ErrorKind::WouldBlock => Ok(0),
         _ => Err(error),
     }
 }
@@ -262,6 +459,7 @@ impl std::fmt::Debug for Sending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sending")
             .field("link", &self.link)
+            .field("lanes", &self.lanes.len())
             .field("large", &self.large.len())
             .finish_non_exhaustive()
     }

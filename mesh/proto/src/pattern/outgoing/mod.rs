@@ -472,6 +472,30 @@ impl Outgoing {
         (load, room)
     }
 
+    /// Adds to a load of items that was not written whole what need not wait for that; returns whether
+    /// senders that wait may try again.
+    pub fn take_more(&mut self, key: PipeKey, load: &mut Load) -> bool {
+        // With CONFLATE what waits may still be replaced.
+        let all = !self.options.conflate;
+        let Some(pipe) = self.pipe(key) else {
+            return false;
+        };
+        let room = pipe.take_more(load, all) && !pipe.active && !pipe.busy;
+        if room {
+            self.activate(key.index);
+            self.drain_backlog();
+        }
+        room
+    }
+
+    /// Takes back what the streams of a lost connection had taken: messages that no peer can have got
+    /// go to another, as in [`Outgoing::reclaim`]; of the others so many may not have arrived.
+    pub fn take_back(&mut self, messages: Vec<Message>, uncertain: u64) {
+        self.counts.uncertain += uncertain;
+        self.give_on(messages);
+        self.drain_backlog();
+    }
+
     /// Notes that a load, or a part of it, was written.
     pub fn written(&mut self, key: PipeKey, messages: usize, size: usize) {
         if let Some(pipe) = self.pipe(key) {
