@@ -6,7 +6,7 @@ use withy::{Message, Pull, Push, Rep, Req};
 use withy_tests::path::Path;
 use withy_tests::scale;
 
-use crate::support::{build, over, soon};
+use crate::support::{build, over, percentile, soon};
 
 /// 20 ms there and back, 200 Mbit/s, a queue of one bandwidth-delay product.
 const NETWORK: Path = Path {
@@ -17,10 +17,6 @@ const NETWORK: Path = Path {
     bandwidth: 25_000_000,
     queue: 500_000,
 };
-
-fn percentile(sorted: &[Duration], of_hundred: usize) -> Duration {
-    sorted[(sorted.len() - 1) * of_hundred / 100]
-}
 
 /// Asks for as long as `goes_on`, and returns how long each reply took, in order of length.
 async fn round_trips(req: &Req, mut goes_on: impl FnMut(usize) -> bool) -> Vec<Duration> {
@@ -64,6 +60,7 @@ async fn a_request_passes_a_large_one() {
     let busy = round_trips(&req, |_| !sending.is_finished()).await;
     let reply = sending.await.unwrap();
     assert_eq!(reply.first().as_slice(), large.to_be_bytes());
+    assert!(busy.len() >= 10, "{busy:?}");
     let (idle, busy) = (percentile(&idle, 99), percentile(&busy, 99));
     scale::report(
         "p99 of a request, idle and beside a large one",

@@ -1,5 +1,7 @@
 //! Sockets of one identity with a path between them.
 
+use std::time::Duration;
+
 use withy::socket::Socket;
 use withy::{Builder, Endpoint, Identity};
 use withy_tests::path::{Path, Relay};
@@ -24,4 +26,9 @@ pub(crate) async fn over(endpoint: &Endpoint, path: Path, seed: u64) -> (Relay, 
     let relay = Relay::to(address, path, seed).await.unwrap();
     let endpoint = format!("quic://{}", relay.address());
     (relay, endpoint)
+}
+
+/// That of sorted figures which so many of a hundred are not above.
+pub(crate) fn percentile(sorted: &[Duration], of_hundred: usize) -> Duration {
+    sorted[(sorted.len() - 1) * of_hundred / 100]
 }

@@ -106,6 +106,8 @@ impl Wire {
             return Ok(None);
         };
         let (mut send, mut receive) = opened?;
+        // It fails only once the stream is reset.
+        let _ = send.set_priority(CONTROL);
         send.write_all(&PREAMBLE).await?;
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
@@ -154,6 +156,8 @@ impl Wire {
         let told = timeout(limit, receive.read_exact(&mut preamble)).await;
         let code = match (told, takers.reserve().await) {
             (Ok(Ok(())), Ok(room)) if preamble == PREAMBLE => {
+                // It fails only once the stream is reset.
+                let _ = send.set_priority(CONTROL);
                 // The stream has room for one octet, since nothing was written before.
                 if send.write_all(&[TAKEN]).await.is_ok() {
                     room.send(Ok(self.connected(send, receive, lease)));
@@ -167,8 +171,6 @@ impl Wire {
     }
 
     fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
-        // It fails only once the stream is reset.
-        let _ = send.set_priority(CONTROL);
         let link = VarInt::from(send.id()).into_inner();
         let (arrivals, awaited) = self.links.await_streams(link);
         let more = More {

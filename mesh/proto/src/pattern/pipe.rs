@@ -352,6 +352,15 @@ impl OutPipe {
     /// What the driver is to do now that something was appended.
     #[inline]
     pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Flush {
+        if let Out::Items {
+            ahead: Some(ahead), ..
+        } = &self.out
+            && !ahead.is_empty()
+        {
+            // They do not wait for what is on its way, which the task knows of.
+            self.scheduled = true;
+            return Flush::Soon;
+        }
         let (messages, size) = (self.waiting(), self.waiting_size());
         let enough = match &self.out {
             // Nothing is copied any more: only the hand-over counts.
@@ -360,15 +369,6 @@ impl OutPipe {
         };
         if enough || messages >= mark.messages {
             return Flush::Now;
-        }
-        if let Out::Items {
-            ahead: Some(ahead), ..
-        } = &self.out
-            && !ahead.is_empty()
-        {
-            // They do not wait for what is on its way.
-            self.scheduled = true;
-            return Flush::Soon;
         }
         if std::mem::replace(&mut self.scheduled, true) {
             Flush::Later
