@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use withy::options::DialOptions;
+use withy::options::{DialOptions, Heartbeat};
 use withy::{EventKind, Message, Pull, Push};
 use withy_tests::path::Path;
 use withy_tests::scale;
@@ -25,7 +25,11 @@ fn hasty() -> Push {
     let mut options = DialOptions::default();
     options.quic.idle_timeout = Duration::from_secs(1);
     options.quic.keep_alive = Duration::from_millis(300);
-    build(Push::builder().dial_options(options))
+    let heartbeat = Heartbeat {
+        interval: Duration::from_millis(100),
+        ..Heartbeat::default()
+    };
+    build(Push::builder().dial_options(options).heartbeat(heartbeat))
 }
 
 async fn disconnected(push: &Push) {
@@ -58,7 +62,6 @@ async fn what_may_not_have_arrived_is_counted() {
     let (relay, endpoint) = over(&endpoint, PATH, scale::seed()).await;
     let push = hasty();
     push.connect_to(&*endpoint).unwrap();
-    // A whole number of receipts: nothing of it is in doubt.
     for number in 0..640 {
         push.send(numbered(number, 100)).await.unwrap();
     }
@@ -66,8 +69,14 @@ async fn what_may_not_have_arrived_is_counted() {
     for _ in 0..640 {
         assert!(arrived.insert(number_of(&soon(pull.recv()).await.unwrap())));
     }
-    // For the last receipt to come.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Who answers a PING tells first what it has read.
+    let before = push.stats().heartbeats;
+    soon(async {
+        while push.stats().heartbeats < before + 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     relay.set_dark(true);
     let sizes = [100, 70_000, 100, 8 << 20, 100, 100];
     for (number, size) in (640..).zip(sizes) {

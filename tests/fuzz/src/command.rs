@@ -16,7 +16,17 @@ pub fn run(input: &[u8]) {
         choice @ 0..=0x0f => round_trip(choice, &mut input),
         // The name, and then the data, so that no length has to be guessed.
         choice @ 0x10..=0x1f => {
-            let names = ["PING", "PONG", "SUBSCRIBE", "CANCEL", "READY", "ERROR"];
+            let names = [
+                "PING",
+                "PONG",
+                "SUBSCRIBE",
+                "CANCEL",
+                "READY",
+                "ERROR",
+                "LARGE",
+                "LANE",
+                "TAKEN",
+            ];
             let name = names[usize::from(choice) % names.len()];
             let mut body = vec![name.len() as u8];
             body.extend_from_slice(name.as_bytes());
@@ -76,10 +86,22 @@ fn model(body: &[u8]) -> Result<Command, CommandError> {
         Ok("ERROR") => Command::Error {
             reason: escaped(data.get(1..).unwrap_or_default(), 255),
         },
+        Ok("LARGE") if data.len() == 8 => Command::Large(number(data)),
+        Ok("LANE") if data.len() == 8 => Command::Lane(number(data)),
+        Ok("TAKEN") if data.len() == 16 => Command::Taken {
+            messages: number(&data[..8]),
+            larges: number(&data[8..]),
+        },
         _ => Command::Unknown {
             name: escaped(name, 32),
         },
     })
+}
+
+/// A number, the highest octet first.
+fn number(octets: &[u8]) -> u64 {
+    let digits = octets.iter().map(|&octet| u64::from(octet));
+    digits.fold(0, |number, digit| number * 256 + digit)
 }
 
 /// At most so many characters of the octets as a string literal shows them.
@@ -101,7 +123,7 @@ fn escaped(octets: &[u8], most: usize) -> String {
 
 /// A command of each kind.
 fn round_trip(choice: u8, input: &mut Input<'_>) {
-    let command = match choice % 7 {
+    let command = match choice % 10 {
         0 => Command::Ping {
             ttl: Duration::from_millis(100 * input.number() as u64),
             context: input.take(MAX_CONTEXT).into(),
@@ -114,6 +136,12 @@ fn round_trip(choice: u8, input: &mut Input<'_>) {
         4 => Command::Ready(metadata(input)),
         5 => Command::Error {
             reason: letters(input, 255),
+        },
+        7 => Command::Large(number(input.take(8))),
+        8 => Command::Lane(number(input.take(8))),
+        9 => Command::Taken {
+            messages: number(input.take(8)),
+            larges: number(input.take(8)),
         },
         _ => Command::Unknown {
             name: letters(input, 31) + "?",

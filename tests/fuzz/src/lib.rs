@@ -23,6 +23,7 @@ pub mod greeting;
 pub mod id;
 pub mod metadata;
 pub mod noise_handshake;
+pub mod quic_streams;
 pub mod records;
 pub mod session_null;
 pub mod ticket;
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("id", id::run),
     ("metadata", metadata::run),
     ("noise_handshake", noise_handshake::run),
+    ("quic_streams", quic_streams::run),
     ("records", records::run),
     ("session_null", session_null::run),
     ("ticket", ticket::run),
