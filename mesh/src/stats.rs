@@ -30,7 +30,9 @@ pub struct Stats {
     /// Received messages that the socket's type does not take, no filter wants, or CONFLATE
     /// replaced by newer ones.
     pub discarded: u64,
-    /// Messages on a lost connection of which nobody knows whether they arrived.
+    /// Messages on a lost connection of which nobody knows whether they arrived: encrypted ones that
+    /// were being written, and over QUIC those that the peer did not say that it had read. It says so
+    /// at least every 64 messages, and when it answers a heartbeat.
     pub uncertain: u64,
     /// Messages that wait to be sent.
     pub queued: u64,
@@ -60,7 +62,7 @@ pub struct Stats {
     pub ignored_commands: u64,
     /// Heartbeats that peers answered.
     pub heartbeats: u64,
-    /// How long the last of these answers took, of whichever peer, with what was sent before it on
-    /// the way; zero before the first.
+    /// How long the last of these answers took, of whichever peer; zero before the first. Other than
+    /// over QUIC, that is with what was sent before it on the way.
     pub round_trip: Duration,
 }

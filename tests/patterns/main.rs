@@ -24,3 +24,4 @@ mod security;
 mod select;
 mod streams;
 mod support;
+mod unordered;

@@ -82,6 +82,11 @@ impl Way {
         })
     }
 
+    /// The name of the transport, as endpoints have it.
+    pub(crate) fn transport(&self) -> &'static str {
+        self.transport
+    }
+
     /// An endpoint that is free.
     pub(crate) fn any(&self) -> String {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -148,7 +148,7 @@ pub struct QuicOptions {
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
     /// Links that a peer may open on one connection at a time; default 256. Above it dials make
-    /// another connection. Each costs the listener 100 octets, used or not.
+    /// another connection. Each costs the listener 200 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use withy::PublicKey;
+use withy::socket::Socket;
 use withy::trust::{IdError, IdentityId, Name, Roles};
+use withy::{Builder, PublicKey};
 
 use crate::duration;
 use crate::format::Format;
@@ -91,7 +92,8 @@ pub(crate) enum Verb {
     /// Receive messages, of all peers in turn
     #[command(
         after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s",
-        mut_arg("words", receives_only)
+        mut_arg("words", receives_only),
+        mut_arg("unordered", |unordered| unordered.hide(true))
     )]
     Pull(Traffic),
     /// Send messages to all peers that subscribed to their beginning
@@ -105,7 +107,8 @@ pub(crate) enum Verb {
     /// Receive the messages that start with a prefix
     #[command(
         after_help = "Example: withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.",
-        mut_arg("words", receives_only)
+        mut_arg("words", receives_only),
+        mut_arg("unordered", |unordered| unordered.hide(true))
     )]
     Sub(Subscribe),
     /// Ask: send each message as a request, and print its reply
@@ -254,6 +257,10 @@ pub(crate) struct Traffic {
     /// Prints and reads octets as they are; a line is one frame
     #[arg(long)]
     raw: bool,
+    /// Gives the order of sent messages up at QUIC endpoints, so that a lost packet holds few of them
+    /// up, and a large one none
+    #[arg(long)]
+    unordered: bool,
     #[command(flatten)]
     pub(crate) talk: Talk,
     #[command(flatten)]
@@ -261,6 +268,11 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// Sets what these options say of a socket.
+    pub(crate) fn apply<S: Socket>(&self, builder: Builder<S>) -> Builder<S> {
+        builder.unordered(self.unordered)
+    }
+
     pub(crate) fn format(&self) -> Format {
         match (self.json, self.raw) {
             (true, _) => Format::Json,

@@ -28,6 +28,7 @@ pub(crate) async fn routed(kind: SocketType, options: &Routed) -> Outcome {
 async fn talk(builder: Builder<AnySocket>, traffic: &Traffic) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let (endpoints, messages) = place::sort(traffic)?;
+    let builder = traffic.apply(builder);
     let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
     // The count is of what is received.
     let mut input = Input::new(messages, traffic.format(), None);

@@ -25,6 +25,7 @@ pub(crate) async fn ask(options: &Routed) -> Outcome {
     if let Some(id) = &options.routing_id {
         builder = builder.routing_id(place::octets(id, "--routing-id")?);
     }
+    let builder = traffic.apply(builder);
     let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
     let mut input = Input::new(messages, traffic.format(), traffic.count);
     let limit = Limit::of_sender(traffic.timeout, input.is_given());
@@ -86,7 +87,8 @@ pub(crate) async fn answer(options: &Reply) -> Outcome {
         (false, true) => Replies::Stdin(Input::new(messages, traffic.format(), None)),
     };
     let limit = Limit::total(traffic.timeout);
-    let session = Session::open(Rep::builder(), &traffic.keys, &endpoints, traffic.talk).await?;
+    let builder = traffic.apply(Rep::builder());
+    let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
     let mut printer = Printer::new(traffic.format());
     let mut answered = 0;
     let ended = {

@@ -95,6 +95,7 @@ async fn open(
     traffic: &Traffic,
 ) -> Outcome<(Session<AnySocket>, Input)> {
     let (endpoints, messages) = place::sort(traffic)?;
+    let builder = traffic.apply(builder);
     let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
     let input = Input::new(messages, traffic.format(), traffic.count);
     Ok((session, input))

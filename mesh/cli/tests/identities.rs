@@ -118,7 +118,7 @@ fn quic_shows_the_users_identity_and_follows_its_trust_unasked() {
     let (ada, bob) = User::two();
     let quic = "quic://127.0.0.1:*";
     let (pull, endpoint) = Program::bound(&mut ada.withy(&["pull", "--bind", quic]));
-    assert_eq!(ada.push(&endpoint, &[], LONG).0, 0);
+    assert_eq!(ada.push(&endpoint, &["--unordered"], LONG).0, 0);
     assert_eq!(pull.line(), "hello");
     assert_eq!(bob.push(&endpoint, &[], SHORT).0, 3);
     ada.trusts(&bob);

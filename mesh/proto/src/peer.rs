@@ -12,7 +12,7 @@
 //! Every beat asks, traffic or not: a beat without an answer counts only if it began with a PING.
 //!
 //! A side that only receives is heard as well: it sends a PING at each beat. Its peer cannot rely on
-//! answers, which come only after all that it sent before its own PING was read.
+//! answers, which on a link of one stream come only after all that it sent before its own PING was read.
 //!
 //! Moments are durations since any fixed one; nothing here reads a clock.
 

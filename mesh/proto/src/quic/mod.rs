@@ -11,24 +11,24 @@
 //! each header says so: it is the same for all streams of a link in one direction.
 //!
 //! Lane 0 announces every other stream: where a large message belongs among the others it has the
-//! [mark](Command::Large) with the number of the message, counted from 0 in each direction, and before
-//! another lane's first message [its number](Command::Lane). So whoever has read lane 0 to its end
+//! [mark] with the number of the message, counted from 0 in each direction, and before
+//! another lane's first message [its number]. So whoever has read lane 0 to its end
 //! knows what else there is.
 //!
 //! On the control stream commands wait for no message, nor one link for what another lost. In order,
 //! messages of one link come as they were sent. Out of order, each comes when it is there: what one
 //! lane lost holds nothing up on the others, and large messages pass small ones.
 //!
-//! A receiver says on the control stream how many messages it has read, by [`Command::Taken`]: with
+//! A receiver says on the control stream how many messages it has read, by [`TAKEN`]: with
 //! each large message, after [`RECEIPT`] others, and when it is asked with a PING. No more than
 //! [`MAX_LARGE`] large messages are sent beyond those that were read, so that what is not read of one
 //! link leaves room for the others of its connection.
 //!
 //! Invariant: what [`Order`] gives out in order is what was sent, in that order, each once.
 //!
-//! [`Command::Large`]: crate::zmtp::Command::Large
-//! [`Command::Lane`]: crate::zmtp::Command::Lane
-//! [`Command::Taken`]: crate::zmtp::Command::Taken
+//! [mark]: crate::zmtp::Command::Large
+//! [its number]: crate::zmtp::Command::Lane
+//! [`TAKEN`]: crate::zmtp::Command::Taken
 
 use crate::message::Message;
 
