@@ -19,6 +19,7 @@ mod raw;
 mod runtime;
 mod rzmq;
 mod withy;
+mod zenoh;
 mod zmqrs;
 
 /// Every peer, in the order of the table's columns.
@@ -29,10 +30,9 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
+    &zenoh::Zenoh,
     &withy::Withy(withy::Sealing::AsAsked),
     &withy::Withy(withy::Sealing::NullInRecords),
-    &withy::Withy(withy::Sealing::Noise),
-    &withy::Withy(withy::Sealing::Quic),
     &raw::Raw,
 ];
 
