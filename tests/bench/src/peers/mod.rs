@@ -33,7 +33,8 @@ const PEERS: &[&dyn Peer] = &[
     &zenoh::Zenoh,
     &withy::Withy(withy::Sealing::AsAsked),
     &withy::Withy(withy::Sealing::NullInRecords),
-    &raw::Raw,
+    &raw::Raw(raw::Datagrams::Default),
+    &raw::Raw(raw::Datagrams::Loopback),
 ];
 
 /// Messages that a thread takes from one of its sockets before it looks at the next one.

@@ -28,16 +28,32 @@ const CHUNK: usize = 256 * 1024;
 /// Bytes in front of a body: its length.
 const HEADER: usize = 8;
 
-/// No library at all.
+/// No library at all, or quinn alone.
 #[derive(Debug)]
-pub(super) struct Raw;
+pub(super) struct Raw(pub(super) Datagrams);
+
+/// How large quinn's datagrams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Datagrams {
+    /// As it chooses itself: for any path.
+    Default,
+    /// As Withy has them on loopback.
+    Loopback,
+}
 
 impl Peer for Raw {
     fn name(&self) -> &'static str {
-        "limit"
+        match self.0 {
+            Datagrams::Default => "limit",
+            Datagrams::Loopback => "limit-loopback",
+        }
     }
 
     fn version(&self) -> String {
+        if self.0 == Datagrams::Loopback {
+            return "quinn as Withy configures it on loopback: datagrams of 6,500 octets"
+                .to_owned();
+        }
         concat!(
             "bare sockets; ping-pong on tokio ",
             env!("VERSION_TOKIO"),
@@ -61,6 +77,7 @@ impl Peer for Raw {
         };
         let connects = matches!(job.role, Role::ConnectLoop);
         match job.transport {
+            Transport::Tcp | Transport::Ipc if self.0 == Datagrams::Loopback => Err("-"),
             Transport::Tcp | Transport::Ipc if part && job.lanes == 1 => Ok(()),
             Transport::Quic if part && job.lanes == 1 && !connects => Ok(()),
             _ => Err("-"),
@@ -69,7 +86,7 @@ impl Peer for Raw {
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         if job.transport == Transport::Quic {
-            return quic::pull(job, probe);
+            return quic::pull(self.0, probe);
         }
         if job.transport == Transport::Ipc {
             let listener = UnixListener::bind(path(job))?;
@@ -87,7 +104,7 @@ impl Peer for Raw {
 
     fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
         match (job.transport, job.seal) {
-            (Transport::Quic, _) => quic::push(job),
+            (Transport::Quic, _) => quic::push(self.0, job),
             (Transport::Ipc, _) => pack(UnixStream::connect(path(job))?, job),
             (_, Seal::Clear) => pack(TcpStream::connect(address(job))?, job),
             _ => pack(sealed::Writer::new(TcpStream::connect(address(job))?), job),
@@ -96,7 +113,7 @@ impl Peer for Raw {
 
     fn rep(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         if job.transport == Transport::Quic {
-            return quic::rep(job, probe);
+            return quic::rep(self.0, job, probe);
         }
         runtime::run(async move {
             if job.transport == Transport::Ipc {
@@ -118,7 +135,7 @@ impl Peer for Raw {
 
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         if job.transport == Transport::Quic {
-            return quic::req(job, probe);
+            return quic::req(self.0, job, probe);
         }
         runtime::run(async move {
             if job.transport == Transport::Ipc {
