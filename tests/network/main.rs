@@ -6,4 +6,5 @@
 mod beside;
 mod closing;
 mod losses;
+mod namespace;
 mod support;

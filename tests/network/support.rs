@@ -1,5 +1,7 @@
 //! Sockets of one identity with a path between them.
 
+use std::net::SocketAddr;
+
 use withy::socket::Socket;
 use withy::{Builder, Endpoint, Identity};
 use withy_tests::path::{Path, Relay};
@@ -19,9 +21,18 @@ pub(crate) fn build<S: Socket>(builder: Builder<S>) -> S {
 
 /// A path to what is bound to `endpoint`, and the endpoint to connect to.
 pub(crate) async fn over(endpoint: &Endpoint, path: Path, seed: u64) -> (Relay, String) {
-    let address = endpoint.to_string();
-    let address = address["quic://".len()..].parse().unwrap();
-    let relay = Relay::to(address, path, seed).await.unwrap();
+    let relay = Relay::to(address(endpoint), path, seed).await.unwrap();
     let endpoint = format!("quic://{}", relay.address());
     (relay, endpoint)
+}
+
+/// The same path once more, to what is bound to another `endpoint`: both share its bandwidth.
+pub(crate) async fn beside(relay: &Relay, endpoint: &Endpoint, seed: u64) -> (Relay, String) {
+    let relay = relay.beside(address(endpoint), seed).await.unwrap();
+    let endpoint = format!("quic://{}", relay.address());
+    (relay, endpoint)
+}
+
+fn address(endpoint: &Endpoint) -> SocketAddr {
+    endpoint.to_string()["quic://".len()..].parse().unwrap()
 }
