@@ -67,7 +67,10 @@ fn versions() {
             "omq-tokio",
             "rzmq",
             "tokio",
+            "quinn",
+            "ring",
             "withy",
+            "zenoh",
             "zeromq",
         ]
         .contains(&name);

@@ -92,6 +92,16 @@ async fn push_pull(
     let (relay, endpoint) = over(&endpoint, path, seed).await;
     let push = build(Push::builder());
     push.connect_to(&*endpoint).unwrap();
+    all_arrive(&push, &pull, count, disturb(&relay)).await;
+}
+
+/// Each message arrives once and in order, over one connection.
+pub(crate) async fn all_arrive(
+    push: &Push,
+    pull: &Pull,
+    count: u64,
+    disturbing: impl Future<Output = ()>,
+) {
     let sending = async {
         for number in 0..count {
             push.send(numbered(number)).await.unwrap();
@@ -103,7 +113,7 @@ async fn push_pull(
             assert!(message == numbered(number), "message {number} differs");
         }
     };
-    within(async { tokio::join!(sending, receiving, disturb(&relay)) }).await;
+    within(async { tokio::join!(sending, receiving, disturbing) }).await;
     assert_eq!(push.stats().reconnects, 0, "the connection lives");
     let more = pull.recv_timeout(Duration::from_millis(50)).await;
     assert!(more.is_err(), "nothing comes twice");
@@ -131,35 +141,40 @@ async fn no_request_is_lost_or_doubled() {
         let (_relay, endpoint) = over(&endpoint, path, scale::seed()).await;
         let req = build(Req::builder());
         req.connect_to(&*endpoint).unwrap();
-        let answering = tokio::spawn(async move {
-            let mut seen = std::collections::BTreeSet::new();
-            for _ in 0..count {
-                let request = rep.recv_timeout(STALL).await.expect("no stall");
-                assert!(seen.insert(request.message().first().as_slice()[..8].to_vec()));
-                let reply = request.message().clone();
-                request.reply(reply).await.unwrap();
-            }
-        });
-        let asking: Vec<_> = (0..count)
-            .map(|number| {
-                let req = req.clone();
-                tokio::spawn(async move {
-                    let reply = req
-                        .request_timeout(numbered(number), PATIENCE)
-                        .await
-                        .unwrap();
-                    assert!(reply == numbered(number));
-                })
-            })
-            .collect();
-        within(async {
-            for asking in asking {
-                asking.await.expect(name);
-            }
-            answering.await.expect(name);
-        })
-        .await;
+        all_are_answered(name, req, rep, count).await;
     }
+}
+
+/// Each request arrives once, and its reply.
+pub(crate) async fn all_are_answered(name: &'static str, req: Req, rep: Rep, count: u64) {
+    let answering = tokio::spawn(async move {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..count {
+            let request = rep.recv_timeout(STALL).await.expect("no stall");
+            assert!(seen.insert(request.message().first().as_slice()[..8].to_vec()));
+            let reply = request.message().clone();
+            request.reply(reply).await.unwrap();
+        }
+    });
+    let asking: Vec<_> = (0..count)
+        .map(|number| {
+            let req = req.clone();
+            tokio::spawn(async move {
+                let reply = req
+                    .request_timeout(numbered(number), PATIENCE)
+                    .await
+                    .unwrap();
+                assert!(reply == numbered(number));
+            })
+        })
+        .collect();
+    within(async {
+        for asking in asking {
+            asking.await.expect(name);
+        }
+        answering.await.expect(name);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

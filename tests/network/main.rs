@@ -8,5 +8,6 @@ mod closing;
 mod commands;
 mod losses;
 mod lost;
+mod namespace;
 mod support;
 mod unordered;

@@ -1,5 +1,6 @@
 //! Sockets of one identity with a path between them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use withy::socket::Socket;
@@ -21,9 +22,7 @@ pub(crate) fn build<S: Socket>(builder: Builder<S>) -> S {
 
 /// A path to what is bound to `endpoint`, and the endpoint to connect to.
 pub(crate) async fn over(endpoint: &Endpoint, path: Path, seed: u64) -> (Relay, String) {
-    let address = endpoint.to_string();
-    let address = address["quic://".len()..].parse().unwrap();
-    let relay = Relay::to(address, path, seed).await.unwrap();
+    let relay = Relay::to(address(endpoint), path, seed).await.unwrap();
     let endpoint = format!("quic://{}", relay.address());
     (relay, endpoint)
 }
@@ -31,4 +30,15 @@ pub(crate) async fn over(endpoint: &Endpoint, path: Path, seed: u64) -> (Relay, 
 /// That of sorted figures which so many of a hundred are not above.
 pub(crate) fn percentile(sorted: &[Duration], of_hundred: usize) -> Duration {
     sorted[(sorted.len() - 1) * of_hundred / 100]
+}
+
+/// The same path once more, to what is bound to another `endpoint`: both share its bandwidth.
+pub(crate) async fn beside(relay: &Relay, endpoint: &Endpoint, seed: u64) -> (Relay, String) {
+    let relay = relay.beside(address(endpoint), seed).await.unwrap();
+    let endpoint = format!("quic://{}", relay.address());
+    (relay, endpoint)
+}
+
+fn address(endpoint: &Endpoint) -> SocketAddr {
+    endpoint.to_string()["quic://".len()..].parse().unwrap()
 }

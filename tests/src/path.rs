@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -35,10 +35,15 @@ pub struct Path {
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
+    path: Path,
+    free: Arc<Free>,
     moves: Arc<AtomicUsize>,
     dark: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
+
+/// When the bandwidth of each direction is free again.
+type Free = Mutex<[Instant; 2]>;
 
 impl Drop for Relay {
     fn drop(&mut self) {
@@ -52,6 +57,19 @@ impl Relay {
     /// # Errors
     /// There is no socket to be had.
     pub async fn to(peer: SocketAddr, path: Path, seed: u64) -> io::Result<Self> {
+        let free = Arc::new(Mutex::new([Instant::now(); 2]));
+        Self::with(peer, path, seed, free).await
+    }
+
+    /// Starts a path to another `peer` that shares the bandwidth and the queue of this one.
+    ///
+    /// # Errors
+    /// There is no socket to be had.
+    pub async fn beside(&self, peer: SocketAddr, seed: u64) -> io::Result<Self> {
+        Self::with(peer, self.path, seed, Arc::clone(&self.free)).await
+    }
+
+    async fn with(peer: SocketAddr, path: Path, seed: u64, free: Arc<Free>) -> io::Result<Self> {
         let near = UdpSocket::bind("127.0.0.1:0").await?;
         let address = near.local_addr()?;
         let (moves, dark) = (Arc::default(), Arc::default());
@@ -65,7 +83,7 @@ impl Relay {
             moves: Arc::clone(&moves),
             moved: 0,
             dark: Arc::clone(&dark),
-            free: [Instant::now(); 2],
+            free: Arc::clone(&free),
             number: 0,
             way: BinaryHeap::new(),
         };
@@ -75,6 +93,8 @@ impl Relay {
         });
         Ok(Self {
             address,
+            path,
+            free,
             moves,
             dark,
             task,
@@ -110,8 +130,7 @@ struct Relaying {
     moves: Arc<AtomicUsize>,
     moved: usize,
     dark: Arc<AtomicBool>,
-    /// When the bandwidth of each direction is free again.
-    free: [Instant; 2],
+    free: Arc<Free>,
     number: u64,
     /// What is on its way, by when it arrives.
     way: BinaryHeap<Reverse<UnderWay>>,
@@ -162,7 +181,8 @@ impl Relaying {
         let now = Instant::now();
         let mut left = now;
         if self.path.bandwidth > 0 {
-            let free = &mut self.free[usize::from(forth)];
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = &mut free[usize::from(forth)];
             let waits = free.saturating_duration_since(now).as_secs_f64();
             if waits * self.path.bandwidth as f64 > self.path.queue as f64 {
                 return;

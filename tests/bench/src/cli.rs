@@ -112,10 +112,11 @@ mod tests {
 
     #[test]
     fn rows_and_peers_are_selected_by_name() {
-        let options = run("--rows pull/tcp/64,idle --peers omq,libzmq --rounds 3 --window 0.3")
-            .expect("a valid command");
+        let options =
+            run("--rows pull/tcp/64,connect/tcp --peers omq,libzmq --rounds 3 --window 0.3")
+                .expect("a valid command");
         let rows: Vec<_> = options.rows.iter().map(|row| row.name.as_str()).collect();
-        assert_eq!(rows, ["push-pull/tcp/64", "idle/1000"]);
+        assert_eq!(rows, ["push-pull/tcp/64", "connect/tcp"]);
         let peers: Vec<_> = options.peers.iter().map(|peer| peer.name()).collect();
         assert_eq!((peers, options.rounds), (vec!["omq", "libzmq"], 3));
     }

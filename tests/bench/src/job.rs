@@ -50,12 +50,32 @@ pub(crate) enum Transport {
     Ipc,
     /// The memory of one process.
     Inproc,
+    /// QUIC over the loopback interface, which is encrypted.
+    Quic,
 }
 
-const TRANSPORTS: [(Transport, &str); 3] = [
+const TRANSPORTS: [(Transport, &str); 4] = [
     (Transport::Tcp, "tcp"),
     (Transport::Ipc, "ipc"),
     (Transport::Inproc, "inproc"),
+    (Transport::Quic, "quic"),
+];
+
+/// What the connection is sealed with, beside what its transport does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// Nothing.
+    Clear,
+    /// CURVE.
+    Curve,
+    /// Noise, and where a peer has none, the best that it has.
+    Noise,
+}
+
+const SEALS: [(Seal, &str); 3] = [
+    (Seal::Clear, "clear"),
+    (Seal::Curve, "curve"),
+    (Seal::Noise, "noise"),
 ];
 
 /// Where the two processes of a case may run.
@@ -84,8 +104,7 @@ pub(crate) struct Job {
     pub(crate) size: usize,
     /// Counted lanes: connections of a many-to-one case, subscribers of a fan-out; 1 elsewhere.
     pub(crate) lanes: usize,
-    /// Whether the connection is encrypted with CURVE.
-    pub(crate) curve: bool,
+    pub(crate) seal: Seal,
     pub(crate) cores: Cores,
     /// Where to bind, or the bound address to connect to.
     pub(crate) endpoint: String,
@@ -99,7 +118,7 @@ impl Job {
             self.transport.to_string(),
             self.size.to_string(),
             self.lanes.to_string(),
-            self.curve.to_string(),
+            self.seal.to_string(),
             self.cores.to_string(),
             self.endpoint.clone(),
         ]
@@ -124,7 +143,7 @@ impl Job {
     ///
     /// Says which word is missing or wrong.
     pub(crate) fn from_words(words: &[String]) -> Result<Self, String> {
-        let [role, transport, size, lanes, curve, cores, endpoint] = words else {
+        let [role, transport, size, lanes, seal, cores, endpoint] = words else {
             return Err(format!("a job has 7 words, not {}", words.len()));
         };
         Ok(Self {
@@ -132,7 +151,7 @@ impl Job {
             transport: transport.parse()?,
             size: number(size)?,
             lanes: number(lanes)?,
-            curve: curve == "true",
+            seal: seal.parse()?,
             cores: cores.parse()?,
             endpoint: endpoint.clone(),
         })
@@ -185,6 +204,20 @@ impl FromStr for Transport {
     }
 }
 
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&SEALS, self))
+    }
+}
+
+impl FromStr for Seal {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        named(&SEALS, word)
+    }
+}
+
 impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(name_of(&CORES, self))
@@ -211,7 +244,7 @@ mod tests {
                 transport: Transport::Ipc,
                 size: 64,
                 lanes: 8,
-                curve: true,
+                seal: Seal::Noise,
                 cores: Cores::Apart,
                 endpoint: "ipc:///x".to_owned(),
             };
@@ -221,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_wrong_word_is_named() {
-        let words = ["pull", "tcp", "many", "1", "false", "free", "x"].map(str::to_owned);
+        let words = ["pull", "tcp", "many", "1", "clear", "free", "x"].map(str::to_owned);
         assert_eq!(
             Job::from_words(&words),
             Err("not a number: many".to_owned())

@@ -208,6 +208,7 @@ impl Scratch {
             Transport::Tcp => "tcp://127.0.0.1:0".to_owned(),
             Transport::Ipc => format!("ipc://{}/{number}", self.directory.display()),
             Transport::Inproc => format!("inproc://{number}"),
+            Transport::Quic => "quic://127.0.0.1:0".to_owned(),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! The two CURVE key pairs of the encrypted rows. They protect nothing: anyone can read them here.
+//! The keys of the encrypted rows. They protect nothing: anyone can read them here.
 
-/// A CURVE key pair.
+use rcgen::{CertificateParams, PKCS_ED25519};
+
+/// An X25519 key pair, for CURVE and Noise.
 #[derive(Debug)]
 pub(super) struct KeyPair {
     pub(super) public: [u8; 32],
@@ -26,3 +28,32 @@ pub(super) const CLIENT: KeyPair = KeyPair {
     ],
     secret: [0x43; 32],
 };
+
+/// What is before the seed of an Ed25519 key in PKCS #8 (RFC 8410).
+const PKCS8: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+/// A certificate for 127.0.0.1 that its own key has signed, and that key, both as PEM; for peers whose
+/// QUIC needs one. It is the same in each process.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+impl Certificate {
+    /// That of the side that binds.
+    pub(super) fn of_server() -> Self {
+        let pkcs8 = [&PKCS8[..], &SERVER.secret].concat();
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), &PKCS_ED25519)
+            .expect("32 octets are a seed");
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("an address is a name");
+        Self {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}

@@ -19,6 +19,7 @@ mod raw;
 mod runtime;
 mod rzmq;
 mod withy;
+mod zenoh;
 mod zmqrs;
 
 /// Every peer, in the order of the table's columns.
@@ -29,11 +30,11 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
+    &zenoh::Zenoh,
     &withy::Withy(withy::Sealing::AsAsked),
     &withy::Withy(withy::Sealing::NullInRecords),
-    &withy::Withy(withy::Sealing::Noise),
-    &withy::Withy(withy::Sealing::Quic),
-    &raw::Raw,
+    &raw::Raw(raw::Datagrams::Default),
+    &raw::Raw(raw::Datagrams::Loopback),
 ];
 
 /// Messages that a thread takes from one of its sockets before it looks at the next one.

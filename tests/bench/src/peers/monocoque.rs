@@ -19,7 +19,7 @@ use monocoque::{
 
 use super::{Endless, Failure, Peer, keys};
 use crate::{
-    job::{Job, Role, Transport},
+    job::{Job, Role, Seal, Transport},
     probe::{Body, Probe},
 };
 
@@ -42,7 +42,7 @@ macro_rules! on_transport {
                     let socket = $socket::from_unix_stream_with_options(stream, $options).await?;
                     $part(socket).await
                 }
-                Transport::Inproc => Err("no inproc here".into()),
+                Transport::Inproc | Transport::Quic => Err("not here".into()),
             }
         })
     };
@@ -61,6 +61,7 @@ impl Peer for Monocoque {
         let one_to_one = matches!(job.role, Role::Pull | Role::Push | Role::Rep | Role::Req);
         match job.transport {
             Transport::Inproc => Err("not run"),
+            Transport::Quic => Err("-"),
             _ if one_to_one && job.lanes == 1 => Ok(()),
             _ => Err("-"),
         }
@@ -180,12 +181,12 @@ mod ipc {
 
 fn options(job: &Job, server: bool) -> SocketOptions {
     let options = SocketOptions::default();
-    match (job.curve, server) {
-        (false, _) => options,
-        (true, true) => options
+    match (job.seal, server) {
+        (Seal::Clear, _) => options,
+        (_, true) => options
             .with_curve_server(true)
             .with_curve_keypair(keys::SERVER.public, keys::SERVER.secret),
-        (true, false) => options
+        (_, false) => options
             .with_curve_keypair(keys::CLIENT.public, keys::CLIENT.secret)
             .with_curve_serverkey(keys::SERVER.public),
     }

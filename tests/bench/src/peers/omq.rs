@@ -15,9 +15,12 @@ use omq_tokio::{
     SocketType, TrySendError, blocking::Socket,
 };
 
-use super::{BURST, DRAIN, Endless, Failure, Peer, REST, keys, keys::KeyPair};
+use super::{
+    BURST, DRAIN, Endless, Failure, Peer, REST, keys,
+    keys::{Certificate, KeyPair},
+};
 use crate::{
-    job::Job,
+    job::{Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -206,14 +209,29 @@ fn endpoint(job: &Job) -> Result<Endpoint, Failure> {
 
 fn options(job: &Job, server: bool) -> Options {
     let options = Options::default();
-    match (job.curve, server) {
-        (false, _) => options,
-        (true, true) => options.curve_server(pair(&keys::SERVER)),
-        (true, false) => options.curve_client(
+    if job.transport == Transport::Quic {
+        return with_certificate(options, server);
+    }
+    match (job.seal, server) {
+        (Seal::Clear, _) => options,
+        (_, true) => options.curve_server(pair(&keys::SERVER)),
+        (_, false) => options.curve_client(
             pair(&keys::CLIENT),
             CurvePublicKey::from_bytes(keys::SERVER.public),
         ),
     }
+}
+
+fn with_certificate(mut options: Options, server: bool) -> Options {
+    let Certificate { certificate, key } = Certificate::of_server();
+    if server {
+        options.quic.server_cert_pem = Some(certificate.into_bytes());
+        options.quic.server_key_pem = Some(key.into_bytes());
+    } else {
+        options.quic.trust_pem = Some(certificate.into_bytes());
+        options.quic.trust_system = false;
+    }
+    options
 }
 
 fn pair(keys: &KeyPair) -> CurveKeypair {

@@ -13,14 +13,15 @@ use bytes::Bytes;
 use rzmq::{
     Context, Msg, Socket, SocketType, ZmqError,
     socket::options::{
-        CURVE_SECRET_KEY, CURVE_SERVER, CURVE_SERVER_KEY, LAST_ENDPOINT, SUBSCRIBE, XPUB_NODROP,
+        CURVE_SECRET_KEY, CURVE_SERVER, CURVE_SERVER_KEY, LAST_ENDPOINT, NOISE_XX_ENABLED,
+        NOISE_XX_REMOTE_STATIC_PUBLIC_KEY, NOISE_XX_STATIC_SECRET_KEY, SUBSCRIBE, XPUB_NODROP,
     },
 };
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{Endless, Failure, Peer, keys, runtime};
 use crate::{
-    job::Job,
+    job::{Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -42,8 +43,12 @@ impl Peer for Rzmq {
         concat!(env!("VERSION_RZMQ"), ", 2 tokio workers").to_owned()
     }
 
-    fn covers(&self, _: &Job) -> Result<(), &'static str> {
-        Ok(())
+    fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        if job.transport == Transport::Quic {
+            Err("-")
+        } else {
+            Ok(())
+        }
     }
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
@@ -198,16 +203,24 @@ async fn secured(
     server: bool,
 ) -> Result<Socket, Failure> {
     let socket = context.socket(kind)?;
-    if job.curve {
-        let own = if server { keys::SERVER } else { keys::CLIENT };
-        socket.set_option_raw(CURVE_SECRET_KEY, &own.secret).await?;
-        if server {
-            socket.set_option(CURVE_SERVER, true).await?;
-        } else {
-            socket
-                .set_option_raw(CURVE_SERVER_KEY, &keys::SERVER.public)
-                .await?;
+    let own = if server { keys::SERVER } else { keys::CLIENT };
+    let remote = match job.seal {
+        Seal::Clear => return Ok(socket),
+        Seal::Curve => {
+            socket.set_option_raw(CURVE_SECRET_KEY, &own.secret).await?;
+            CURVE_SERVER_KEY
         }
+        Seal::Noise => {
+            socket.set_option(NOISE_XX_ENABLED, true).await?;
+            let key = NOISE_XX_STATIC_SECRET_KEY;
+            socket.set_option_raw(key, &own.secret).await?;
+            NOISE_XX_REMOTE_STATIC_PUBLIC_KEY
+        }
+    };
+    match (job.seal, server) {
+        (Seal::Curve, true) => socket.set_option(CURVE_SERVER, true).await?,
+        (_, true) => {}
+        (_, false) => socket.set_option_raw(remote, &keys::SERVER.public).await?,
     }
     Ok(socket)
 }

@@ -9,11 +9,13 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use withy::options::Overflow;
 use withy::socket::Socket;
-use withy::{Builder, Identity, KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber};
+use withy::{
+    Builder, Identity, KeyPair, Message, Publisher, Pull, Push, Rep, Req, SecretKey, Subscriber,
+};
 
 use super::{Endless, Failure, Peer, Standing, keys, runtime};
 use crate::{
-    job::{Job, Transport},
+    job::{Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -24,14 +26,10 @@ pub(super) struct Withy(pub(super) Sealing);
 /// What seals its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sealing {
-    /// What the row asks for: nothing, or CURVE.
+    /// What the row asks for.
     AsAsked,
     /// Frames travel in records, but without a cipher.
     NullInRecords,
-    /// NOISE, in rows without encryption and in those with CURVE alike.
-    Noise,
-    /// QUIC, in rows over tcp.
-    Quic,
 }
 
 impl Peer for Withy {
@@ -39,8 +37,6 @@ impl Peer for Withy {
         match self.0 {
             Sealing::AsAsked => "withy",
             Sealing::NullInRecords => "withy-records",
-            Sealing::Noise => "withy-noise",
-            Sealing::Quic => "withy-quic",
         }
     }
 
@@ -51,17 +47,14 @@ impl Peer for Withy {
     fn standing(&self) -> Standing {
         match self.0 {
             Sealing::AsAsked => Standing::Subject,
-            Sealing::NullInRecords | Sealing::Noise | Sealing::Quic => Standing::Limit,
+            Sealing::NullInRecords => Standing::Limit,
         }
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        let has_no_records = [Transport::Inproc, Transport::Quic].contains(&job.transport);
         match self.0 {
-            Sealing::NullInRecords if job.curve => Err("-"),
-            Sealing::NullInRecords | Sealing::Noise if job.transport == Transport::Inproc => {
-                Err("-")
-            }
-            Sealing::Quic if job.transport != Transport::Tcp => Err("-"),
+            Sealing::NullInRecords if job.seal != Seal::Clear || has_no_records => Err("-"),
             _ => Ok(()),
         }
     }
@@ -70,7 +63,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.server(Pull::builder(), job).build()?;
-            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             loop {
                 probe.pulled(socket.recv().await?.first());
             }
@@ -81,7 +74,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.client(Push::builder(), job).build()?;
-            socket.connect_to(&this.endpoint(job)[..])?;
+            socket.connect_to(&job.endpoint[..])?;
             let body = Body::new(job.size);
             loop {
                 socket.send(message(body.bytes())).await?;
@@ -93,7 +86,7 @@ impl Peer for Withy {
         let this = *self;
         runtime::run(async move {
             let socket = this.server(Rep::builder(), job).build()?;
-            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             loop {
                 let mut request = socket.recv().await?;
                 let reply = request.take_message();
@@ -122,7 +115,7 @@ impl Peer for Withy {
             let socket = this
                 .server(Publisher::builder().overflow(Overflow::Block), job)
                 .build()?;
-            probe.ready(&socket.bind_to(&this.endpoint(job)[..]).await?.to_string());
+            probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);
             for number in 0.. {
@@ -138,7 +131,7 @@ impl Peer for Withy {
             let mut tasks = JoinSet::new();
             for lane in 0..job.lanes {
                 let socket = this.client(Subscriber::builder(), job).build()?;
-                socket.connect_to(&this.endpoint(job)[..])?;
+                socket.connect_to(&job.endpoint[..])?;
                 socket.subscribe("");
                 socket.ready().await?;
                 tasks.spawn(async move {
@@ -161,7 +154,7 @@ impl Peer for Withy {
             let mut sockets = Vec::with_capacity(job.lanes);
             for number in 0..job.lanes {
                 let socket = this.client(Push::builder(), job).build()?;
-                socket.connect_to(&this.endpoint(job)[..])?;
+                socket.connect_to(&job.endpoint[..])?;
                 let mut body = Body::new(job.size);
                 socket.send(message(body.numbered(number as u64))).await?;
                 sockets.push((socket, body));
@@ -195,32 +188,28 @@ impl Peer for Withy {
 }
 
 impl Withy {
-    fn endpoint(&self, job: &Job) -> String {
-        match self.0 {
-            Sealing::Quic => job.endpoint.replacen("tcp", "quic", 1),
-            _ => job.endpoint.clone(),
-        }
-    }
-
     fn server<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
-        match (self.0, job.curve) {
-            (Sealing::Noise | Sealing::Quic, _) => builder.identity(identity()),
+        match (self.0, job.seal) {
             (Sealing::NullInRecords, _) => builder.null_in_records(),
-            (Sealing::AsAsked, true) => builder.curve_server(server()).allow_any_client(),
-            (Sealing::AsAsked, false) => builder,
+            (Sealing::AsAsked, Seal::Curve) => builder.curve_server(server()).allow_any_client(),
+            (Sealing::AsAsked, Seal::Noise) => builder.identity(identity()),
+            (Sealing::AsAsked, Seal::Clear) if job.transport == Transport::Quic => {
+                builder.identity(identity())
+            }
+            (Sealing::AsAsked, Seal::Clear) => builder,
         }
     }
 
     fn client<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
-        match (self.0, job.curve) {
-            (Sealing::AsAsked, true) => builder.curve_client(client(), server().public()),
+        match (self.0, job.seal) {
+            (Sealing::AsAsked, Seal::Curve) => builder.curve_client(client(), server().public()),
             _ => self.server(builder, job),
         }
     }
 
     fn requester(&self, job: &Job) -> Result<Req, Failure> {
         let socket = self.client(Req::builder(), job).build()?;
-        socket.connect_to(&self.endpoint(job)[..])?;
+        socket.connect_to(&job.endpoint[..])?;
         Ok(socket)
     }
 }

@@ -21,7 +21,7 @@ use zeromq::{
 
 use super::{Endless, Failure, Peer, runtime};
 use crate::{
-    job::{Job, Transport},
+    job::{Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -46,7 +46,8 @@ impl Peer for ZmqRs {
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
-        if job.curve || job.transport == Transport::Inproc {
+        let has = [Transport::Tcp, Transport::Ipc].contains(&job.transport);
+        if job.seal != Seal::Clear || !has {
             Err("-")
         } else {
             Ok(())

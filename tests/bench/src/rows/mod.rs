@@ -6,18 +6,18 @@
 use std::time::Duration;
 
 use crate::{
-    job::{Cores, Job, Role, Transport},
+    job::{Cores, Job, Role, Seal, Transport},
     metric::Metric,
     trial::{Scratch, Trial},
 };
 
 mod connect;
-mod curve;
 mod idle;
 mod many_push;
 mod pub_sub;
 mod push_pull;
 mod req_rep;
+mod sealed;
 
 /// How long a case may take to deliver its first message.
 const FIRST: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl Row {
 
 /// Returns every row, in the order of the table.
 pub(crate) fn all() -> Vec<Row> {
-    clear().chain(curve::rows()).collect()
+    clear().chain(sealed::rows()).collect()
 }
 
 /// Returns the rows without encryption.
@@ -81,7 +81,7 @@ fn job(role: Role, transport: Transport, size: usize) -> Job {
         transport,
         size,
         lanes: 1,
-        curve: false,
+        seal: Seal::Clear,
         cores: Cores::Free,
         endpoint: String::new(),
     }

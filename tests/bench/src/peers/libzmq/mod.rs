@@ -8,7 +8,7 @@ use std::{io, sync::OnceLock, thread, time::Instant};
 use self::ffi::{Context, Message, Poller, Socket};
 use super::{BURST, DRAIN, Endless, Failure, Peer, REST, Standing, keys};
 use crate::{
-    job::Job,
+    job::{Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -35,8 +35,12 @@ impl Peer for Libzmq {
         Standing::Reference
     }
 
-    fn covers(&self, _: &Job) -> Result<(), &'static str> {
-        Ok(())
+    fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        if job.transport == Transport::Quic {
+            Err("-")
+        } else {
+            Ok(())
+        }
     }
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
@@ -180,7 +184,7 @@ fn connected(kind: i32, job: &Job) -> Result<Socket, Failure> {
 }
 
 fn secured(socket: Socket, job: &Job, server: bool) -> Result<Socket, Failure> {
-    if job.curve {
+    if job.seal != Seal::Clear {
         let own = if server { keys::SERVER } else { keys::CLIENT };
         socket.set(ffi::CURVE_PUBLICKEY, &own.public)?;
         socket.set(ffi::CURVE_SECRETKEY, &own.secret)?;

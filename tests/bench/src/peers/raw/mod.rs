@@ -2,7 +2,8 @@
 //!
 //! A stream of frames is packed into large writes on a blocking socket and taken apart again,
 //! which is the ceiling of every PUSH/PULL row. A ping-pong between two tokio tasks is the floor
-//! of every REQ/REP row, and one round trip on a fresh connection that of the connect row.
+//! of every REQ/REP row, and one round trip on a fresh connection that of the connect row. In rows
+//! with NOISE the large writes are sealed records, and in those over QUIC writes to a stream of quinn.
 
 use std::{
     io::{Read, Write},
@@ -15,29 +16,51 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Endless, Failure, Peer, Standing, runtime};
 use crate::{
-    job::{Job, Role, Transport},
+    job::{Job, Role, Seal, Transport},
     probe::{Body, Probe},
 };
+
+mod quic;
+mod sealed;
 
 /// Bytes offered to one write and to one read.
 const CHUNK: usize = 256 * 1024;
 /// Bytes in front of a body: its length.
 const HEADER: usize = 8;
 
-/// No library at all.
+/// No library at all, or quinn alone.
 #[derive(Debug)]
-pub(super) struct Raw;
+pub(super) struct Raw(pub(super) Datagrams);
+
+/// How large quinn's datagrams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Datagrams {
+    /// As it chooses itself: for any path.
+    Default,
+    /// As Withy has them on loopback.
+    Loopback,
+}
 
 impl Peer for Raw {
     fn name(&self) -> &'static str {
-        "limit"
+        match self.0 {
+            Datagrams::Default => "limit",
+            Datagrams::Loopback => "limit-loopback",
+        }
     }
 
     fn version(&self) -> String {
+        if self.0 == Datagrams::Loopback {
+            return "quinn as Withy configures it on loopback: datagrams of 6,500 octets"
+                .to_owned();
+        }
         concat!(
             "bare sockets; ping-pong on tokio ",
             env!("VERSION_TOKIO"),
-            ", 2 workers"
+            ", 2 workers; with NOISE AES-256-GCM of ring ",
+            env!("VERSION_RING"),
+            " in records of 16 KiB; quinn ",
+            env!("VERSION_QUINN")
         )
         .to_owned()
     }
@@ -47,22 +70,24 @@ impl Peer for Raw {
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
-        let parts = [
-            Role::Pull,
-            Role::Push,
-            Role::Rep,
-            Role::Req,
-            Role::ConnectLoop,
-        ];
-        let covered = parts.contains(&job.role) && job.lanes == 1 && !job.curve;
-        if covered && job.transport != Transport::Inproc {
-            Ok(())
-        } else {
-            Err("-")
+        let part = match job.role {
+            Role::Pull | Role::Push => job.seal != Seal::Curve,
+            Role::Rep | Role::Req | Role::ConnectLoop => job.seal == Seal::Clear,
+            _ => false,
+        };
+        let connects = matches!(job.role, Role::ConnectLoop);
+        match job.transport {
+            Transport::Tcp | Transport::Ipc if self.0 == Datagrams::Loopback => Err("-"),
+            Transport::Tcp | Transport::Ipc if part && job.lanes == 1 => Ok(()),
+            Transport::Quic if part && job.lanes == 1 && !connects => Ok(()),
+            _ => Err("-"),
         }
     }
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        if job.transport == Transport::Quic {
+            return quic::pull(self.0, probe);
+        }
         if job.transport == Transport::Ipc {
             let listener = UnixListener::bind(path(job))?;
             probe.ready(&job.endpoint);
@@ -70,19 +95,26 @@ impl Peer for Raw {
         } else {
             let listener = TcpListener::bind(address(job))?;
             probe.ready(&format!("tcp://{}", listener.local_addr()?));
-            take_apart(listener.accept()?.0, probe)
+            match job.seal {
+                Seal::Clear => take_apart(listener.accept()?.0, probe),
+                _ => take_apart(sealed::Reader::new(listener.accept()?.0), probe),
+            }
         }
     }
 
     fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
-        if job.transport == Transport::Ipc {
-            pack(UnixStream::connect(path(job))?, job)
-        } else {
-            pack(TcpStream::connect(address(job))?, job)
+        match (job.transport, job.seal) {
+            (Transport::Quic, _) => quic::push(self.0, job),
+            (Transport::Ipc, _) => pack(UnixStream::connect(path(job))?, job),
+            (_, Seal::Clear) => pack(TcpStream::connect(address(job))?, job),
+            _ => pack(sealed::Writer::new(TcpStream::connect(address(job))?), job),
         }
     }
 
     fn rep(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        if job.transport == Transport::Quic {
+            return quic::rep(self.0, job, probe);
+        }
         runtime::run(async move {
             if job.transport == Transport::Ipc {
                 let listener = tokio::net::UnixListener::bind(path(job))?;
@@ -102,6 +134,9 @@ impl Peer for Raw {
     }
 
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        if job.transport == Transport::Quic {
+            return quic::req(self.0, job, probe);
+        }
         runtime::run(async move {
             if job.transport == Transport::Ipc {
                 let mut stream = tokio::net::UnixStream::connect(path(job)).await?;
