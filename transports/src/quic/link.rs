@@ -23,9 +23,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::lease::{Held, Lease};
 use super::streams::More;
 
-/// Octets of many small slices that are copied together for one write.
-const GATHER: usize = 64 << 10;
-
 pub(super) fn halves(
     send: SendStream,
     receive: RecvStream,
@@ -176,34 +173,25 @@ impl QuicWriter {
         }
     }
 
-    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes what the stream takes at once from the front of `chunk`, which it becomes the owner of, and
+    /// returns how many octets.
+    pub(super) fn try_write_chunk(&self, chunk: &mut Bytes) -> io::Result<usize> {
         let mut sending = self.sending.lock();
+        tried(sending.poll(|stream, cx| {
+            let write = std::pin::pin!(stream.write_chunks(std::slice::from_mut(chunk)));
+            write.poll(cx).map_ok(|written| written.bytes)
+        }))
+    }
+
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut written = 0;
-        let mut slices = slices.iter().filter(|slice| !slice.is_empty()).peekable();
-        while let Some(slice) = slices.next() {
-            let mut wanted = slice.len();
-            let tried = match slices.peek() {
-                Some(next) if wanted + next.len() <= GATHER => {
-                    let mut gathered = Vec::with_capacity(GATHER);
-                    gathered.extend_from_slice(slice);
-                    while let Some(slice) =
-                        slices.next_if(|slice| gathered.len() + slice.len() <= GATHER)
-                    {
-                        gathered.extend_from_slice(slice);
-                    }
-                    wanted = gathered.len();
-                    sending.write_owned(gathered)
-                }
-                _ => sending.write(slice),
-            };
-            match tried {
-                Ok(taken) => written += taken,
+        for slice in slices {
+            match self.try_write(slice) {
+                Ok(taken) if taken == slice.len() => written += taken,
+                Ok(taken) => return Ok(written + taken),
                 // What was taken before is reported first.
                 Err(_) if written > 0 => break,
                 Err(error) => return Err(error),
-            }
-            if tried.is_ok_and(|taken| taken < wanted) {
-                break;
             }
         }
         Ok(written)
@@ -264,15 +252,6 @@ impl Drop for QuicWriter {
 impl Sending {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let polled = self.poll(|stream, cx| Pin::new(stream).poll_write(cx, octets));
-        tried(polled)
-    }
-
-    fn write_owned(&mut self, octets: Vec<u8>) -> io::Result<usize> {
-        let mut chunks = [Bytes::from(octets)];
-        let polled = self.poll(|stream, cx| {
-            let write = std::pin::pin!(stream.write_chunks(&mut chunks));
-            write.poll(cx).map_ok(|written| written.bytes)
-        });
         tried(polled)
     }
 

@@ -9,11 +9,12 @@
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
 //! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
-//! | `streams`, `sort` | messages of a link over several streams |
+//! | `streams`, `sort`, `chunk` | messages of a link over several streams |
 //!
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
 //! two sides that have proven a node key.
 
+mod chunk;
 mod endpoint;
 mod error;
 mod hybrid;

@@ -26,4 +26,4 @@ pub mod record;
 pub use command::Command;
 pub use connection::{Connection, ConnectionError, Established, Peer};
 pub use decoder::{DecodeError, Decoder, Item, Limits};
-pub use outbox::{Batch, Framing, Outbox};
+pub use outbox::{Batch, Framing, Outbox, Run};

@@ -271,6 +271,15 @@ pub struct Batch {
     body_at: usize,
 }
 
+/// Octets of a batch that stand together.
+#[derive(Debug)]
+pub enum Run<'a> {
+    /// Frames, or parts of them.
+    Frames(&'a [u8]),
+    /// The rest of a body that is kept by reference.
+    Body(Bytes),
+}
+
 /// A connection sealed 2^64 - 1 frames or records, and must be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection's nonces are used up")]
@@ -353,6 +362,21 @@ impl Batch {
             filled += 1;
         }
         filled
+    }
+
+    /// What is next of what is left.
+    #[inline]
+    pub fn run(&self) -> Option<Run<'_>> {
+        let arena = &self.content.arena;
+        let body = self.content.bodies.get(self.body);
+        match body {
+            Some((at, body)) if *at == self.arena_at => Some(Run::Body(body.slice(self.body_at..))),
+            _ => {
+                let end = body.map_or(arena.len(), |(at, _)| *at);
+                let frames = &arena[self.arena_at..end];
+                (!frames.is_empty()).then_some(Run::Frames(frames))
+            }
+        }
     }
 
     /// What is left, in order.

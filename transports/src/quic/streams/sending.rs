@@ -1,23 +1,22 @@
 //! What is sent on a link's streams.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use withy_proto::Message;
 use withy_proto::quic::{Carries, Header, MAX_LARGE, Priority, Spread, is_large};
 use withy_proto::zmtp::{Batch, Command, Framing, Item, Outbox};
 
 use super::priorities;
+use crate::quic::chunk;
 use crate::quic::lease::Lease;
 use crate::quic::link::QuicWriter;
 
 /// Octets that are taken at a time: of commands, and of small messages for all lanes together.
 const BATCH: usize = 256 * 1024;
-
-/// Slices of one vectored write.
-const SLICES: usize = 64;
 
 /// How many messages a peer has read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +63,8 @@ struct Out {
     /// The octets in front of all frames.
     head: Vec<u8>,
     batch: Option<Batch>,
+    /// What is next of the batch.
+    chunk: Bytes,
     spare: Vec<u8>,
 }
 
@@ -368,6 +369,7 @@ impl Out {
             outbox: Outbox::new(Framing::Clear),
             head: Vec::new(),
             batch: None,
+            chunk: Bytes::new(),
             spare: Vec::new(),
         }
     }
@@ -419,15 +421,10 @@ impl Out {
                 none => none.insert(self.outbox.take(std::mem::take(&mut self.spare))),
             };
             while !batch.is_done() {
-                let written = match batch.as_slice() {
-                    Some(octets) => writer.try_write(octets),
-                    None => {
-                        let mut slices = [IoSlice::new(&[]); SLICES];
-                        let filled = batch.slices(&mut slices);
-                        writer.try_write_vectored(&slices[..filled])
-                    }
-                };
-                match written {
+                if self.chunk.is_empty() {
+                    self.chunk = chunk::next(batch);
+                }
+                match writer.try_write_chunk(&mut self.chunk) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => batch.advance(written),
                     Err(error) => return blocked(error).map(|none| left + none),
