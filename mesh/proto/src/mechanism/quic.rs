@@ -15,12 +15,13 @@
 //! before ChaCha20-Poly1305, and the responder, which has both, took it. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
 //! their certificate names has to be the one that the link proved. The responder shows itself first:
 //! an initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
-//! nothing of whose it is. Frames then travel as they are.
+//! nothing of whose it is. The metadata may confirm a membership, as in [NOISE](super::noise). Frames
+//! then travel as they are.
 //!
 //! Invariant: nobody is taken for the holder of an identity that did not sign for the key which the
 //! link proved.
 
-use super::party::{Holds, Settings, check, refusal};
+use super::party::{self, Holds, Settings, check, refusal};
 use super::zap::{AuthRequest, Credentials, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
@@ -29,6 +30,7 @@ use super::{
 use crate::crypto::{Provider, Randomness};
 use crate::trust;
 use crate::trust::credentials::Shown;
+use crate::trust::membership::Membership;
 use crate::zmtp::connection::IDENTITY;
 use crate::zmtp::greeting::{self, FILLER, Filler};
 use crate::zmtp::metadata::Metadata;
@@ -297,6 +299,12 @@ impl Handshake for Quic {
             identity: identity.unwrap_or_default().to_vec(),
             credentials: Credentials::Noise(Box::new(*shown)),
         })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { shown, .. } = &mut self.state {
+            party::confirm(&mut self.local, shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -5,7 +5,7 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, filler};
 use crate::crypto::kem::{self, DecapsulationKey};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{Holds, Settings, check};
+use crate::mechanism::party::{self, Holds, Settings, check};
 use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command, printable,
@@ -13,6 +13,7 @@ use crate::mechanism::{
 };
 use crate::trust;
 use crate::trust::credentials::Shown;
+use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::Metadata;
 use crate::zmtp::record;
@@ -301,6 +302,12 @@ impl Handshake for Initiator {
             identity: Vec::new(),
             credentials: Credentials::Noise(Box::new(*shown)),
         })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { shown, .. } = &mut self.state {
+            party::confirm(&mut self.local, shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -8,13 +8,14 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, TAG, filler};
 use crate::crypto::kem;
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{Holds, Settings, check, refusal};
+use crate::mechanism::party::{self, Holds, Settings, check, refusal};
 use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command,
     error_command, split_command, unexpected,
 };
 use crate::trust;
+use crate::trust::membership::Membership;
 use crate::zmtp::connection::IDENTITY;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::Metadata;
@@ -341,6 +342,12 @@ impl Handshake for Responder {
             identity: peer.metadata.value(IDENTITY).unwrap_or_default().to_vec(),
             credentials: Credentials::Noise(Box::new(peer.proven.shown)),
         })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { peer, .. } = &mut self.state {
+            party::confirm(&mut self.local, &mut peer.proven.shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {
