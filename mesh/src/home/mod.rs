@@ -361,4 +361,6 @@ impl std::str::FromStr for Pins {
 }
 
 #[cfg(test)]
+mod confirmation_tests;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The networks of a home: what a member keeps of one, and what its authority does.
 //!
-//! Confirming over the wire is not here: an invitation that was redeemed counts until it expires.
-//! That one for a single use is used by one identity is enforced where the network was made.
+//! Where the network was made, members that came by an invitation are confirmed, and memberships
+//! renewed; that an invitation for a single use is used by one identity is enforced there, too. Whoever
+//! is confirmed keeps the membership in place of the invitation. How it gets there is the handshake's.
 
 use std::fs;
 use std::io;
@@ -11,8 +12,8 @@ use withy_proto::crypto::Provider;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::network::Secret;
 use withy_proto::trust::{
-    Authority, Grant, IdentityId, Joined, Name, Network, NetworkId, Proof, Roles, Terms, Ticket,
-    UsedInvitations, Validity,
+    Authority, Grant, IdentityId, Joined, Membership, Name, Network, NetworkId, Proof, Roles,
+    Shown, Standing, Terms, Ticket, UsedInvitations, Validity,
 };
 use withy_proto::z85;
 use zeroize::Zeroizing;
@@ -71,8 +72,7 @@ impl Home {
                 source,
             },
         })?;
-        file::replace(&path, &print(&joined))
-            .map_err(|source| HomeError::Write { path, source })?;
+        self.write_network(name, &joined)?;
         Ok(authority.network().id)
     }
 
@@ -118,9 +118,7 @@ impl Home {
         if known.is_some_and(|id| id != joined.network.id) {
             return Err(HomeError::NetworkExists { name });
         }
-        let path = self.network_path(&name);
-        file::replace(&path, &print(&joined))
-            .map_err(|source| HomeError::Write { path, source })?;
+        self.write_network(&name, &joined)?;
         Ok(joined)
     }
 
@@ -190,31 +188,84 @@ impl Home {
         })
     }
 
-    /// Notes that an identity uses an invitation for a single use, where the network was made here.
-    /// What another identity used is refused.
-    pub(crate) fn claim(
+    /// As [`network`](Self::network), where the network was made here with a membership of our own
+    /// that is renewed in time.
+    pub(crate) fn current(&self, name: &Name) -> Result<Joined, HomeError> {
+        let joined = self.network(name)?;
+        let due = |proof: &Proof| Standing::from(proof).is_due(now());
+        if !due(&joined.proof) || !self.is_authority(name) {
+            return Ok(joined);
+        }
+        let renew = || {
+            let _lock = self.lock()?;
+            let mut joined = self.network(name)?;
+            let (authority, _) = self.authority(name)?;
+            if due(&joined.proof) && authority.network().id == joined.network.id {
+                let validity = Validity::starting(now(), Authority::MEMBERSHIP_LIFETIME);
+                let (member, grant) = (joined.proof.member(), joined.proof.grant());
+                let membership = authority.membership(member, Grant { validity, ..grant });
+                joined.proof = membership.into();
+                self.write_network(name, &joined)?;
+            }
+            Ok::<_, HomeError>(joined)
+        };
+        Ok(renew().unwrap_or_else(|error| {
+            tracing::warn!(%error, "our own membership is not renewed");
+            joined
+        }))
+    }
+
+    /// What the network has to say to a member that shows itself, where it was made here; nothing
+    /// else where.
+    ///
+    /// # Errors
+    /// Another identity used the invitation, or its use cannot be noted.
+    pub(crate) fn confirm(
         &self,
         name: &Name,
-        serial: u64,
-        by: IdentityId,
-        expires: u64,
-    ) -> Result<(), HomeError> {
+        shown: &Shown,
+    ) -> Result<Option<Membership>, HomeError> {
         if !self.is_authority(name) {
-            return Ok(());
+            return Ok(None);
         }
         let _lock = self.lock()?;
         let (authority, mut used) = self.authority(name)?;
-        let before = used.entries().count();
-        used.claim(serial, by, expires, now())?;
-        if used.entries().count() == before {
-            return Ok(());
+        let before = used.clone();
+        let membership = authority.confirm(shown, &mut used, now())?;
+        if used != before {
+            let path = self.authority_path(name);
+            file::replace(&path, &print_authority(&authority, &used))
+                .map_err(|source| HomeError::Write { path, source })?;
         }
-        let path = self.authority_path(name);
-        file::replace(&path, &print_authority(&authority, &used))
-            .map_err(|source| HomeError::Write { path, source })
+        Ok(membership)
     }
 
-    fn authority(&self, name: &Name) -> Result<(Authority, UsedInvitations), HomeError> {
+    /// Keeps what confirms the proof of a network that was joined, if it still does: the network may
+    /// have been left or joined anew.
+    pub(crate) fn keep(
+        &self,
+        name: &Name,
+        id: NetworkId,
+        confirmation: &[u8],
+    ) -> Result<(), HomeError> {
+        let _lock = self.lock()?;
+        let mut joined = self.network(name)?;
+        let confirmed = (joined.proof).confirmed_by(Provider::Real, confirmation, now());
+        match confirmed {
+            Ok(membership) if joined.network.id == id => {
+                joined.proof = membership.into();
+                self.write_network(name, &joined)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn write_network(&self, name: &Name, joined: &Joined) -> Result<(), HomeError> {
+        let path = self.network_path(name);
+        file::replace(&path, &print(joined)).map_err(|source| HomeError::Write { path, source })
+    }
+
+    pub(super) fn authority(&self, name: &Name) -> Result<(Authority, UsedInvitations), HomeError> {
         let path = self.authority_path(name);
         match file::read_secret(&path, MAX_AUTHORITY) {
             Ok(text) => {

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use withy_proto::trust::{ClaimError, Terms, Why};
+use withy_proto::trust::{Terms, Why};
 
 use super::*;
 use crate::trust::Trust;
@@ -16,7 +16,7 @@ fn name(text: &str) -> Name {
 }
 
 /// Waits until something holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what}");
@@ -190,21 +190,6 @@ fn files_of_networks_that_others_can_read_or_that_are_damaged_are_refused() {
         }
         fs::write(&path, text).unwrap();
     }
-}
-
-#[test]
-fn an_invitation_for_one_stays_with_the_first_across_restarts() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = Home::at(folder.path());
-    let garden = name("garden");
-    home.create_network(&garden).unwrap();
-    let later = identity::now() + 100;
-    home.claim(&garden, 7, id(1), later).unwrap();
-    let home = Home::at(folder.path());
-    home.claim(&garden, 7, id(1), later).unwrap();
-    let other = home.claim(&garden, 7, id(2), later);
-    assert!(matches!(other, Err(HomeError::Claim(ClaimError::Used { by })) if by == id(1)));
-    home.claim(&name("elsewhere"), 7, id(2), later).unwrap();
 }
 
 #[test]
