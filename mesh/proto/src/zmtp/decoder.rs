@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::command::{Command, CommandError};
 use super::frame::{COMMAND, Header, HeaderError, MORE};
+use super::record::OpenError;
 use crate::mechanism::{Opener, curve};
 use crate::message::{Frame, Message};
 
@@ -199,11 +200,14 @@ impl Decoder {
     /// that is.
     ///
     /// # Errors
-    /// A record is not the peer's; the connection must close.
+    /// A record is not the peer's, or says nothing once more; the connection must close.
     #[inline]
     pub fn open(&mut self, octets: &mut [u8]) -> Result<usize, DecodeError> {
         match &mut self.opener {
-            Opener::Records(opener) => opener.open(octets).map_err(|_| DecodeError::NotAuthentic),
+            Opener::Records(opener) => opener.open(octets).map_err(|error| match error {
+                OpenError::NotAuthentic => DecodeError::NotAuthentic,
+                OpenError::Empty => DecodeError::EmptyRecord,
+            }),
             Opener::Clear | Opener::Curve(_) => Ok(octets.len()),
         }
     }
@@ -380,6 +384,9 @@ pub enum DecodeError {
     /// A CURVE frame or a record does not open, or was replayed.
     #[error("a frame does not authenticate, or was sent before")]
     NotAuthentic,
+    /// Two records in a row carry nothing.
+    #[error("two records in a row carry nothing")]
+    EmptyRecord,
 }
 
 #[cfg(test)]
