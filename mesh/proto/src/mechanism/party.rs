@@ -49,7 +49,7 @@ pub struct Settings {
     pub classical: bool,
     /// The processor has AES.
     pub has_aes: bool,
-    /// The peer must have this key as its identity's or its node's.
+    /// The peer must have this key as its identity's or, where the link proved its node's, as that.
     pub expected: Option<[u8; 32]>,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
@@ -84,8 +84,13 @@ pub(super) fn check(
             reason: "its certificate names another key than the one that was proven",
         });
     }
+    // In a Noise handshake the node's key is not proven: an identity may name any node.
+    let proven = |key: [u8; 32]| match holds {
+        Holds::Noise(_) => false,
+        Holds::Node(node) => key == node,
+    };
     match settings.expected {
-        Some(key) if key != *shown.identity.as_octets() && key != *shown.node.as_octets() => {
+        Some(key) if key != *shown.identity.as_octets() && !proven(key) => {
             let found = shown.identity;
             Err(HandshakeError::OtherPeer { found })
         }

@@ -370,6 +370,29 @@ fn a_stolen_certificate_is_of_no_use() {
     ));
 }
 
+/// Whom an endpoint names is who signed for itself, not who was named by another: an identity may
+/// put any node in its certificate.
+#[test]
+fn nobody_is_taken_for_a_node_that_its_certificate_names() {
+    let expected = *IdentityId::of(&node(Provider::Real, 9).identity).as_octets();
+    let Node {
+        identity,
+        settings: mut theirs,
+    } = node(Provider::Real, 2);
+    let certificate = &mut theirs.realms[0].credentials.certificate;
+    let (noise, validity) = (certificate.noise(), certificate.validity());
+    let named = NodeId::from_octets(expected);
+    *certificate = Certificate::issue(&identity, named, noise, validity);
+    let mut ours = node(Provider::Real, 1).settings;
+    ours.expected = Some(expected);
+    let mut first = initiator(&ours, Provider::Real, 11);
+    let mut second = responder(&theirs, Provider::Real, 12);
+    greet(&mut first, &mut second).unwrap();
+    let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+    let found = IdentityId::of(&identity);
+    assert_eq!(transcript.result, Err(HandshakeError::OtherPeer { found }));
+}
+
 /// Draws octets that count on.
 struct Counting(u8);
 
