@@ -22,7 +22,7 @@
 //! link proved.
 
 use super::party::{self, Holds, Settings, check, refusal};
-use super::zap::{AuthRequest, Credentials, Decision, User};
+use super::zap::{AuthRequest, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
     split_command, unexpected,
@@ -31,7 +31,6 @@ use crate::crypto::{Provider, Randomness};
 use crate::trust;
 use crate::trust::credentials::Shown;
 use crate::trust::membership::Membership;
-use crate::zmtp::connection::IDENTITY;
 use crate::zmtp::greeting::{self, FILLER, Filler};
 use crate::zmtp::metadata::Metadata;
 
@@ -67,7 +66,8 @@ enum State {
     Deciding {
         shown: Shown,
         metadata: Option<Metadata>,
-        asked: bool,
+        /// `None` once it was asked.
+        question: Option<AuthRequest>,
     },
     InitiateDue {
         shown: Shown,
@@ -151,10 +151,11 @@ impl Quic {
 
     /// Asks whether a peer is trusted, where it is to be asked.
     fn next(&self, shown: Shown, metadata: Option<Metadata>) -> State {
+        let question = AuthRequest::new(&self.local, metadata.as_ref(), shown.into());
         let state = State::Deciding {
             shown,
             metadata,
-            asked: false,
+            question: Some(question),
         };
         match self.local.authenticate {
             true => state,
@@ -281,24 +282,10 @@ impl Handshake for Quic {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let State::Deciding {
-            shown,
-            metadata,
-            asked,
-        } = &mut self.state
-        else {
-            return None;
-        };
-        if std::mem::replace(asked, true) {
-            return None;
+        match &mut self.state {
+            State::Deciding { question, .. } => question.take(),
+            _ => None,
         }
-        let identity = metadata.as_ref().and_then(|it| it.value(IDENTITY));
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: identity.unwrap_or_default().to_vec(),
-            credentials: Credentials::Noise(Box::new(*shown)),
-        })
     }
 
     fn confirm(&mut self, membership: &Membership) {
