@@ -33,6 +33,8 @@ pub mod zap;
 #[cfg(test)]
 mod confirming;
 #[cfg(test)]
+mod pure;
+#[cfg(test)]
 mod testing;
 
 use zap::{AuthRequest, Decision, User};

@@ -136,3 +136,20 @@ impl Decision {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_says_what_is_asked_about() {
+        let local = super::super::testing::local("PULL", true);
+        let mut metadata = Metadata::default();
+        metadata.set(IDENTITY, "ada").unwrap();
+        for (shown, identity) in [(Some(&metadata), "ada"), (None, "")] {
+            let question = AuthRequest::new(&local, shown, Credentials::Null);
+            assert_eq!(question.domain, local.domain);
+            assert_eq!(question.identity, identity.as_bytes());
+        }
+    }
+}
