@@ -33,9 +33,9 @@ pub mod zap;
 #[cfg(test)]
 mod confirming;
 #[cfg(test)]
-mod pure;
-#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use zap::{AuthRequest, Decision, User};
 

@@ -392,8 +392,10 @@ pub enum DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::aead::{Key, TAG};
     use crate::zmtp::frame;
     use crate::zmtp::outbox::{Framing, Outbox};
+    use crate::zmtp::record;
 
     fn stream() -> (Vec<u8>, Vec<Item>) {
         let mut outbox = Outbox::new(Framing::Clear);
@@ -425,6 +427,18 @@ mod tests {
             .chain(messages.into_iter().map(Item::Message))
             .collect();
         (octets, items)
+    }
+
+    #[test]
+    fn records_that_carry_nothing_are_named() {
+        let opener = || Opener::Records(Box::new(record::Opener::new(Key::none(), 0)));
+        let empty = [&[0, TAG as u8][..], &[0; TAG]].concat();
+        let mut decoder = Decoder::new(Limits::default(), opener());
+        assert_eq!(decoder.decode_all(&empty), Ok(Vec::new()));
+        assert_eq!(decoder.decode_all(&empty), Err(DecodeError::EmptyRecord));
+        let mut decoder = Decoder::new(Limits::default(), opener());
+        let wrong = [&[0, TAG as u8][..], &[1; TAG]].concat();
+        assert_eq!(decoder.decode_all(&wrong), Err(DecodeError::NotAuthentic));
     }
 
     #[test]
