@@ -6,6 +6,7 @@ use withy_proto::trust::{
     Validity,
 };
 
+use super::follow::Followed;
 use super::*;
 use crate::identity::now;
 use crate::trust::Trust;
@@ -235,6 +236,16 @@ fn who_made_the_network_stays_its_member() {
     let grant = proof().grant();
     assert!(grant.validity.not_after > now() + 364 * DAY);
     assert_eq!(grant.serial, young.grant().serial);
+    // As it does while a program runs.
+    let trust = Trust::new();
+    let mut followed = Followed::open(&homes.ours, Some(&homes.garden), &trust).unwrap();
+    homes.give(
+        &homes.ours,
+        Validity::starting(now() - 300 * DAY, 365 * DAY),
+    );
+    followed.look(&trust);
+    assert!(proof().grant().validity.not_after > now() + 364 * DAY);
+    assert_eq!(shows(&trust), Some(proof()));
     // Others wait for the authority.
     homes.give(
         &homes.theirs,
