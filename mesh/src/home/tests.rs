@@ -208,7 +208,8 @@ fn trust_follows_the_files_and_keeps_the_last_good_ones() {
     until("reinstated", || trust.why(id(1)).is_some());
 
     let path = folder.path().join("trusted");
-    fs::write(&path, "nonsense").unwrap();
+    // At once: in between it would be empty, which is fine.
+    file::replace(&path, "nonsense").unwrap();
     home.pin("tcp://127.0.0.1:1", id(3)).unwrap();
     until("pinned", || !trust.pinned().is_empty());
     assert!(trust.why(id(2)).is_some(), "the last good content");
