@@ -1,8 +1,6 @@
 //! The networks of a home: what a member keeps of one, and what its authority does.
 //!
-//! Where the network was made, members that came by an invitation are confirmed, and memberships
-//! renewed; that an invitation for a single use is used by one identity is enforced there, too. Whoever
-//! is confirmed keeps the membership in place of the invitation. How it gets there is the handshake's.
+//! What the authority confirms, and what becomes of that, is in [`confirmation`](super::confirmation).
 
 use std::fs;
 use std::io;
@@ -12,8 +10,8 @@ use withy_proto::crypto::Provider;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::network::Secret;
 use withy_proto::trust::{
-    Authority, Grant, IdentityId, Joined, Membership, Name, Network, NetworkId, Proof, Roles,
-    Shown, Standing, Terms, Ticket, UsedInvitations, Validity,
+    Authority, Grant, IdentityId, Joined, Name, Network, NetworkId, Proof, Roles, Terms, Ticket,
+    UsedInvitations, Validity,
 };
 use withy_proto::z85;
 use zeroize::Zeroizing;
@@ -188,78 +186,6 @@ impl Home {
         })
     }
 
-    /// As [`network`](Self::network), where the network was made here with a membership of our own
-    /// that is renewed in time.
-    pub(crate) fn current(&self, name: &Name) -> Result<Joined, HomeError> {
-        let joined = self.network(name)?;
-        let due = |proof: &Proof| Standing::from(proof).is_due(now());
-        if !due(&joined.proof) || !self.is_authority(name) {
-            return Ok(joined);
-        }
-        let renew = || {
-            let _lock = self.lock()?;
-            let mut joined = self.network(name)?;
-            let (authority, _) = self.authority(name)?;
-            if due(&joined.proof) && authority.network().id == joined.network.id {
-                let validity = Validity::starting(now(), Authority::MEMBERSHIP_LIFETIME);
-                let (member, grant) = (joined.proof.member(), joined.proof.grant());
-                let membership = authority.membership(member, Grant { validity, ..grant });
-                joined.proof = membership.into();
-                self.write_network(name, &joined)?;
-            }
-            Ok::<_, HomeError>(joined)
-        };
-        Ok(renew().unwrap_or_else(|error| {
-            tracing::warn!(%error, "our own membership is not renewed");
-            joined
-        }))
-    }
-
-    /// What the network has to say to a member that shows itself, where it was made here; nothing
-    /// else where.
-    ///
-    /// # Errors
-    /// Another identity used the invitation, or its use cannot be noted.
-    pub(crate) fn confirm(
-        &self,
-        name: &Name,
-        shown: &Shown,
-    ) -> Result<Option<Membership>, HomeError> {
-        if !self.is_authority(name) {
-            return Ok(None);
-        }
-        let _lock = self.lock()?;
-        let (authority, mut used) = self.authority(name)?;
-        let before = used.clone();
-        let membership = authority.confirm(shown, &mut used, now())?;
-        if used != before {
-            let path = self.authority_path(name);
-            file::replace(&path, &print_authority(&authority, &used))
-                .map_err(|source| HomeError::Write { path, source })?;
-        }
-        Ok(membership)
-    }
-
-    /// Keeps what confirms the proof of a network that was joined, if it still does: the network may
-    /// have been left or joined anew.
-    pub(crate) fn keep(
-        &self,
-        name: &Name,
-        id: NetworkId,
-        confirmation: &[u8],
-    ) -> Result<(), HomeError> {
-        let _lock = self.lock()?;
-        let mut joined = self.network(name)?;
-        let confirmed = (joined.proof).confirmed_by(Provider::Real, confirmation, now());
-        match confirmed {
-            Ok(membership) if joined.network.id == id => {
-                joined.proof = membership.into();
-                self.write_network(name, &joined)
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn write_network(&self, name: &Name, joined: &Joined) -> Result<(), HomeError> {
         let path = self.network_path(name);
         file::replace(&path, &print(joined)).map_err(|source| HomeError::Write { path, source })
@@ -279,7 +205,7 @@ impl Home {
         }
     }
 
-    fn is_authority(&self, name: &Name) -> bool {
+    pub(super) fn is_authority(&self, name: &Name) -> bool {
         self.authority_path(name).symlink_metadata().is_ok()
     }
 
@@ -287,7 +213,7 @@ impl Home {
         self.path().join("networks").join(file_name(name))
     }
 
-    fn authority_path(&self, name: &Name) -> PathBuf {
+    pub(super) fn authority_path(&self, name: &Name) -> PathBuf {
         let file_name = format!("{}.authority", file_name(name));
         self.path().join("networks").join(file_name)
     }
@@ -340,7 +266,7 @@ fn print_network(network: &Network) -> Zeroizing<String> {
     ))
 }
 
-fn print_authority(authority: &Authority, used: &UsedInvitations) -> Zeroizing<String> {
+pub(super) fn print_authority(authority: &Authority, used: &UsedInvitations) -> Zeroizing<String> {
     let key = Zeroizing::new(z85::encode_key(&authority.expose_key().expose_seed()));
     let now = now();
     let used: String = used

@@ -1,14 +1,10 @@
 //! What the home of an authority confirms, and what the home of a member keeps of it.
 
-use withy_proto::crypto::Provider;
-use withy_proto::trust::{
-    Authority, CLOCK_SKEW, ClaimError, Credentials, Grant, Membership, Proof, Shown, Terms,
-    Validity,
-};
+use withy_proto::trust::{CLOCK_SKEW, ClaimError, Credentials, Terms};
 
-use super::follow::Followed;
 use super::*;
-use crate::identity::now;
+use crate::home::follow::Followed;
+use crate::identity::{self, Identity, now};
 use crate::trust::Trust;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -155,7 +151,7 @@ async fn what_confirms_is_kept_and_shown_from_then_on() {
     let verify = |proof: Proof| proof.verify(Provider::Real, homes.id, member, later);
     assert!(verify(homes.proof()).is_ok() && verify(invited).is_err());
     // Another process with the same home shows it as well.
-    tests::until("followed", || shows(&other) == Some(membership.into()));
+    crate::home::tests::until("followed", || shows(&other) == Some(membership.into()));
     // Who is a member already is told nothing.
     let again = ours.admit(us, &homes.shown(), None).await.unwrap();
     assert_eq!(again, None);
