@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use withy_proto::crypto::Provider;
@@ -206,8 +206,13 @@ pub fn home() -> Result<PathBuf, IdentityError> {
 
 /// Seconds since the Unix epoch.
 pub(crate) fn now() -> u64 {
+    since_epoch().as_secs()
+}
+
+/// The time since the Unix epoch, to the tick of the clock.
+pub(crate) fn since_epoch() -> Duration {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    since.unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<SigningKey, IdentityError> {

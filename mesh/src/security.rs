@@ -8,7 +8,8 @@ use withy_proto::crypto::keys::{KeyPair, PublicKey};
 use withy_proto::mechanism::party::Settings;
 use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
 use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain, quic};
-use withy_proto::trust::Shown;
+use withy_proto::trust::{Membership, Shown};
+use withy_proto::zmtp::Peer;
 use withy_proto::zmtp::metadata::Metadata;
 use withy_transports::QuicOptions;
 use zeroize::Zeroizing;
@@ -207,24 +208,40 @@ impl Security {
         }
     }
 
-    /// Answers what a handshake asks about its peer; `name` is what that was reached by. A peer that
-    /// is not trusted is not put to the authenticator.
-    pub(crate) async fn decide(&self, request: &AuthRequest, name: Option<&str>) -> Decision {
+    /// Answers what a handshake asks about its peer, and says what confirms the peer's membership;
+    /// `name` is what it was reached by. A peer that is not trusted is not put to the authenticator.
+    pub(crate) async fn decide(
+        &self,
+        request: &AuthRequest,
+        name: Option<&str>,
+    ) -> (Decision, Option<Membership>) {
+        let deny = |why| (Decision::deny(why), None);
+        let mut confirmed = None;
         if let Credentials::Noise(shown) = &request.credentials {
             let Ok(identity) = self.identity() else {
-                return Decision::deny("this side has no identity");
+                return deny("this side has no identity".to_owned());
             };
             let peer = shown.identity;
-            if let Err(why) = self.trust.admit(identity.id(), shown, name).await {
-                return Decision::deny(format!("{peer} is {why}"));
+            match self.trust.admit(identity.id(), shown, name).await {
+                Ok(membership) => confirmed = membership,
+                Err(why) => return deny(format!("{peer} is {why}")),
             }
             if self.authenticator.is_none() {
-                return Decision::accept(peer.to_string());
+                return (Decision::accept(peer.to_string()), confirmed);
             }
         }
         match &self.authenticator {
-            Some(authenticator) => authenticator.authenticate(request).await,
-            None => Decision::deny("no authenticator, and no allow_any_client"),
+            Some(authenticator) => (authenticator.authenticate(request).await, confirmed),
+            None => deny("no authenticator, and no allow_any_client".to_owned()),
+        }
+    }
+
+    /// Takes what a peer says confirms our membership in the network in which it was met.
+    pub(crate) async fn confirmed(&self, peer: &mut Peer) {
+        let proven = peer.proven.as_ref();
+        let network = proven.and_then(|proven| proven.shown.network());
+        if let (Some(octets), Some(network)) = (peer.confirmation.take(), network) {
+            self.trust.confirmed(network, octets).await;
         }
     }
 

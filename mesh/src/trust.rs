@@ -4,6 +4,8 @@
 //! membership that they show, and the word that goes round when something changed. What a user's
 //! files say of it is in [`home`](crate::home).
 
+mod admission;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,13 +14,14 @@ use tokio::sync::watch;
 use withy_proto::crypto::Provider;
 use withy_proto::mechanism::party::{OPEN, Realm};
 use withy_proto::trust::network::Secret;
-use withy_proto::trust::{Certificate, Credentials, Policy, Shown};
+use withy_proto::trust::{Certificate, Credentials, Policy};
 use zeroize::Zeroizing;
 
 pub use withy_proto::trust::roles::RolesError;
 pub use withy_proto::trust::{
-    AllowList, Full, IdError, IdentityId, Joined, Name, NameError, Network, NetworkId, NodeId,
-    PinError, Proof, Purpose, Roles, Terms, Ticket, TicketError, Verdict, Why,
+    AllowList, By, Full, Grant, IdError, IdentityId, Joined, Membership, Name, NameError, Network,
+    NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms, Ticket,
+    TicketError, Verdict, Why,
 };
 
 use crate::driver::handshake::OsRandomness;
@@ -120,7 +123,8 @@ impl Trust {
     /// home leaves the network, they are met no longer.
     ///
     /// On the host that made the network, an invitation for a single use lets one identity in, the
-    /// first that used it.
+    /// first that used it; members that came by an invitation, or more than half of whose membership
+    /// is over, are given a lasting one when they connect. On theirs, it is written down.
     ///
     /// # Errors
     /// As [`open`](Self::open), the network is unknown, or the membership of it is not valid now.
@@ -128,7 +132,7 @@ impl Trust {
         let Joined {
             network: known,
             proof,
-        } = home.network(network)?;
+        } = home.current(network)?;
         proof
             .verify(Provider::Real, known.id, proof.member(), identity::now())
             .map_err(|error| HomeError::Membership {
@@ -315,6 +319,13 @@ impl Trust {
         result
     }
 
+    /// What we show in a network.
+    fn proof(&self, network: NetworkId) -> Option<Proof> {
+        let state = self.0.state.read();
+        let mut known = state.memberships.iter();
+        known.find_map(|(id, proof)| (*id == network).then_some(*proof))
+    }
+
     /// The secrets of the networks in which peers may be met; none where there are none.
     pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         let state = self.0.state.read();
@@ -361,101 +372,5 @@ impl Trust {
                 proof: None,
             },
         }]
-    }
-
-    /// Whether a peer that proved who it is may stay, and if not, why; `name` is what it was reached
-    /// by. What has to be noted for later is written before.
-    pub(crate) async fn admit(
-        &self,
-        us: IdentityId,
-        shown: &Shown,
-        name: Option<&str>,
-    ) -> Result<(), String> {
-        let verdict = self.judge(us, shown, name, identity::now());
-        self.note(verdict, shown, name).await?;
-        let now = identity::now();
-        let mut state = self.0.state.write();
-        let purpose = state.purpose;
-        match state.policy.admit(us, shown, purpose, name, now) {
-            Verdict::Trusted(_) => Ok(()),
-            verdict => Err(verdict.to_string()),
-        }
-    }
-
-    fn judge(&self, us: IdentityId, shown: &Shown, name: Option<&str>, now: u64) -> Verdict {
-        let State {
-            policy, purpose, ..
-        } = &*self.0.state.read();
-        policy.judge(us, shown, *purpose, name, now)
-    }
-
-    /// Writes a first use down, where there is a home.
-    async fn note(
-        &self,
-        verdict: Verdict,
-        shown: &Shown,
-        name: Option<&str>,
-    ) -> Result<(), String> {
-        let Some(Place { home, network }) = self.0.home.clone() else {
-            return Ok(());
-        };
-        let (identity, expires) = (shown.identity, shown.expires);
-        let noting: Box<dyn FnOnce() -> Result<(), HomeError> + Send> =
-            match (verdict, name, network, shown.serial) {
-                (Verdict::Trusted(Why::FirstUse), Some(name), _, _) => {
-                    let name = name.to_owned();
-                    Box::new(move || home.pin(&name, identity))
-                }
-                (Verdict::Trusted(Why::Network(_)), _, Some(network), Some(serial))
-                    if shown.single_use =>
-                {
-                    Box::new(move || home.claim(&network, serial, identity, expires))
-                }
-                _ => return Ok(()),
-            };
-        let noted = tokio::task::spawn_blocking(noting).await;
-        match noted {
-            Ok(Ok(())) => Ok(()),
-            // These two are the peer's affair; of files it hears nothing.
-            Ok(Err(error @ (HomeError::Claim(_) | HomeError::Pin(_)))) => {
-                Err(format!("not trusted: {error}"))
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a first use cannot be noted, and is refused");
-                Err("not trusted: its first use cannot be noted".to_owned())
-            }
-            Err(_) => Err("not trusted: its first use was not noted".to_owned()),
-        }
-    }
-
-    /// Waits until a peer that was admitted is trusted no longer, and says why. That its certificate
-    /// ends meanwhile is no reason: a connection proves who is there for as long as it lasts.
-    pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
-        let mut changes = self.0.changed.subscribe();
-        loop {
-            let verdict = self.judge(us, shown, name, identity::now().min(shown.expires));
-            if !verdict.is_trusted() {
-                return verdict;
-            }
-            // The sender lives as long as we do.
-            let _ = changes.changed().await;
-        }
-    }
-
-    /// Why an identity outside of networks is trusted, if it is.
-    #[cfg(test)]
-    pub(crate) fn why(&self, identity: IdentityId) -> Option<Why> {
-        let now = identity::now();
-        let credentials = Credentials {
-            certificate: identity::Identity::ephemeral().certificate(now),
-            proof: None,
-        };
-        let mut shown = credentials.verify(Provider::Real, None, now).ok()?;
-        shown.identity = identity;
-        let us = IdentityId::from_octets([0xff; 32]);
-        match self.judge(us, &shown, None, now) {
-            Verdict::Trusted(why) => Some(why),
-            Verdict::Untrusted { .. } => None,
-        }
     }
 }

@@ -11,6 +11,7 @@ mod handover;
 mod heartbeats;
 mod inverted;
 mod life;
+mod membership;
 mod null_authenticator;
 mod off_host;
 mod pair;

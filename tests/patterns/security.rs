@@ -336,7 +336,7 @@ async fn a_socket_in_two_networks_meets_the_members_of_each() {
                 }
             })
             .await;
-            let found = peer.proven.as_ref().unwrap().shown.network;
+            let found = peer.proven.as_ref().unwrap().shown.network();
             assert_eq!(found, Some(ours.network(network).unwrap().network.id));
         }
         // Who is in none gets no answer.

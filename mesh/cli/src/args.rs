@@ -439,16 +439,19 @@ pub(crate) enum Network {
     },
     /// Print a ticket to a network that was made here, on one line
     ///
-    /// Who reads the ticket can join: pass it on as you would a password. Without --for it makes a
-    /// member until it expires, and is good for one identity; that is enforced where the network was
-    /// made. With --for it makes a member for a year. Its serial, for `withy network revoke`, stands
-    /// on stderr.
+    /// Who reads the ticket can join: pass it on as you would a password. With --for it makes a member
+    /// for a year. Without, it is good for one identity, which is enforced where the network was made,
+    /// and makes a member until it expires; who connects to a program of this host meanwhile, or is
+    /// connected to by one, is made a member for a year. Memberships are renewed likewise when half
+    /// of their time is over. Its serial, for `withy network revoke`, stands on stderr.
     #[command(after_help = "Example: withy network invite garden --expires 1h")]
     Invite(Invite),
     /// Join a network, with a ticket from stdin
     #[command(after_help = "Example: withy network join --file ticket")]
     Join(Join),
     /// List the networks that were joined: id, roles, for how long, name
+    ///
+    /// "by ticket" stands where a program of the host that made the network is still to be met.
     #[command(after_help = "Example: withy network list")]
     List,
     /// End what a ticket grants, or trust an identity never more

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use withy::Home;
-use withy::trust::{Roles, Terms, Ticket};
+use withy::trust::{Proof, Roles, Terms, Ticket};
 use zeroize::Zeroizing;
 
 use crate::args::{Invite, Join, Network, Whom};
@@ -125,13 +125,17 @@ fn list(home: &Home) -> Outcome {
     let lines = all.iter().map(|known| {
         let grant = known.joined.proof.grant();
         let roles = grant.roles;
-        let left = match grant.validity.not_after.checked_sub(now) {
+        let mut left = match grant.validity.not_after.checked_sub(now) {
             Some(seconds) => format!("for {}", span(seconds)),
             None => "expired".to_owned(),
         };
+        // Until who made the network confirms it.
+        if matches!(known.joined.proof, Proof::Redeemed(_)) {
+            left.push_str(" by ticket");
+        }
         let made = if known.is_authority { "made here" } else { "" };
         let id = known.joined.network.id;
-        format!("{id}  {roles}  {left:<8}  {made:<9}  {}\n", known.name)
+        format!("{id}  {roles}  {left:<17}  {made:<9}  {}\n", known.name)
     });
     write_out(lines.collect::<String>())
 }

@@ -185,7 +185,7 @@ impl Found {
         let peer = &self.peer;
         let proven = peer.proven.as_deref();
         let shown = proven.map(|proven| proven.shown);
-        let network = shown.and_then(|shown| shown.network);
+        let network = shown.and_then(|shown| shown.network());
         let [least, median, most] = self.quantiles().map_or([None; 3], |all| all.map(Some));
         let object = json!({
             "endpoint": self.endpoint.to_string(),
@@ -198,7 +198,7 @@ impl Found {
             "identity": shown.map(|shown| shown.identity.to_string()),
             "node": shown.map(|shown| shown.node.to_string()),
             "network": network.map(|network| network.to_string()),
-            "roles": network.and(shown).map(|shown| shown.roles.to_string()),
+            "roles": network.and(shown).map(|shown| shown.roles().to_string()),
             "round_trips": self.trips.len(),
             "min_us": least,
             "p50_us": median,
@@ -239,8 +239,8 @@ fn shown(mechanism: &str, proven: &Proven) -> String {
     };
     let shown = &proven.shown;
     let network = shown
-        .network
-        .map(|network| format!("network     {network} as {}\n", shown.roles));
+        .network()
+        .map(|network| format!("network     {network} as {}\n", shown.roles()));
     format!(
         "mechanism   {mechanism}, {cipher}, {withstands}\nidentity    {}\nnode        {}\n{}",
         shown.identity,

@@ -238,6 +238,33 @@ fn a_ticket_is_good_for_one_identity_unless_it_is_said_to_be_reusable() {
 }
 
 #[test]
+fn who_came_by_a_ticket_is_a_member_for_a_year_once_it_met_the_authority() {
+    let (ada, bob) = User::two();
+    for (authority_binds, bind) in [(true, ANY), (false, "quic://127.0.0.1:*")] {
+        let name = if authority_binds { "garden" } else { "house" };
+        ada.makes_network(name, &[&bob]);
+        let standing = || {
+            let networks = bob.does(&["network", "list"]);
+            let line = networks.lines().find(|line| line.ends_with(name));
+            line.unwrap().to_owned()
+        };
+        let line = standing();
+        assert!(line.contains(" by ticket "), "{line}");
+        let (binds, dials) = match authority_binds {
+            true => (&ada, &bob),
+            false => (&bob, &ada),
+        };
+        let pull = ["pull", "--bind", bind, "--network", name];
+        let (pull, endpoint) = Program::bound(&mut binds.withy(&pull));
+        assert_eq!(dials.push(&endpoint, &["--network", name], LONG).0, 0);
+        assert_eq!(pull.line(), "hello");
+        let line = standing();
+        assert!(line.contains("member  for 36"), "{line}");
+        assert!(!line.contains("ticket"), "{line}");
+    }
+}
+
+#[test]
 fn revoking_a_ticket_ends_the_sessions_of_who_came_by_it() {
     let (ada, bob) = User::two();
     ada.does(&["network", "create", "garden"]);

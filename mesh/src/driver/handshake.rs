@@ -149,9 +149,12 @@ impl Core {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
                 request.address.clone_from(&link.address);
-                let decision = security
+                let (decision, confirmed) = security
                     .decide(&request, side.name_dialed().as_deref())
                     .await;
+                if let Some(membership) = confirmed {
+                    connection.confirm(&membership);
+                }
                 let decided = connection.set_decision(decision, &mut randomness);
                 transmit(&mut connection, &writer).await?;
                 decided?;
@@ -180,6 +183,7 @@ impl Core {
             }
             if connection.is_complete() {
                 let mut established = connection.finish()?;
+                security.confirmed(&mut established.peer).await;
                 established.peer = side.name(established.peer);
                 let (reader, writer) = self.halves(reader, writer, &mut established);
                 return Ok(Ready {

@@ -17,12 +17,17 @@ use crate::trust::Trust;
 /// How often the files are looked at: their changes are in force within a second.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// After how many looks our own membership of a network that was made here is looked at: an hour.
+const RENEW: u32 = 4 * 60 * 60;
+
 /// What is followed: the files of a home, and that of one network.
 #[derive(Debug)]
 pub(crate) struct Followed {
     home: Home,
     network: Option<Name>,
     stamps: [Option<Stamp>; Part::ALL.len()],
+    /// How often they were looked at since our own membership was.
+    looks: u32,
     /// What of the files is in force, so that what else was revoked or pinned stays.
     revoked: Revoked,
     pinned: BTreeMap<String, IdentityId>,
@@ -52,6 +57,7 @@ impl Followed {
             home: home.clone(),
             network: network.cloned(),
             stamps: [None; Part::ALL.len()],
+            looks: 0,
             revoked: Revoked::default(),
             pinned: BTreeMap::new(),
         };
@@ -75,7 +81,12 @@ impl Followed {
         thread.spawn(looking).map(|_| ()).map_err(HomeError::Thread)
     }
 
-    fn look(&mut self, trust: &Trust) {
+    pub(super) fn look(&mut self, trust: &Trust) {
+        if let Some(name) = self.network.as_ref().filter(|_| self.looks == 0) {
+            // What cannot be read is told of when it changes.
+            let _ = self.home.current(name);
+        }
+        self.looks = (self.looks + 1) % RENEW;
         for (at, part) in Part::ALL.into_iter().enumerate() {
             let stamp = self.stamp(part);
             if stamp == self.stamps[at] {

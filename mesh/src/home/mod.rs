@@ -17,6 +17,7 @@
 //! reads meanwhile sees it as it was or as it is. Each change is made under a lock, on what the file
 //! has then, and the new file takes the old one's place.
 
+mod confirmation;
 mod error;
 pub(crate) mod file;
 pub(crate) mod follow;

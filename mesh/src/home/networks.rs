@@ -1,7 +1,6 @@
 //! The networks of a home: what a member keeps of one, and what its authority does.
 //!
-//! Confirming over the wire is not here: an invitation that was redeemed counts until it expires.
-//! That one for a single use is used by one identity is enforced where the network was made.
+//! What the authority confirms, and what becomes of that, is in [`confirmation`](super::confirmation).
 
 use std::fs;
 use std::io;
@@ -71,8 +70,7 @@ impl Home {
                 source,
             },
         })?;
-        file::replace(&path, &print(&joined))
-            .map_err(|source| HomeError::Write { path, source })?;
+        self.write_network(name, &joined)?;
         Ok(authority.network().id)
     }
 
@@ -118,9 +116,7 @@ impl Home {
         if known.is_some_and(|id| id != joined.network.id) {
             return Err(HomeError::NetworkExists { name });
         }
-        let path = self.network_path(&name);
-        file::replace(&path, &print(&joined))
-            .map_err(|source| HomeError::Write { path, source })?;
+        self.write_network(&name, &joined)?;
         Ok(joined)
     }
 
@@ -190,31 +186,12 @@ impl Home {
         })
     }
 
-    /// Notes that an identity uses an invitation for a single use, where the network was made here.
-    /// What another identity used is refused.
-    pub(crate) fn claim(
-        &self,
-        name: &Name,
-        serial: u64,
-        by: IdentityId,
-        expires: u64,
-    ) -> Result<(), HomeError> {
-        if !self.is_authority(name) {
-            return Ok(());
-        }
-        let _lock = self.lock()?;
-        let (authority, mut used) = self.authority(name)?;
-        let before = used.entries().count();
-        used.claim(serial, by, expires, now())?;
-        if used.entries().count() == before {
-            return Ok(());
-        }
-        let path = self.authority_path(name);
-        file::replace(&path, &print_authority(&authority, &used))
-            .map_err(|source| HomeError::Write { path, source })
+    pub(super) fn write_network(&self, name: &Name, joined: &Joined) -> Result<(), HomeError> {
+        let path = self.network_path(name);
+        file::replace(&path, &print(joined)).map_err(|source| HomeError::Write { path, source })
     }
 
-    fn authority(&self, name: &Name) -> Result<(Authority, UsedInvitations), HomeError> {
+    pub(super) fn authority(&self, name: &Name) -> Result<(Authority, UsedInvitations), HomeError> {
         let path = self.authority_path(name);
         match file::read_secret(&path, MAX_AUTHORITY) {
             Ok(text) => {
@@ -228,7 +205,7 @@ impl Home {
         }
     }
 
-    fn is_authority(&self, name: &Name) -> bool {
+    pub(super) fn is_authority(&self, name: &Name) -> bool {
         self.authority_path(name).symlink_metadata().is_ok()
     }
 
@@ -236,7 +213,7 @@ impl Home {
         self.path().join("networks").join(file_name(name))
     }
 
-    fn authority_path(&self, name: &Name) -> PathBuf {
+    pub(super) fn authority_path(&self, name: &Name) -> PathBuf {
         let file_name = format!("{}.authority", file_name(name));
         self.path().join("networks").join(file_name)
     }
@@ -289,7 +266,7 @@ fn print_network(network: &Network) -> Zeroizing<String> {
     ))
 }
 
-fn print_authority(authority: &Authority, used: &UsedInvitations) -> Zeroizing<String> {
+pub(super) fn print_authority(authority: &Authority, used: &UsedInvitations) -> Zeroizing<String> {
     let key = Zeroizing::new(z85::encode_key(&authority.expose_key().expose_seed()));
     let now = now();
     let used: String = used

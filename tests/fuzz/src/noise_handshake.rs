@@ -107,10 +107,11 @@ fn settings(shape: usize, choice: u8) -> [Settings; 2] {
             allow_classical: bit(13) || choice & 8 != 0,
             classical: choice & 0x10 != 0,
             has_aes: bit(14 + side),
-            expected: (choice & 0xe0 == 0xe0).then(|| match bit(12) {
-                true => [5; 32],
-                // The other side's node.
-                false => *nodes[1 - side].as_octets(),
+            expected: (choice & 0xe0 == 0xe0).then(|| match (bit(12), bit(16)) {
+                (true, true) => [5; 32],
+                // The other side's node, which it does not prove.
+                (true, false) => *nodes[1 - side].as_octets(),
+                (false, _) => identities[1 - side].public(),
             }),
             now: NOW,
         }
@@ -363,8 +364,7 @@ impl Model<'_> {
 
     fn is_expected(&self, to: usize, shown: &Shown) -> bool {
         let expected = self.settings[to].expected;
-        expected
-            .is_none_or(|key| [shown.identity.as_octets(), shown.node.as_octets()].contains(&&key))
+        expected.is_none_or(|key| *shown.identity.as_octets() == key)
     }
 }
 

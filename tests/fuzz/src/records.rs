@@ -238,6 +238,7 @@ impl Model {
             forged: false,
         };
         let mut opened: u64 = 0;
+        let mut was_empty = false;
         while let Some(size) = whole(stream) {
             let (record, rest) = stream.split_at(size);
             stream = rest;
@@ -254,10 +255,12 @@ impl Model {
                     .filter(|(_, tag)| **tag == [0; TAG])
                     .map(|(plain, _)| plain),
             };
-            let Some(plain) = plain else {
+            // Two in a row that carry nothing are no better than one that does not open.
+            let Some(plain) = plain.filter(|plain| !(plain.is_empty() && was_empty)) else {
                 model.forged = true;
                 return model;
             };
+            was_empty = plain.is_empty();
             model.plain.extend_from_slice(plain);
             opened += 1;
         }

@@ -10,7 +10,7 @@
 //! | X25519 | CURVE, NOISE | curve25519-dalek |
 //! | XSalsa20, Poly1305 | CURVE | this crate |
 //! | AES-256-GCM, ChaCha20-Poly1305 | NOISE | ring |
-//! | SHA-256 | NOISE, the tags of QUIC | ring |
+//! | SHA-256 | NOISE, the tags of QUIC | ring; sha2 under Miri |
 //! | ML-KEM-768 | NOISE, QUIC | ml-kem |
 //! | Ed25519 | identities | ed25519-dalek |
 

@@ -15,6 +15,7 @@
 use crate::crypto::Randomness;
 use crate::trust::credentials::{CredentialsError, Shown};
 use crate::trust::id::IdentityId;
+use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::{Metadata, MetadataError};
 use crate::zmtp::record;
@@ -30,7 +31,11 @@ pub mod quic;
 pub mod zap;
 
 #[cfg(test)]
+mod confirming;
+#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use zap::{AuthRequest, Decision, User};
 
@@ -79,6 +84,10 @@ pub trait Handshake: Send + std::fmt::Debug {
 
     /// The question for the authenticator, once; answered by [`Handshake::set_decision`].
     fn auth_request(&mut self) -> Option<AuthRequest>;
+
+    /// What our INITIATE or READY tells a peer whose membership we confirm, where the mechanism
+    /// proves identities; before [`Handshake::set_decision`].
+    fn confirm(&mut self, _membership: &Membership) {}
 
     /// The authenticator's answer. A refusal makes `next_command` yield the ERROR command, if the
     /// mechanism has one to send, and [`Handshake::refused`] true.

@@ -98,12 +98,7 @@ impl Handshake for Null {
             return None;
         }
         self.auth = Auth::Asked;
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: Vec::new(),
-            credentials: Credentials::Null,
-        })
+        Some(AuthRequest::new(&self.local, None, Credentials::Null))
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -3,14 +3,19 @@
 
 use zeroize::Zeroizing;
 
-use super::HandshakeError;
+use super::{HandshakeError, Local};
 use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
-use crate::trust::credentials::{Credentials, Shown};
+use crate::trust::credentials::{Credentials, Shown, Standing};
 use crate::trust::id::NetworkId;
+use crate::trust::membership::{Membership, Proof};
 
 /// The secret of those who are in no network. It is none.
 pub const OPEN: [u8; 32] = *b"withy: a mesh without a network!";
+
+/// The property in which the authority of a network sends a member what confirms its invitation, or
+/// renews its membership: a [proof](crate::trust::membership) that is a membership.
+pub const MEMBERSHIP: &str = "X-Membership";
 
 /// Where a handshake takes place: in a network, or in none.
 #[derive(Clone)]
@@ -44,7 +49,7 @@ pub struct Settings {
     pub classical: bool,
     /// The processor has AES.
     pub has_aes: bool,
-    /// The peer must have this key as its identity's or its node's.
+    /// The peer must have this key as its identity's or, where the link proved its node's, as that.
     pub expected: Option<[u8; 32]>,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
@@ -79,13 +84,26 @@ pub(super) fn check(
             reason: "its certificate names another key than the one that was proven",
         });
     }
+    // In a Noise handshake the node's key is not proven: an identity may name any node.
+    let proven = |key: [u8; 32]| match holds {
+        Holds::Noise(_) => false,
+        Holds::Node(node) => key == node,
+    };
     match settings.expected {
-        Some(key) if key != *shown.identity.as_octets() && key != *shown.node.as_octets() => {
+        Some(key) if key != *shown.identity.as_octets() && !proven(key) => {
             let found = shown.identity;
             Err(HandshakeError::OtherPeer { found })
         }
         _ => Ok(shown),
     }
+}
+
+/// Lets a peer know that it is a member from now on, which it then is here, too.
+pub(super) fn confirm(local: &mut Local, shown: &mut Shown, membership: &Membership) {
+    let proof = Proof::from(*membership);
+    shown.standing = Some(Standing::from(&proof));
+    let set = local.metadata.set(MEMBERSHIP, proof.encode());
+    set.expect("the name is within the RFC's alphabet");
 }
 
 /// What a refused peer is told. It has proven who it is, and nobody else can read it.

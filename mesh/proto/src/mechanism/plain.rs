@@ -178,8 +178,8 @@ pub struct Server {
 #[derive(Debug)]
 enum ServerState {
     AwaitHello,
-    /// `None` once the authenticator was asked.
-    Deciding(Option<Credentials>),
+    /// `None` once it was asked.
+    Deciding(Option<AuthRequest>),
     WelcomeDue,
     AwaitInitiate,
     ReadyDue {
@@ -225,7 +225,8 @@ impl Handshake for Server {
             (ServerState::AwaitHello, Some((b"HELLO", data))) => {
                 let credentials = decode_hello(data)?;
                 if self.local.authenticate {
-                    ServerState::Deciding(Some(credentials))
+                    let question = AuthRequest::new(&self.local, None, credentials);
+                    ServerState::Deciding(Some(question))
                 } else {
                     ServerState::WelcomeDue
                 }
@@ -241,15 +242,10 @@ impl Handshake for Server {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let ServerState::Deciding(credentials) = &mut self.state else {
-            return None;
-        };
-        credentials.take().map(|credentials| AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: Vec::new(),
-            credentials,
-        })
+        match &mut self.state {
+            ServerState::Deciding(question) => question.take(),
+            _ => None,
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -15,13 +15,14 @@
 //! before ChaCha20-Poly1305, and the responder, which has both, took it. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
 //! their certificate names has to be the one that the link proved. The responder shows itself first:
 //! an initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
-//! nothing of whose it is. Frames then travel as they are.
+//! nothing of whose it is. The metadata may confirm a membership, as in [NOISE](super::noise). Frames
+//! then travel as they are.
 //!
 //! Invariant: nobody is taken for the holder of an identity that did not sign for the key which the
 //! link proved.
 
-use super::party::{Holds, Settings, check, refusal};
-use super::zap::{AuthRequest, Credentials, Decision, User};
+use super::party::{self, Holds, Settings, check, refusal};
+use super::zap::{AuthRequest, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
     split_command, unexpected,
@@ -29,7 +30,7 @@ use super::{
 use crate::crypto::{Provider, Randomness};
 use crate::trust;
 use crate::trust::credentials::Shown;
-use crate::zmtp::connection::IDENTITY;
+use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, FILLER, Filler};
 use crate::zmtp::metadata::Metadata;
 
@@ -65,7 +66,8 @@ enum State {
     Deciding {
         shown: Shown,
         metadata: Option<Metadata>,
-        asked: bool,
+        /// `None` once it was asked.
+        question: Option<AuthRequest>,
     },
     InitiateDue {
         shown: Shown,
@@ -149,10 +151,11 @@ impl Quic {
 
     /// Asks whether a peer is trusted, where it is to be asked.
     fn next(&self, shown: Shown, metadata: Option<Metadata>) -> State {
+        let question = AuthRequest::new(&self.local, metadata.as_ref(), shown.into());
         let state = State::Deciding {
             shown,
             metadata,
-            asked: false,
+            question: Some(question),
         };
         match self.local.authenticate {
             true => state,
@@ -279,24 +282,16 @@ impl Handshake for Quic {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let State::Deciding {
-            shown,
-            metadata,
-            asked,
-        } = &mut self.state
-        else {
-            return None;
-        };
-        if std::mem::replace(asked, true) {
-            return None;
+        match &mut self.state {
+            State::Deciding { question, .. } => question.take(),
+            _ => None,
         }
-        let identity = metadata.as_ref().and_then(|it| it.value(IDENTITY));
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: identity.unwrap_or_default().to_vec(),
-            credentials: Credentials::Noise(Box::new(*shown)),
-        })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { shown, .. } = &mut self.state {
+            party::confirm(&mut self.local, shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -29,6 +29,17 @@ pub(super) fn run(
     client: &mut dyn Handshake,
     server: &mut dyn Handshake,
     decision: Decision,
+    tamper: impl FnMut(usize, &mut Vec<u8>),
+) -> Transcript {
+    let decide = |server: &mut dyn Handshake| server.set_decision(decision.clone());
+    run_deciding(client, server, decide, tamper)
+}
+
+/// As [`run`]; `decide` answers what the server asks.
+pub(super) fn run_deciding(
+    client: &mut dyn Handshake,
+    server: &mut dyn Handshake,
+    decide: impl Fn(&mut dyn Handshake),
     mut tamper: impl FnMut(usize, &mut Vec<u8>),
 ) -> Transcript {
     let mut randomness = Seeded::new(1);
@@ -60,7 +71,7 @@ pub(super) fn run(
             assert!(!server.is_complete());
             transcript.request = Some(request);
             assert!(server.auth_request().is_none(), "asked once");
-            server.set_decision(decision.clone());
+            decide(server);
         }
         if !moved {
             return transcript;

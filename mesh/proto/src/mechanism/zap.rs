@@ -3,7 +3,9 @@
 
 use std::fmt;
 
+use super::Local;
 use crate::trust::credentials::Shown;
+use crate::zmtp::connection::IDENTITY;
 use crate::zmtp::metadata::Metadata;
 
 /// What a peer showed to prove who it is (RFC 27 §"Request").
@@ -40,6 +42,12 @@ impl Credentials {
     }
 }
 
+impl From<Shown> for Credentials {
+    fn from(shown: Shown) -> Self {
+        Self::Noise(Box::new(shown))
+    }
+}
+
 impl fmt::Debug for Credentials {
     /// Never shows a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +77,23 @@ pub struct AuthRequest {
     pub identity: Vec<u8>,
     /// What the peer showed.
     pub credentials: Credentials,
+}
+
+impl AuthRequest {
+    /// The question about a peer that showed credentials, and perhaps properties.
+    pub(super) fn new(
+        local: &Local,
+        metadata: Option<&Metadata>,
+        credentials: Credentials,
+    ) -> Self {
+        let identity = metadata.and_then(|metadata| metadata.value(IDENTITY));
+        Self {
+            domain: local.domain.clone(),
+            address: String::new(),
+            identity: identity.unwrap_or_default().to_vec(),
+            credentials,
+        }
+    }
 }
 
 /// Who a peer is, in an authenticator's words (RFC 27 §"Reply").
@@ -108,6 +133,23 @@ impl Decision {
         Self::Deny {
             status: 400,
             text: text.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_says_what_is_asked_about() {
+        let local = super::super::testing::local("PULL", true);
+        let mut metadata = Metadata::default();
+        metadata.set(IDENTITY, "ada").unwrap();
+        for (shown, identity) in [(Some(&metadata), "ada"), (None, "")] {
+            let question = AuthRequest::new(&local, shown, Credentials::Null);
+            assert_eq!(question.domain, local.domain);
+            assert_eq!(question.identity, identity.as_bytes());
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! It says who a member is, not who is revoked: that is for each node's policy.
 
+use super::credentials::{By, Shown, Standing};
 use super::id::{IdentityId, NetworkId};
-use super::membership::{Grant, Invitation, Membership, MembershipError, Proof};
+use super::membership::{Grant, Invitation, Membership};
 use super::name::Name;
 use super::network::{Network, Secret};
 use super::roles::Roles;
@@ -112,65 +113,76 @@ impl Authority {
         Ticket::with_membership(name, secret, membership, now.saturating_add(terms.lifetime))
     }
 
-    /// Replaces a redeemed invitation by a membership; a proof that is a membership stays what it
-    /// is. The membership has the invitation's serial, so that revoking it revokes all who came by
-    /// the invitation.
+    /// What the network has to say to a member that shows itself: the membership that confirms an
+    /// invitation, or that renews a membership of which more than half is over. `None` where nothing
+    /// is due, or it is of another network.
+    ///
+    /// It has the serial of what it replaces, so that revoking an invitation revokes all who came by
+    /// it, and for a renewal its lifetime.
     ///
     /// The caller asks its policy first: who is revoked is not known here.
     ///
     /// # Errors
-    /// The proof does not hold, or the invitation was used by another identity.
+    /// The invitation was used by another identity, or its use cannot be remembered.
     pub fn confirm(
         &self,
-        provider: Provider,
-        proof: &Proof,
+        shown: &Shown,
         used: &mut UsedInvitations,
         now: u64,
-    ) -> Result<Membership, ConfirmError> {
-        let member = proof.member();
-        proof.verify(provider, self.network.id, member, now)?;
-        let redeemed = match proof {
-            Proof::Membership(membership) => return Ok(*membership),
-            Proof::Redeemed(redeemed) => redeemed,
+    ) -> Result<Option<Membership>, ClaimError> {
+        let ours = |standing: &Standing| standing.network == self.network.id;
+        let due = |standing: &Standing| standing.is_due(now);
+        let Some(standing) = shown.standing.filter(ours).filter(due) else {
+            return Ok(None);
         };
-        let invited = redeemed.invitation().grant();
-        if redeemed.invitation().is_single_use() {
-            used.claim(invited.serial, member, invited.validity.expires(), now)?;
-        }
-        let validity = Validity::starting(now, Self::MEMBERSHIP_LIFETIME);
-        Ok(self.membership(
-            member,
-            Grant {
-                validity,
-                ..invited
-            },
-        ))
+        let (member, grant) = (shown.identity, standing.grant);
+        let lifetime = match standing.by {
+            By::Membership => grant.validity.lifetime(),
+            By::Invitation { single_use } => {
+                if single_use {
+                    used.claim(grant.serial, member, standing.expires(), now)?;
+                }
+                Self::MEMBERSHIP_LIFETIME
+            }
+        };
+        let validity = Validity::starting(now, lifetime);
+        Ok(Some(self.membership(member, Grant { validity, ..grant })))
     }
-}
-
-/// Why an invitation is not confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfirmError {
-    /// The proof does not hold.
-    #[error(transparent)]
-    Membership(#[from] MembershipError),
-    /// It was used, or cannot be remembered.
-    #[error(transparent)]
-    Claim(#[from] ClaimError),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::Seeded;
-    use crate::trust::{TicketError, ValidityError};
+    use crate::crypto::keys::PublicKey;
+    use crate::trust::{Certificate, Credentials, NodeId, Proof, TicketError, ValidityError};
 
     const NOW: u64 = 1_800_000_000;
     const REAL: Provider = Provider::Real;
 
-    const ADA: IdentityId = IdentityId::from_octets([1; 32]);
-    const BOB: IdentityId = IdentityId::from_octets([2; 32]);
+    const DAY: u64 = 24 * 60 * 60;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(REAL, &[seed; 32])
+    }
+
+    fn id(seed: u8) -> IdentityId {
+        IdentityId::of(&key(seed))
+    }
+
+    /// What an identity shows with a proof.
+    fn shown(seed: u8, proof: Proof, now: u64) -> Shown {
+        let noise = PublicKey::from_octets([9; 32]);
+        let validity = Validity::starting(now, Certificate::LIFETIME);
+        let certificate = Certificate::issue(&key(seed), NodeId::of(&key(8)), noise, validity);
+        let credentials = Credentials {
+            certificate,
+            proof: Some(proof),
+        };
+        credentials
+            .verify(REAL, Some(proof.network()), now)
+            .unwrap()
+    }
 
     fn authority() -> (Authority, Seeded) {
         let mut randomness = Seeded::new(1);
@@ -183,27 +195,27 @@ mod tests {
     fn an_invitation_for_a_single_use_is_confirmed_for_one_identity() {
         let (authority, mut randomness) = authority();
         let ticket = authority.invite(REAL, Terms::default(), NOW, &mut randomness);
-        let [ada, bob] = [ADA, BOB].map(|who| ticket.redeem(REAL, who, NOW).unwrap().proof);
+        let [ada, bob] = [1, 2].map(|who| ticket.redeem(REAL, id(who), NOW).unwrap().proof);
         let mut used = UsedInvitations::new();
-        let mut confirm = |proof| authority.confirm(REAL, proof, &mut used, NOW + 60);
-        let membership = confirm(&ada).unwrap();
-        assert_eq!(membership.member(), ADA);
+        let now = NOW + 60;
+        let mut confirm = |who, proof| authority.confirm(&shown(who, proof, now), &mut used, now);
+        let membership = confirm(1, ada).unwrap().unwrap();
+        assert_eq!(membership.member(), id(1));
         assert_eq!(membership.grant().serial, ada.grant().serial);
-        assert_eq!(membership.grant().validity.not_before, NOW + 60);
-        let refused = ConfirmError::Claim(ClaimError::Used { by: ADA });
-        assert_eq!(confirm(&bob), Err(refused));
-        // The answer was lost; a membership stays what it is.
-        assert_eq!(confirm(&ada), Ok(membership));
-        assert_eq!(confirm(&membership.into()), Ok(membership));
+        assert_eq!(membership.grant().validity.not_before, now);
+        assert_eq!(confirm(2, bob), Err(ClaimError::Used { by: id(1) }));
+        // The answer was lost; a membership that is young stays what it is.
+        assert_eq!(confirm(1, ada), Ok(Some(membership)));
+        assert_eq!(confirm(1, membership.into()), Ok(None));
 
-        let id = authority.network().id;
+        let network = authority.network().id;
         let later = NOW + Authority::MEMBERSHIP_LIFETIME;
-        let verified = Proof::from(membership).verify(REAL, id, ADA, later);
+        let verified = Proof::from(membership).verify(REAL, network, id(1), later);
         assert_eq!(verified, Ok(Roles::MEMBER));
     }
 
     #[test]
-    fn an_invitation_for_many_is_confirmed_for_many_until_it_expires() {
+    fn an_invitation_for_many_is_confirmed_for_each() {
         let (authority, mut randomness) = authority();
         let terms = Terms {
             roles: Roles::RELAY,
@@ -212,42 +224,78 @@ mod tests {
         };
         let ticket = authority.invite(REAL, terms, NOW, &mut randomness);
         let mut used = UsedInvitations::new();
-        for who in [ADA, BOB] {
-            let proof = ticket.redeem(REAL, who, NOW).unwrap().proof;
-            let membership = authority.confirm(REAL, &proof, &mut used, NOW).unwrap();
-            assert_eq!(membership.member(), who);
+        for who in [1, 2] {
+            let proof = ticket.redeem(REAL, id(who), NOW).unwrap().proof;
+            let confirmed = authority.confirm(&shown(who, proof, NOW), &mut used, NOW);
+            let membership = confirmed.unwrap().unwrap();
+            assert_eq!(membership.member(), id(who));
             assert_eq!(membership.grant().roles, Roles::MEMBER | Roles::RELAY);
-            let late = authority.confirm(REAL, &proof, &mut used, NOW + 361);
-            let expired = MembershipError::Validity(ValidityError::Expired { seconds: 301 });
-            assert_eq!(late, Err(expired.into()));
         }
         assert_eq!(used.entries().count(), 0);
+    }
+
+    /// However short the certificate's life is that it was shown with.
+    #[test]
+    fn a_use_is_remembered_for_as_long_as_the_invitation_counts() {
+        let (authority, mut randomness) = authority();
+        let terms = Terms {
+            lifetime: 30 * DAY,
+            ..Terms::default()
+        };
+        let ticket = authority.invite(REAL, terms, NOW, &mut randomness);
+        let proof = ticket.redeem(REAL, id(1), NOW).unwrap().proof;
+        let mut used = UsedInvitations::new();
+        let confirmed = authority.confirm(&shown(1, proof, NOW), &mut used, NOW);
+        assert!(confirmed.unwrap().is_some());
+        let until = proof.grant().validity.expires();
+        let entry = (proof.grant().serial, id(1), until);
+        assert_eq!(used.entries().collect::<Vec<_>>(), [entry]);
+    }
+
+    #[test]
+    fn a_membership_is_renewed_when_more_than_half_of_it_is_over() {
+        let (authority, _) = authority();
+        let grant = Grant {
+            roles: Roles::RELAY,
+            serial: 7,
+            validity: Validity::starting(NOW, 100 * DAY),
+        };
+        let old = Proof::from(authority.membership(id(1), grant));
+        let mut used = UsedInvitations::new();
+        let mut confirm = |now| authority.confirm(&shown(1, old, now), &mut used, now);
+        assert_eq!(confirm(NOW - 60), Ok(None));
+        assert_eq!(confirm(NOW + 50 * DAY), Ok(None));
+        let now = NOW + 50 * DAY + 1;
+        let new = confirm(now).unwrap().unwrap();
+        assert_eq!(new.grant().validity, Validity::starting(now, 100 * DAY));
+        assert_eq!(new.grant().roles, Roles::MEMBER | Roles::RELAY);
+        let octets = Proof::from(new).encode();
+        assert_eq!(old.confirmed_by(REAL, &octets, now), Ok(new));
     }
 
     #[test]
     fn another_network_confirms_nothing() {
         let (authority, mut randomness) = authority();
         let ticket = authority.invite(REAL, Terms::default(), NOW, &mut randomness);
-        let proof = ticket.redeem(REAL, ADA, NOW).unwrap().proof;
+        let proof = ticket.redeem(REAL, id(1), NOW).unwrap().proof;
         let other = Authority::create(REAL, "other".parse().unwrap(), &mut randomness);
         let mut used = UsedInvitations::new();
-        let refused = other.confirm(REAL, &proof, &mut used, NOW);
-        let found = authority.network().id;
-        assert_eq!(refused, Err(MembershipError::Network { found }.into()));
+        let confirmed = other.confirm(&shown(1, proof, NOW), &mut used, NOW);
+        assert_eq!(confirmed, Ok(None));
         assert_eq!(used.entries().count(), 0);
     }
 
     #[test]
     fn an_identity_that_is_known_gets_its_membership_in_the_ticket() {
         let (authority, mut randomness) = authority();
-        let ticket = authority.invite_identity(ADA, Terms::default(), NOW, &mut randomness);
-        assert_eq!(ticket.member(), Some(ADA));
-        let joined = ticket.redeem(REAL, ADA, NOW).unwrap();
+        let ticket = authority.invite_identity(id(1), Terms::default(), NOW, &mut randomness);
+        assert_eq!(ticket.member(), Some(id(1)));
+        let joined = ticket.redeem(REAL, id(1), NOW).unwrap();
         assert!(matches!(joined.proof, Proof::Membership(_)));
         assert_eq!(joined.network.id, authority.network().id);
-        let refused = ticket.redeem(REAL, BOB, NOW).unwrap_err();
-        assert_eq!(refused, TicketError::Identity { member: ADA });
-        let late = ticket.redeem(REAL, ADA, NOW + Ticket::LIFETIME + 301);
+        let refused = ticket.redeem(REAL, id(2), NOW).unwrap_err();
+        assert_eq!(refused, TicketError::Identity { member: id(1) });
+        let late = ticket.redeem(REAL, id(1), NOW + Ticket::LIFETIME + 301);
         let expired = ValidityError::Expired { seconds: 301 };
         assert_eq!(late.unwrap_err(), TicketError::Validity(expired));
     }
@@ -259,7 +307,7 @@ mod tests {
         let shown = format!("{authority:?}");
         assert!(shown.contains("SigningKey(..)") && shown.contains("Secret(..)"));
         assert!(format!("{ticket:?}").ends_with("expires: 1800086400, .. }"));
-        let joined = ticket.redeem(REAL, ADA, NOW).unwrap();
+        let joined = ticket.redeem(REAL, id(1), NOW).unwrap();
         assert!(format!("{joined:?}").contains("Secret(..)"));
     }
 }

@@ -10,7 +10,7 @@
 
 use super::certificate::{Certificate, CertificateError};
 use super::id::{IdentityId, NetworkId, NodeId};
-use super::membership::{MembershipError, Proof};
+use super::membership::{Grant, MembershipError, Proof};
 use super::roles::Roles;
 use crate::crypto::Provider;
 use crate::crypto::keys::PublicKey;
@@ -37,16 +37,85 @@ pub struct Shown {
     pub node: NodeId,
     /// The key that the node uses in Noise handshakes, which has to be the one that was used.
     pub noise: PublicKey,
-    /// The last second, since the Unix epoch, at which the credentials verify.
-    pub expires: u64,
+    /// The last second, since the Unix epoch, at which the certificate verifies.
+    pub certified_until: u64,
+    /// What the identity is in the network that was asked for, if one was.
+    pub standing: Option<Standing>,
+}
+
+/// What an identity is in a network, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The network.
+    pub network: NetworkId,
+    /// What the membership or the invitation grants, and for how long.
+    pub grant: Grant,
+    /// What shows it.
+    pub by: By,
+}
+
+/// What shows that an identity belongs to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A membership.
+    Membership,
+    /// An invitation that it redeemed, and that the authority did not confirm yet.
+    Invitation {
+        /// Whether it is for one identity only, which the authority alone can enforce.
+        single_use: bool,
+    },
+}
+
+impl Shown {
     /// The network that was asked for, of which the identity is a member.
-    pub network: Option<NetworkId>,
+    pub fn network(&self) -> Option<NetworkId> {
+        self.standing.map(|standing| standing.network)
+    }
+
     /// What the identity may be in that network; nothing without a network.
-    pub roles: Roles,
-    /// The serial of the membership or invitation, if there is a network.
-    pub serial: Option<u64>,
-    /// Whether that is an invitation for one identity only, which the authority alone can enforce.
-    pub single_use: bool,
+    pub fn roles(&self) -> Roles {
+        self.standing
+            .map_or(Roles::NONE, |standing| standing.grant.roles)
+    }
+
+    /// The last second, since the Unix epoch, at which the credentials verify.
+    pub fn expires(&self) -> u64 {
+        self.standing.map_or(self.certified_until, |standing| {
+            self.certified_until.min(standing.expires())
+        })
+    }
+}
+
+impl Standing {
+    /// The last second, since the Unix epoch, at which it counts.
+    pub const fn expires(&self) -> u64 {
+        self.grant.validity.expires()
+    }
+
+    /// Whether the authority should answer it with a membership: it is an invitation, or more than
+    /// half of its time is over.
+    pub const fn is_due(&self, now: u64) -> bool {
+        let validity = self.grant.validity;
+        match self.by {
+            By::Invitation { .. } => true,
+            By::Membership => now.saturating_sub(validity.not_before) > validity.lifetime() / 2,
+        }
+    }
+}
+
+impl From<&Proof> for Standing {
+    fn from(proof: &Proof) -> Self {
+        Self {
+            network: proof.network(),
+            grant: proof.grant(),
+            by: match proof {
+                Proof::Membership(_) => By::Membership,
+                Proof::Redeemed(redeemed) => By::Invitation {
+                    single_use: redeemed.invitation().is_single_use(),
+                },
+            },
+        }
+    }
 }
 
 impl Credentials {
@@ -97,22 +166,13 @@ impl Credentials {
             identity: certificate.identity(),
             node: certificate.node(),
             noise: certificate.noise(),
-            expires: certificate.validity().expires(),
-            network,
-            roles: Roles::NONE,
-            serial: None,
-            single_use: false,
+            certified_until: certificate.validity().expires(),
+            standing: None,
         };
         if let Some(network) = network {
             let proof = proof.ok_or(CredentialsError::ProofMissing { network })?;
-            let grant = proof.grant();
-            shown.roles = proof.verify(provider, network, shown.identity, now)?;
-            shown.expires = shown.expires.min(grant.validity.expires());
-            shown.serial = Some(grant.serial);
-            shown.single_use = match proof {
-                Proof::Membership(_) => false,
-                Proof::Redeemed(redeemed) => redeemed.invitation().is_single_use(),
-            };
+            proof.verify(provider, network, shown.identity, now)?;
+            shown.standing = Some(Standing::from(&proof));
         }
         Ok(shown)
     }
@@ -199,19 +259,26 @@ mod tests {
         assert_eq!(shown.identity, IdentityId::of(&key(2)));
         assert_eq!(shown.node, NodeId::of(&key(4)));
         assert_eq!(*shown.noise.as_octets(), [5; 32]);
-        assert_eq!(shown.expires, NOW + Certificate::LIFETIME + CLOCK_SKEW);
-        assert_eq!((shown.network, shown.roles), (None, Roles::NONE));
-        for (credentials, single_use) in [(member, false), (invited, true)] {
+        let certified = NOW + Certificate::LIFETIME + CLOCK_SKEW;
+        assert_eq!(
+            (shown.certified_until, shown.expires()),
+            (certified, certified)
+        );
+        assert_eq!((shown.network(), shown.roles()), (None, Roles::NONE));
+        let invitation = By::Invitation { single_use: true };
+        for (credentials, by) in [(member, By::Membership), (invited, invitation)] {
             let shown = credentials.verify(Provider::Real, Some(network()), NOW);
             let shown = shown.unwrap();
-            assert_eq!(shown.single_use, single_use);
-            assert_eq!(shown.network, Some(network()));
-            assert_eq!((shown.roles, shown.serial), (Roles::MEMBER, Some(6)));
-            assert_eq!(shown.expires, NOW + 60 + CLOCK_SKEW);
+            let standing = shown.standing.unwrap();
+            assert_eq!((standing.by, standing.grant.serial), (by, 6));
+            assert_eq!(shown.network(), Some(network()));
+            assert_eq!(shown.roles(), Roles::MEMBER);
+            assert_eq!(shown.certified_until, certified);
+            assert_eq!(shown.expires(), NOW + 60 + CLOCK_SKEW);
             // Without a network the proof is not looked at.
             let outside = credentials.verify(Provider::Real, None, NOW + 1_000);
             assert_eq!(
-                outside.map(|it| (it.network, it.roles)),
+                outside.map(|it| (it.network(), it.roles())),
                 Ok((None, Roles::NONE))
             );
         }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  authority --signs--> Membership --names--> identity --signs--> Certificate --names--> node, noise key
-//!            --signs--> Invitation --key signs--> identity (redeemed, until it is confirmed)
+//!            --signs--> Invitation --key signs--> identity (redeemed, until a Membership replaces it)
 //! ```
 //!
 //! Nothing here proves that a peer holds a node's or a Noise key: that is for the handshake, which
@@ -37,11 +37,13 @@ pub mod used_invitations;
 pub mod validity;
 
 pub use allow_list::{AllowList, AllowListError, Full, LineError};
-pub use authority::{Authority, ConfirmError, Terms};
+pub use authority::{Authority, Terms};
 pub use certificate::{Certificate, CertificateError};
-pub use credentials::{Credentials, CredentialsError, Shown};
+pub use credentials::{By, Credentials, CredentialsError, Shown, Standing};
 pub use id::{IdError, IdentityId, NetworkId, NodeId};
-pub use membership::{Grant, Invitation, Membership, MembershipError, Proof, Redeemed};
+pub use membership::{
+    ConfirmationError, Grant, Invitation, Membership, MembershipError, Proof, Redeemed,
+};
 pub use name::{Name, NameError};
 pub use network::{Network, Secret};
 pub use policy::{PinError, Policy, Purpose, Reason, Verdict, Why};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::id::IdentityId;
 
 /// A bounded record of used invitations. Entries go when their invitations expired.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UsedInvitations(BTreeMap<u64, Used>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,11 @@ use super::metadata::{self, Metadata};
 use super::outbox::{Framing, Outbox};
 use crate::crypto::Randomness;
 use crate::mechanism::null;
+use crate::mechanism::party::MEMBERSHIP;
 use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{Handshake, HandshakeError, Proven, Sealer};
 use crate::pattern::SocketType;
+use crate::trust::Membership;
 
 /// The longest command of a handshake in octets: the metadata limit and room for a mechanism's own.
 pub const MAX_HANDSHAKE_COMMAND: usize = metadata::MAX_SIZE + 2_048;
@@ -86,7 +88,7 @@ pub struct Peer {
     pub extensions: Extensions,
     /// The mechanism of the connection, as greetings name it.
     pub mechanism: &'static str,
-    /// All its properties.
+    /// Its properties.
     pub metadata: Metadata,
     /// Who the authenticator says it is.
     pub user: User,
@@ -94,6 +96,9 @@ pub struct Peer {
     pub key: Option<[u8; 32]>,
     /// What NOISE proved of it.
     pub proven: Option<Box<Proven>>,
+    /// What it says confirms our membership in the network in which it was met: to be looked at by
+    /// [`Proof::confirmed_by`](crate::trust::Proof::confirmed_by). It is none of its properties.
+    pub confirmation: Option<Vec<u8>>,
 }
 
 impl Peer {
@@ -224,6 +229,11 @@ impl Connection {
         }
     }
 
+    /// What confirms the peer's membership, before [`Connection::set_decision`] accepts it.
+    pub fn confirm(&mut self, membership: &Membership) {
+        self.handshake.confirm(membership);
+    }
+
     /// The authenticator's answer.
     ///
     /// # Errors
@@ -305,13 +315,17 @@ impl Connection {
             return Err(ConnectionError::Unfinished);
         };
         let Self { kind, limits, .. } = self;
-        let agreed = self.handshake.finish();
+        let mut agreed = self.handshake.finish();
+        // Where nobody proves anything, nobody is a member.
+        let confirmation = agreed.metadata.remove(MEMBERSHIP);
+        let confirmation = confirmation.filter(|_| agreed.proven.is_some());
         let peer = Peer {
             minor,
             user: agreed.user,
             key: agreed.peer_key,
             proven: agreed.proven,
             mechanism: self.mechanism,
+            confirmation,
             ..Self::peer_of(kind, agreed.metadata)?
         };
         let framing = match agreed.sealer {
@@ -332,7 +346,7 @@ impl Connection {
     ///
     /// # Errors
     /// The peer's socket type or routing id does not fit.
-    pub fn peer_of(ours: SocketType, metadata: Metadata) -> Result<Peer, ConnectionError> {
+    pub fn peer_of(ours: SocketType, mut metadata: Metadata) -> Result<Peer, ConnectionError> {
         let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
         let kind = SocketType::from_name(name)
             .filter(|theirs| ours.accepts(*theirs))
@@ -350,6 +364,7 @@ impl Connection {
             .value(EXTENSIONS)
             .map(Extensions::decode)
             .unwrap_or_default();
+        metadata.remove(MEMBERSHIP);
         Ok(Peer {
             kind,
             identity,
@@ -360,6 +375,7 @@ impl Connection {
             user: User::default(),
             key: None,
             proven: None,
+            confirmation: None,
         })
     }
 

@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::command::{Command, CommandError};
 use super::frame::{COMMAND, Header, HeaderError, MORE};
+use super::record::OpenError;
 use crate::mechanism::{Opener, curve};
 use crate::message::{Frame, Message};
 
@@ -199,11 +200,14 @@ impl Decoder {
     /// that is.
     ///
     /// # Errors
-    /// A record is not the peer's; the connection must close.
+    /// A record is not the peer's, or says nothing once more; the connection must close.
     #[inline]
     pub fn open(&mut self, octets: &mut [u8]) -> Result<usize, DecodeError> {
         match &mut self.opener {
-            Opener::Records(opener) => opener.open(octets).map_err(|_| DecodeError::NotAuthentic),
+            Opener::Records(opener) => opener.open(octets).map_err(|error| match error {
+                OpenError::NotAuthentic => DecodeError::NotAuthentic,
+                OpenError::Empty => DecodeError::EmptyRecord,
+            }),
             Opener::Clear | Opener::Curve(_) => Ok(octets.len()),
         }
     }
@@ -380,13 +384,18 @@ pub enum DecodeError {
     /// A CURVE frame or a record does not open, or was replayed.
     #[error("a frame does not authenticate, or was sent before")]
     NotAuthentic,
+    /// Two records in a row carry nothing.
+    #[error("two records in a row carry nothing")]
+    EmptyRecord,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::aead::{Key, TAG};
     use crate::zmtp::frame;
     use crate::zmtp::outbox::{Framing, Outbox};
+    use crate::zmtp::record;
 
     fn stream() -> (Vec<u8>, Vec<Item>) {
         let mut outbox = Outbox::new(Framing::Clear);
@@ -418,6 +427,18 @@ mod tests {
             .chain(messages.into_iter().map(Item::Message))
             .collect();
         (octets, items)
+    }
+
+    #[test]
+    fn records_that_carry_nothing_are_named() {
+        let opener = || Opener::Records(Box::new(record::Opener::new(Key::none(), 0)));
+        let empty = [&[0, TAG as u8][..], &[0; TAG]].concat();
+        let mut decoder = Decoder::new(Limits::default(), opener());
+        assert_eq!(decoder.decode_all(&empty), Ok(Vec::new()));
+        assert_eq!(decoder.decode_all(&empty), Err(DecodeError::EmptyRecord));
+        let mut decoder = Decoder::new(Limits::default(), opener());
+        let wrong = [&[0, TAG as u8][..], &[1; TAG]].concat();
+        assert_eq!(decoder.decode_all(&wrong), Err(DecodeError::NotAuthentic));
     }
 
     #[test]

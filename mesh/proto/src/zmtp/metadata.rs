@@ -53,6 +53,13 @@ impl Metadata {
         Ok(())
     }
 
+    /// Takes a property out.
+    pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
+        let known = |(known, _): &(String, _)| known.eq_ignore_ascii_case(name);
+        let at = self.0.iter().position(known)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// The wire form: for each property a length octet, the name, a 32-bit length, the value.
     pub fn encode(&self) -> Vec<u8> {
         let mut octets = Vec::new();
@@ -156,6 +163,12 @@ mod tests {
         let octets = metadata.encode();
         assert_eq!(Metadata::decode(&octets).unwrap(), metadata);
         assert_eq!(metadata.value("socket-TYPE"), Some(&b"REQ"[..]));
+        let mut without = metadata.clone();
+        assert_eq!(without.remove("SOCKET-type"), Some(b"REQ".to_vec()));
+        assert_eq!(
+            (without.remove("Socket-Type"), without.iter().count()),
+            (None, 2)
+        );
         let whole = (0..octets.len())
             .filter(|&cut| Metadata::decode(&octets[..cut]).is_ok())
             .count();

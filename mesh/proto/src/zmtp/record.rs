@@ -10,7 +10,8 @@
 //!
 //! What follows the length is a transport message of Noise (§5, §7.3): its nonce is a counter that
 //! does not travel, its associated data is empty. A record without a plaintext says that the sender
-//! goes over to the next key (§4.2, §11.3); the counter goes on.
+//! goes over to the next key (§4.2, §11.3); the counter goes on. Something follows it: two of them in a
+//! row are refused, or a peer could make us change keys for nothing, and never come to its messages.
 //!
 //! Invariant: records open in the order in which they were sealed, each once; whatever was changed,
 //! repeated, left out or moved does not open.
@@ -33,9 +34,14 @@ pub const REKEY_AFTER: u64 = 1 << 30;
 /// A key is used no longer than this, and until the next batch.
 pub const REKEY_EVERY: Duration = Duration::from_secs(3_600);
 
-/// A record does not open.
+/// Why a record is refused. The peer misbehaved, or somebody is in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAuthentic;
+pub enum OpenError {
+    /// It does not open.
+    NotAuthentic,
+    /// It carries nothing, and neither did the one before.
+    Empty,
+}
 
 /// A connection sealed 2^64 - 1 records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +153,8 @@ fn begin(records: &mut Vec<u8>, left: usize) -> usize {
 pub struct Opener {
     key: Key,
     counter: u64,
+    /// Whether the last record carried nothing.
+    was_empty: bool,
     /// The start of a record that is not whole yet.
     part: Vec<u8>,
 }
@@ -157,6 +165,7 @@ impl Opener {
         Self {
             key,
             counter,
+            was_empty: false,
             part: Vec::new(),
         }
     }
@@ -168,7 +177,7 @@ impl Opener {
 
     /// Opens the records in `octets`, which start with [`Opener::part`], and moves what they carry
     /// to the front. Returns how much that is.
-    pub(crate) fn open(&mut self, octets: &mut [u8]) -> Result<usize, NotAuthentic> {
+    pub(crate) fn open(&mut self, octets: &mut [u8]) -> Result<usize, OpenError> {
         let (mut from, mut to) = (0, 0);
         while let Some((length, rest)) = octets[from..].split_first_chunk::<LENGTH>() {
             let length = usize::from(u16::from_be_bytes(*length));
@@ -178,13 +187,18 @@ impl Opener {
             let start = from + LENGTH;
             from = start + length;
             let counter = self.counter;
-            self.counter = counter.checked_add(1).ok_or(NotAuthentic)?;
+            self.counter = counter.checked_add(1).ok_or(OpenError::NotAuthentic)?;
             let record = &mut octets[to..from];
             let opened = self.key.open(counter, &[], record, start - to);
-            match opened.ok_or(NotAuthentic)? {
-                0 => self.key = self.key.next(),
-                size => to += size,
+            let size = opened.ok_or(OpenError::NotAuthentic)?;
+            if size == 0 {
+                if self.was_empty {
+                    return Err(OpenError::Empty);
+                }
+                self.key = self.key.next();
             }
+            self.was_empty = size == 0;
+            to += size;
         }
         self.part.clear();
         self.part.extend_from_slice(&octets[from..]);
@@ -252,16 +266,22 @@ mod tests {
             let (_, mut opener) = halves();
             let mut wrong = first.clone();
             wrong[at] ^= 1;
-            assert_eq!(opener.open(&mut wrong), Err(NotAuthentic));
+            assert_eq!(opener.open(&mut wrong), Err(OpenError::NotAuthentic));
         }
         let (_, mut fresh) = halves();
-        assert_eq!(fresh.open(&mut second.clone()), Err(NotAuthentic));
+        assert_eq!(
+            fresh.open(&mut second.clone()),
+            Err(OpenError::NotAuthentic)
+        );
         assert_eq!(opener.open(&mut first.clone()), Ok(5));
-        assert_eq!(opener.open(&mut first.clone()), Err(NotAuthentic));
+        assert_eq!(
+            opener.open(&mut first.clone()),
+            Err(OpenError::NotAuthentic)
+        );
         let (_, mut opener) = halves();
         assert_eq!(opener.open(&mut [0, 15, 0]), Ok(0));
         let mut short = [[0, 15].as_slice(), &[0; 15]].concat();
-        assert_eq!(opener.open(&mut short), Err(NotAuthentic));
+        assert_eq!(opener.open(&mut short), Err(OpenError::NotAuthentic));
     }
 
     #[test]
@@ -282,6 +302,32 @@ mod tests {
         assert_eq!(send(&mut sealer, start), plain);
         assert_eq!(send(&mut sealer, start + REKEY_EVERY), plain + LENGTH + TAG);
         assert_eq!(send(&mut sealer, start + REKEY_EVERY), plain);
+    }
+
+    #[test]
+    fn keys_change_once_before_something_follows() {
+        for pieces in [1, 2] {
+            let (mut sealer, mut opener) = halves();
+            let mut octets = Vec::new();
+            for _ in 0..2 {
+                sealer.sealed = REKEY_AFTER;
+                let now = Duration::ZERO;
+                sealer.rekey_if_due(&mut octets, now).unwrap();
+            }
+            octets.extend(seal(&mut sealer, &[b"octets"], Duration::ZERO));
+            let (mut first, mut rest) = match pieces {
+                1 => (octets, Vec::new()),
+                _ => {
+                    let rest = octets.split_off(LENGTH + TAG);
+                    (octets, rest)
+                }
+            };
+            let opened = opener.open(&mut first).and_then(|size| {
+                assert_eq!(size, 0);
+                opener.open(&mut rest)
+            });
+            assert_eq!(opened, Err(OpenError::Empty), "in pieces: {pieces}");
+        }
     }
 
     #[test]

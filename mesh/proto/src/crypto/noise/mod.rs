@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::aead::{Key, Suite, TAG};
+use super::hash::Sha256;
 use super::{Provider, Randomness};
 
 /// The primitives of one handshake.
@@ -145,14 +146,6 @@ impl Dh for X25519 {
     }
 }
 
-struct Sha256(ring::digest::Context);
-
-impl Default for Sha256 {
-    fn default() -> Self {
-        Self(ring::digest::Context::new(&ring::digest::SHA256))
-    }
-}
-
 impl Hash for Sha256 {
     fn name(&self) -> &'static str {
         "SHA256"
@@ -171,11 +164,11 @@ impl Hash for Sha256 {
     }
 
     fn input(&mut self, octets: &[u8]) {
-        self.0.update(octets);
+        self.update(octets);
     }
 
     fn result(&mut self, out: &mut [u8]) {
-        out[..32].copy_from_slice(self.0.clone().finish().as_ref());
+        out[..32].copy_from_slice(&self.finish());
     }
 }
 

@@ -15,7 +15,6 @@ use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Sealer, command, error_command,
     split_command, unexpected,
 };
-use crate::zmtp::connection::IDENTITY;
 use crate::zmtp::metadata::Metadata;
 
 /// The server's side of a CURVE handshake.
@@ -45,7 +44,8 @@ enum State {
     },
     Deciding {
         peer: Peer,
-        asked: bool,
+        /// `None` once it was asked.
+        question: Option<AuthRequest>,
     },
     ReadyDue {
         peer: Peer,
@@ -204,7 +204,12 @@ impl Server {
             metadata: Metadata::decode(metadata)?,
         };
         Ok(if self.local.authenticate {
-            State::Deciding { peer, asked: false }
+            let credentials = Credentials::Curve {
+                public_key: peer.public.into(),
+            };
+            let question = AuthRequest::new(&self.local, Some(&peer.metadata), credentials);
+            let question = Some(question);
+            State::Deciding { peer, question }
         } else {
             State::ReadyDue {
                 peer,
@@ -277,20 +282,10 @@ impl Handshake for Server {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let State::Deciding { peer, asked } = &mut self.state else {
-            return None;
-        };
-        if std::mem::replace(asked, true) {
-            return None;
+        match &mut self.state {
+            State::Deciding { question, .. } => question.take(),
+            _ => None,
         }
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: peer.metadata.value(IDENTITY).unwrap_or_default().to_vec(),
-            credentials: Credentials::Curve {
-                public_key: peer.public.into(),
-            },
-        })
     }
 
     fn set_decision(&mut self, decision: Decision) {

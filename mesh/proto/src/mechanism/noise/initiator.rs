@@ -5,14 +5,15 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, filler};
 use crate::crypto::kem::{self, DecapsulationKey};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{Holds, Settings, check};
-use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
+use crate::mechanism::party::{self, Holds, Settings, check};
+use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command, printable,
     split_command, unexpected,
 };
 use crate::trust;
 use crate::trust::credentials::Shown;
+use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::Metadata;
 use crate::zmtp::record;
@@ -46,7 +47,8 @@ enum State {
     Deciding {
         session: Session,
         shown: Shown,
-        asked: bool,
+        /// `None` once it was asked.
+        question: Option<AuthRequest>,
     },
     InitiateDue {
         session: Session,
@@ -167,7 +169,7 @@ impl Initiator {
             true => State::Deciding {
                 session,
                 shown,
-                asked: false,
+                question: Some(AuthRequest::new(&self.local, None, shown.into())),
             },
             false => State::InitiateDue {
                 session,
@@ -289,18 +291,16 @@ impl Handshake for Initiator {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let State::Deciding { shown, asked, .. } = &mut self.state else {
-            return None;
-        };
-        if std::mem::replace(asked, true) {
-            return None;
+        match &mut self.state {
+            State::Deciding { question, .. } => question.take(),
+            _ => None,
         }
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: Vec::new(),
-            credentials: Credentials::Noise(Box::new(*shown)),
-        })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { shown, .. } = &mut self.state {
+            party::confirm(&mut self.local, shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -53,6 +53,13 @@
 //! the reason for which it refuses, in text. An initiator that does not trust the responder sends
 //! ERROR instead of INITIATE and shows nothing of itself.
 //!
+//! **Confirmation.** The side that has the network's signing key answers a peer that showed an
+//! invitation, or a membership of which more than half is over, with a lasting membership: a property
+//! `X-Membership` of its INITIATE or READY, which are both sent after the peer's credentials were
+//! read. Its value is a [proof](crate::trust::membership) of kind 1. Whoever receives one keeps it if it
+//! is of this network and its own identity, holds now, has the serial of the proof that it showed, all
+//! of its roles and a later end; else it is ignored.
+//!
 //! **Records** follow, in both directions: [`crate::zmtp::record`]. The responder's counter goes on
 //! from READY, the initiator's starts at 0.
 

@@ -8,14 +8,14 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, TAG, filler};
 use crate::crypto::kem;
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{Holds, Settings, check, refusal};
-use crate::mechanism::zap::{AuthRequest, Credentials, Decision, User};
+use crate::mechanism::party::{self, Holds, Settings, check, refusal};
+use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command,
     error_command, split_command, unexpected,
 };
 use crate::trust;
-use crate::zmtp::connection::IDENTITY;
+use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::Metadata;
 use crate::zmtp::record;
@@ -52,7 +52,8 @@ enum State {
     },
     Deciding {
         peer: Peer,
-        asked: bool,
+        /// `None` once it was asked.
+        question: Option<AuthRequest>,
     },
     ReadyDue {
         peer: Peer,
@@ -228,7 +229,12 @@ impl Responder {
             metadata,
         };
         Ok(match self.local.authenticate {
-            true => State::Deciding { peer, asked: false },
+            true => {
+                let metadata = Some(&peer.metadata);
+                let question = AuthRequest::new(&self.local, metadata, shown.into());
+                let question = Some(question);
+                State::Deciding { peer, question }
+            }
             false => State::ReadyDue {
                 peer,
                 user: User::default(),
@@ -329,18 +335,16 @@ impl Handshake for Responder {
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
-        let State::Deciding { peer, asked } = &mut self.state else {
-            return None;
-        };
-        if std::mem::replace(asked, true) {
-            return None;
+        match &mut self.state {
+            State::Deciding { question, .. } => question.take(),
+            _ => None,
         }
-        Some(AuthRequest {
-            domain: self.local.domain.clone(),
-            address: String::new(),
-            identity: peer.metadata.value(IDENTITY).unwrap_or_default().to_vec(),
-            credentials: Credentials::Noise(Box::new(peer.proven.shown)),
-        })
+    }
+
+    fn confirm(&mut self, membership: &Membership) {
+        if let State::Deciding { peer, .. } = &mut self.state {
+            party::confirm(&mut self.local, &mut peer.proven.shown, membership);
+        }
     }
 
     fn set_decision(&mut self, decision: Decision) {

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use crate::crypto::Seeded;
 use crate::crypto::sign::SigningKey;
-use crate::mechanism::testing::{local, run, tampering};
+use crate::mechanism::testing::{local, run, run_deciding, tampering};
 use crate::mechanism::zap::{Credentials as Asked, Decision};
 use crate::mechanism::{Agreed, Handshake, Opener, Sealer};
-use crate::trust::membership::{Grant, Membership, Proof};
+use crate::trust::membership::{Grant, Invitation, Membership, Proof};
 use crate::trust::{
-    Certificate, CertificateError, CredentialsError, IdentityId, NodeId, Roles, Validity,
+    Authority, Certificate, CertificateError, CredentialsError, IdentityId, NodeId, Roles, Validity,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -370,6 +370,29 @@ fn a_stolen_certificate_is_of_no_use() {
     ));
 }
 
+/// Whom an endpoint names is who signed for itself, not who was named by another: an identity may
+/// put any node in its certificate.
+#[test]
+fn nobody_is_taken_for_a_node_that_its_certificate_names() {
+    let expected = *IdentityId::of(&node(Provider::Real, 9).identity).as_octets();
+    let Node {
+        identity,
+        settings: mut theirs,
+    } = node(Provider::Real, 2);
+    let certificate = &mut theirs.realms[0].credentials.certificate;
+    let (noise, validity) = (certificate.noise(), certificate.validity());
+    let named = NodeId::from_octets(expected);
+    *certificate = Certificate::issue(&identity, named, noise, validity);
+    let mut ours = node(Provider::Real, 1).settings;
+    ours.expected = Some(expected);
+    let mut first = initiator(&ours, Provider::Real, 11);
+    let mut second = responder(&theirs, Provider::Real, 12);
+    greet(&mut first, &mut second).unwrap();
+    let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+    let found = IdentityId::of(&identity);
+    assert_eq!(transcript.result, Err(HandshakeError::OtherPeer { found }));
+}
+
 /// Draws octets that count on.
 struct Counting(u8);
 
@@ -386,9 +409,21 @@ fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
+/// Where a handshake of the vectors takes place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Open,
+    /// In a network, of which both are members.
+    Network,
+    /// In one to which the initiator was invited; the responder confirms it.
+    Invited,
+}
+
 /// One handshake, with all that it is made of, as `vectors.txt` tells it.
-fn vector(has_aes: bool, classical: bool, network: bool) -> String {
+fn vector(has_aes: bool, classical: bool, place: Place) -> String {
+    let network = place != Place::Open;
     let authority = SigningKey::from_seed(Provider::Real, &[0xa0; 32]);
+    let ticket = SigningKey::from_seed(Provider::Real, &[0xa2; 32]);
     let secret = if network { [0xa1; 32] } else { OPEN };
     let side = |first: u8, text: &mut String, name: &str| {
         let [identity, node, noise] = [first, first + 1, first + 2].map(|octet| [octet; 32]);
@@ -405,7 +440,13 @@ fn vector(has_aes: bool, classical: bool, network: bool) -> String {
             serial: u64::from(first),
             validity,
         };
-        let membership = Membership::issue(&authority, IdentityId::of(&identity), grant);
+        let member = IdentityId::of(&identity);
+        let proof: Proof = match place == Place::Invited && first == 0x10 {
+            true => Invitation::issue(&authority, ticket.public(), grant, true)
+                .redeem(&ticket, member)
+                .into(),
+            false => Membership::issue(&authority, member, grant).into(),
+        };
         Settings {
             keys,
             realms: vec![Realm {
@@ -413,7 +454,7 @@ fn vector(has_aes: bool, classical: bool, network: bool) -> String {
                 secret: Zeroizing::new(secret),
                 credentials: Credentials {
                     certificate,
-                    proof: network.then_some(Proof::Membership(membership)),
+                    proof: network.then_some(proof),
                 },
             }],
             allow_classical: classical,
@@ -464,7 +505,20 @@ fn vector(has_aes: bool, classical: bool, network: bool) -> String {
         text.push_str(&format!("{name} greeting {}\n", hex(&greeting)));
     }
     greet(&mut first, &mut second).unwrap();
-    let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+    let decide = |second: &mut dyn Handshake| {
+        if place == Place::Invited {
+            let grant = Grant {
+                roles: Roles::MEMBER,
+                serial: 0x10,
+                validity: Validity::starting(NOW, Authority::MEMBERSHIP_LIFETIME),
+            };
+            let member = SigningKey::from_seed(Provider::Real, &[0x10; 32]);
+            let member = IdentityId::of(&member);
+            second.confirm(&Membership::issue(&authority, member, grant));
+        }
+        second.set_decision(Decision::accept(""));
+    };
+    let transcript = run_deciding(&mut first, &mut second, decide, |_, _| ());
     assert_eq!(transcript.result, Ok(()));
     for command in &transcript.commands {
         text.push_str(&format!("command {}\n", hex(command)));
@@ -491,12 +545,13 @@ fn the_handshake_is_octet_for_octet_as_written_down() {
         .map(|line| format!("{line}\n"))
         .collect();
     let cases = [
-        (true, false, true),
-        (false, false, false),
-        (true, true, false),
+        (true, false, Place::Network),
+        (false, false, Place::Open),
+        (true, true, Place::Open),
+        (true, false, Place::Invited),
     ];
     let now: Vec<String> = cases
-        .map(|(has_aes, classical, network)| vector(has_aes, classical, network))
+        .map(|(has_aes, classical, place)| vector(has_aes, classical, place))
         .to_vec();
     let now = now.join("\n");
     assert!(written == now, "the handshake changed; it is now\n{now}");

@@ -17,6 +17,7 @@ fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
         user: User::default(),
         key: None,
         proven: None,
+        confirmation: None,
     };
     let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
     out.attach(carrier, peer).unwrap()

@@ -29,11 +29,13 @@
 //! string.
 //!
 //! A redeemed invitation counts as membership until the invitation expires; the authority replaces
-//! it by a membership. Only there is single use enforced: other nodes cannot know who else redeemed
-//! the same invitation.
+//! it by a membership when it meets its holder. Only there is single use enforced: other nodes cannot
+//! know who else redeemed the same invitation.
 
+mod confirmation;
 mod invitation;
 
+pub use confirmation::ConfirmationError;
 pub use invitation::{Invitation, Redeemed};
 
 use super::domain;

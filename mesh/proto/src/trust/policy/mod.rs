@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  revoked identity or serial        untrusted, whatever else holds
-//!  credentials expired               untrusted
+//!  certificate expired               untrusted
 //!  name pinned to another identity   untrusted, loudly
 //!  our own identity                  trusted
 //!  accepted identity                 trusted
-//!  member of one of our networks     trusted, with the role that the purpose needs
+//!  member of one of our networks     trusted, with the role that the purpose needs, until its
+//!                                    membership ends
 //!  name pinned to this identity      trusted for messages
 //!  first use of a name               trusted for messages, when first use is on, and pinned
 //!  anybody                           trusted for messages, when insecure is on
@@ -106,24 +107,40 @@ impl Policy {
         if self.is_accepted(&shown.identity) {
             return Verdict::Trusted(Why::Accepted);
         }
-        let network = shown.network.filter(|it| self.networks.contains_key(it));
-        if let Some(network) = network
-            && shown.roles.contains(purpose.role())
-        {
-            return Verdict::Trusted(Why::Network(network));
-        }
+        let reason = match self.as_member(shown, purpose, now) {
+            Some(Ok(network)) => return Verdict::Trusted(Why::Network(network)),
+            Some(Err(reason)) => Some(reason),
+            None => None,
+        };
         match self.weakly(name) {
             Some(why) if !purpose.is_strict() => Verdict::Trusted(why),
             weakly => Verdict::Untrusted {
-                reason: match (network, weakly) {
-                    (Some(network), _) => Reason::Role {
-                        network,
-                        role: purpose.role(),
-                    },
+                reason: match (reason, weakly) {
+                    (Some(reason), _) => reason,
                     (None, Some(why)) => Reason::TooWeak { why, purpose },
                     (None, None) => Reason::Unknown,
                 },
             },
+        }
+    }
+
+    /// Whether a member of one of our networks is trusted as such: in which, or why not.
+    fn as_member(
+        &self,
+        shown: &Shown,
+        purpose: Purpose,
+        now: u64,
+    ) -> Option<Result<NetworkId, Reason>> {
+        let standing = shown.standing?;
+        let (network, role) = (standing.network, purpose.role());
+        if !self.networks.contains_key(&network) {
+            None
+        } else if now > standing.expires() {
+            Some(Err(Reason::Ended { network }))
+        } else if !standing.grant.roles.contains(role) {
+            Some(Err(Reason::Role { network, role }))
+        } else {
+            Some(Ok(network))
         }
     }
 
@@ -154,12 +171,13 @@ impl Policy {
         if self.revoked.contains(&identity) {
             return Some(Reason::Revoked);
         }
-        if let (Some(network), Some(serial)) = (shown.network, shown.serial)
-            && self.revoked_serials.contains(&(network, serial))
-        {
-            return Some(Reason::RevokedSerial { network, serial });
+        if let Some(standing) = shown.standing {
+            let (network, serial) = (standing.network, standing.grant.serial);
+            if self.revoked_serials.contains(&(network, serial)) {
+                return Some(Reason::RevokedSerial { network, serial });
+            }
         }
-        if now > shown.expires {
+        if now > shown.certified_until {
             return Some(Reason::Expired);
         }
         match self.pinned.get(name?) {

@@ -2,7 +2,7 @@ use super::*;
 use crate::crypto::Seeded;
 use crate::crypto::keys::PublicKey;
 use crate::trust::network::Secret;
-use crate::trust::{NodeId, Roles};
+use crate::trust::{By, CLOCK_SKEW, Grant, NodeId, Roles, Standing, Validity};
 
 const NOW: u64 = 1_800_000_000;
 const US: IdentityId = IdentityId::from_octets([1; 32]);
@@ -16,19 +16,22 @@ fn shown(identity: IdentityId) -> Shown {
         identity,
         node: NodeId::from_octets([6; 32]),
         noise: PublicKey::from_octets([7; 32]),
-        expires: NOW + 60,
-        network: None,
-        roles: Roles::NONE,
-        serial: None,
-        single_use: false,
+        certified_until: NOW + 60,
+        standing: None,
     }
 }
 
 fn member(network: NetworkId, roles: Roles) -> Shown {
     Shown {
-        network: Some(network),
-        roles,
-        serial: Some(9),
+        standing: Some(Standing {
+            network,
+            grant: Grant {
+                roles,
+                serial: 9,
+                validity: Validity::starting(NOW, 30),
+            },
+            by: By::Membership,
+        }),
         ..shown(ADA)
     }
 }
@@ -227,6 +230,27 @@ fn expired_credentials_are_refused_whoever_shows_them() {
         assert!(judge(NOW + 60).is_trusted());
         assert_eq!(judge(NOW + 61), untrusted(Reason::Expired));
     }
+}
+
+#[test]
+fn a_membership_that_ended_leaves_what_else_speaks_for_its_member() {
+    let last = NOW + 30 + CLOCK_SKEW;
+    // The certificate is another matter: whoever asks has one that lasts.
+    let peer = Shown {
+        certified_until: u64::MAX,
+        ..member(HOME, ALL_ROLES)
+    };
+    let judge = |trust: &Policy, now| trust.judge(US, &peer, Purpose::Messages, None, now);
+    let mut trust = with(|it| it.join(network(HOME)).unwrap());
+    assert!(judge(&trust, last).is_trusted());
+    let ended = untrusted(Reason::Ended { network: HOME });
+    assert_eq!(judge(&trust, last + 1), ended);
+    trust.set_insecure(true);
+    let weak = Verdict::Trusted(Why::Insecure);
+    assert_eq!(judge(&trust, last + 1), weak);
+    trust.accept(ADA, None).unwrap();
+    let accepted = Verdict::Trusted(Why::Accepted);
+    assert_eq!(judge(&trust, last + 1), accepted);
 }
 
 #[test]

@@ -154,9 +154,15 @@ pub enum Reason {
         /// The serial.
         serial: u64,
     },
-    /// The credentials were valid once.
-    #[error("the credentials expired")]
+    /// The certificate was valid once.
+    #[error("the certificate expired")]
     Expired,
+    /// It was a member of the network once.
+    #[error("the membership of the network {network} ended")]
+    Ended {
+        /// The network.
+        network: NetworkId,
+    },
     /// It is a member of the network, but not for this.
     #[error("the member of the network {network} lacks the role {role}")]
     Role {

@@ -1,0 +1,200 @@
+//! Whether peers may stay, and what is written down before they may: first uses, and what networks
+//! confirm.
+
+use std::future::pending;
+use std::time::Duration;
+
+use withy_proto::crypto::Provider;
+use withy_proto::trust::{
+    By, ConfirmationError, IdentityId, Membership, Name, NetworkId, Shown, Verdict, Why,
+};
+
+use super::{Place, State, Trust};
+use crate::home::{Home, HomeError};
+use crate::identity;
+
+/// The longest wait for the end of a membership before the clock is looked at again: it may have
+/// been set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+impl Trust {
+    /// Whether a peer that proved who it is may stay, and if not, why; `name` is what it was reached
+    /// by. What has to be noted for later is written before. Returns what the peer is to be told: its
+    /// membership, where that is to be confirmed or renewed here.
+    pub(crate) async fn admit(
+        &self,
+        us: IdentityId,
+        shown: &Shown,
+        name: Option<&str>,
+    ) -> Result<Option<Membership>, String> {
+        let verdict = self.judge(us, shown, name, identity::now());
+        let confirmed = self.note(verdict, shown, name).await?;
+        let now = identity::now();
+        let mut state = self.0.state.write();
+        let purpose = state.purpose;
+        match state.policy.admit(us, shown, purpose, name, now) {
+            Verdict::Trusted(_) => Ok(confirmed),
+            verdict => Err(verdict.to_string()),
+        }
+    }
+
+    fn judge(&self, us: IdentityId, shown: &Shown, name: Option<&str>, now: u64) -> Verdict {
+        let State {
+            policy, purpose, ..
+        } = &*self.0.state.read();
+        policy.judge(us, shown, *purpose, name, now)
+    }
+
+    /// Writes down what trusting a peer changes, where there is a home.
+    async fn note(
+        &self,
+        verdict: Verdict,
+        shown: &Shown,
+        name: Option<&str>,
+    ) -> Result<Option<Membership>, String> {
+        let (Verdict::Trusted(why), Some(place)) = (verdict, &self.0.home) else {
+            return Ok(None);
+        };
+        let Place { home, network } = place.clone();
+        match (why, name, network) {
+            (Why::FirstUse, Some(name), _) => {
+                let (name, identity) = (name.to_owned(), shown.identity);
+                written(move || home.pin(&name, identity))
+                    .await
+                    .map(|()| None)
+            }
+            (_, _, Some(network)) => confirm(home, network, why, *shown).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes what a peer that was met in a network says confirms our membership in it, and keeps it
+    /// in place of the proof that it confirms. What does not confirm it is ignored.
+    pub(crate) async fn confirmed(&self, network: NetworkId, octets: Vec<u8>) {
+        let Some(old) = self.proof(network) else {
+            return;
+        };
+        let membership = match old.confirmed_by(Provider::Real, &octets, identity::now()) {
+            Ok(membership) => membership,
+            Err(error @ ConfirmationError::NotLater) => {
+                tracing::debug!(%network, %error, "nothing new of our membership");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%network, %error, "what a peer says of our membership is ignored");
+                return;
+            }
+        };
+        {
+            let mut state = self.0.state.write();
+            let mut proofs = state.memberships.iter_mut();
+            match proofs.find(|(id, proof)| (*id, *proof) == (network, old)) {
+                Some((_, proof)) => *proof = membership.into(),
+                // It was left, joined anew, or confirmed by another connection.
+                None => return,
+            }
+        }
+        let days = membership.grant().validity.lifetime() / (24 * 60 * 60);
+        tracing::info!(%network, days, "our membership is confirmed");
+        if let Some(Place {
+            home,
+            network: Some(name),
+        }) = self.0.home.clone()
+        {
+            // It holds in memory, and what failed is logged.
+            let _ = written(move || home.keep(&name, network, &octets)).await;
+        }
+    }
+
+    /// Waits until a peer that was admitted is trusted no longer, and says why: something changed, or
+    /// the membership ended that alone speaks for it. That its certificate ends meanwhile is no
+    /// reason: a connection proves who is there for as long as it lasts.
+    pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
+        let mut changes = self.0.changed.subscribe();
+        let mut shown = *shown;
+        shown.certified_until = u64::MAX;
+        let ends = shown.standing.map(|standing| standing.expires());
+        loop {
+            let verdict = self.judge(us, &shown, name, identity::now());
+            if !verdict.is_trusted() {
+                return verdict;
+            }
+            tokio::select! {
+                // The sender lives as long as we do.
+                _ = changes.changed() => {}
+                () = after(ends) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Trust {
+    /// Why an identity outside of networks is trusted, if it is.
+    pub(crate) fn why(&self, identity: IdentityId) -> Option<Why> {
+        let now = identity::now();
+        let credentials = withy_proto::trust::Credentials {
+            certificate: identity::Identity::ephemeral().certificate(now),
+            proof: None,
+        };
+        let mut shown = credentials.verify(Provider::Real, None, now).ok()?;
+        shown.identity = identity;
+        let us = IdentityId::from_octets([0xff; 32]);
+        match self.judge(us, &shown, None, now) {
+            Verdict::Trusted(why) => Some(why),
+            Verdict::Untrusted { .. } => None,
+        }
+    }
+}
+
+/// Waits for the end of a second, since the Unix epoch, or for a while of it; for ever where there is
+/// none, or it is over.
+async fn after(second: Option<u64>) {
+    let left = second.and_then(|second| {
+        let end = Duration::from_secs(second.saturating_add(1));
+        end.checked_sub(identity::since_epoch())
+    });
+    match left {
+        Some(left) => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+        None => pending().await,
+    }
+}
+
+/// Asks the home for what confirms a member.
+async fn confirm(
+    home: Home,
+    network: Name,
+    why: Why,
+    shown: Shown,
+) -> Result<Option<Membership>, String> {
+    let Some(standing) = shown.standing else {
+        return Ok(None);
+    };
+    if !standing.is_due(identity::now()) {
+        return Ok(None);
+    }
+    let confirmed = written(move || home.confirm(&network, &shown)).await;
+    // Only who came by an invitation for one has to be the one.
+    match (why, standing.by) {
+        (Why::Network(_), By::Invitation { single_use: true }) => confirmed,
+        _ => Ok(confirmed.unwrap_or_default()),
+    }
+}
+
+/// Reads and writes files, away from the sockets' threads.
+async fn written<T: Send + 'static>(
+    write: impl FnOnce() -> Result<T, HomeError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(result)) => Ok(result),
+        // These two are the peer's affair; of files it hears nothing.
+        Ok(Err(error @ (HomeError::Claim(_) | HomeError::Pin(_)))) => {
+            Err(format!("not trusted: {error}"))
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "what trusting a peer changes cannot be noted");
+            Err("not trusted: its first use cannot be noted".to_owned())
+        }
+        Err(_) => Err("not trusted: its first use was not noted".to_owned()),
+    }
+}
