@@ -77,3 +77,34 @@ async fn a_large_message_is_not_starved_by_those_behind_it() {
     }
     soon(sending).await.unwrap();
 }
+
+/// A few packets on each of several streams, of which some are lost: streams end at other times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unordered_arrives_after_its_socket_closed() {
+    let path = Path {
+        lost: 2_000,
+        ..SLOW
+    };
+    for round in 0..scale::count(4, 100) {
+        let pull = build(Pull::builder());
+        let endpoint = pull.bind_to("quic://127.0.0.1:*").await.unwrap();
+        let (_relay, endpoint) = over(&endpoint, path, scale::seed() + round).await;
+        let push = build(Push::builder().unordered(true));
+        push.connect_to(&*endpoint).unwrap();
+        soon(push.ready()).await.unwrap();
+        // The second time, one for each stream.
+        let count = if round % 2 == 0 { 12 } else { 4 };
+        for number in 0..count {
+            push.send(vec![number; 5_000]).await.unwrap();
+        }
+        let closing = tokio::spawn(async move { push.close().await });
+        let mut arrived = Vec::new();
+        for _ in 0..count {
+            let message = soon(pull.recv()).await.unwrap();
+            arrived.push(message.first().as_slice()[0]);
+        }
+        arrived.sort_unstable();
+        assert!(arrived.into_iter().eq(0..count));
+        assert_eq!(soon(closing).await.unwrap(), 0);
+    }
+}

@@ -133,6 +133,7 @@ impl Streams {
         let mut sending = self.sending.lock();
         let sending = sending.as_mut().ok_or(StreamsError::Closed)?;
         let cx = &mut Context::from_waker(Waker::noop());
+        sending.expect(batch.front());
         let mut taken = 0;
         loop {
             sending.flush(cx);

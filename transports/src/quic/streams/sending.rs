@@ -38,6 +38,8 @@ pub(super) struct Sending {
     opening: Option<Opening>,
     /// A stream that was opened while nobody wrote.
     opened: Option<SendStream>,
+    /// There are messages to send.
+    begun: bool,
     /// Messages that were taken.
     taken: u64,
     /// Of these, written whole and not [asked for](Self::take_left) yet.
@@ -91,6 +93,7 @@ impl Sending {
             lease,
             opening: None,
             opened: None,
+            begun: false,
             taken: 0,
             left: 0,
             receipted: Taken::default(),
@@ -98,6 +101,11 @@ impl Sending {
             waiting: None,
             lost: false,
         }
+    }
+
+    /// Prepares for an item: once there are messages, more lanes are of use.
+    pub(super) fn expect(&mut self, item: Option<&Item>) {
+        self.begun |= matches!(item, Some(Item::Message(_)));
     }
 
     /// Takes an item, unless it has to wait.
@@ -246,7 +254,7 @@ impl Sending {
     /// Whether there is a use for one more stream: further lanes are opened once there is something
     /// to send.
     fn wants_stream(&self) -> bool {
-        let lanes = self.taken > 0 && self.lanes.len() < self.spread.max_lanes();
+        let lanes = self.begun && self.lanes.len() < self.spread.max_lanes();
         lanes || self.lanes[0].writer.is_none() || self.large.iter().any(Out::awaits_stream)
     }
 
