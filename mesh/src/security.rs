@@ -133,14 +133,15 @@ impl Security {
             authenticate: true,
             accepting,
         };
-        if let Some(node) = peer.key {
+        if let Some(proven) = &peer.proven {
             let proof = quic::Proof {
-                node,
-                post_quantum: peer.post_quantum,
+                node: proven.key,
+                post_quantum: proven.post_quantum,
+                binding: proven.binding,
             };
             let mut settings = self.settings(&self.identity()?, side);
-            // Both sides met in one network: that of the link, if we are still in it.
-            settings.realms.retain(|realm| match &peer.network {
+            // Both sides meet in one network: that which the dial named, if we are still in it.
+            settings.realms.retain(|realm| match &proven.network {
                 Some(secret) => realm.secret == Zeroizing::new(*secret.expose()),
                 None => realm.network.is_none(),
             });

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use withy_proto::crypto::{Provider, sign};
 use withy_transports::{
     ByteReader, ByteWriter, Connected, DialError, DialOptions, Link, ListenError, ListenOptions,
-    Listener, QuicError, Secret, dial, lingered, listen,
+    Listener, Proven, QuicError, Secret, dial, lingered, listen,
 };
 
 /// Far longer than anything here takes.
@@ -43,6 +43,10 @@ async fn listener(options: &ListenOptions) -> Listener {
     listen(&endpoint("quic://127.0.0.1:*"), options)
         .await
         .unwrap()
+}
+
+fn proven(connected: &Connected) -> &Proven {
+    connected.peer.proven.as_ref().unwrap()
 }
 
 /// Both sides of a new link.
@@ -99,9 +103,16 @@ async fn a_link_carries_octets_both_ways_and_both_sides_know_each_other() {
     assert_eq!(real, format!("quic://{}", ours.peer.address));
     assert_eq!(ours.peer.address, theirs.local);
     assert_eq!(ours.local, theirs.peer.address);
-    assert_eq!(ours.peer.key, Some(key(1)));
-    assert_eq!(theirs.peer.key, Some(key(2)));
-    assert!(ours.peer.post_quantum && theirs.peer.post_quantum);
+    assert_eq!(proven(&ours).key, key(1));
+    assert_eq!(proven(&theirs).key, key(2));
+    assert!(proven(&ours).post_quantum && proven(&theirs).post_quantum);
+    let (other, _) = link(&mut listener, &dialling(2)).await;
+    let bindings = [&ours, &theirs, &other].map(|side| proven(side).binding);
+    assert_eq!(bindings[0], bindings[1]);
+    assert_ne!(
+        bindings[0], bindings[2],
+        "of another link of the same connection"
+    );
     talk(&mut ours, &mut theirs).await;
 }
 

@@ -10,7 +10,7 @@ use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
 use super::{QuicError, hybrid, pool};
 use crate::options::{QuicOptions, Secret};
-use crate::{AcceptError, Connected};
+use crate::{AcceptError, Connected, Proven};
 
 fn seed(octet: u8) -> Secret {
     Secret::from([octet; 32])
@@ -22,6 +22,10 @@ fn classical() -> Arc<CryptoProvider> {
         kx_groups: vec![hybrid::X25519],
         ..ring::default_provider()
     })
+}
+
+fn proven(connected: &Connected) -> &Proven {
+    connected.peer.proven.as_ref().unwrap()
 }
 
 fn options(allow_classical: bool) -> QuicOptions {
@@ -91,8 +95,8 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
     assert_eq!(error.unwrap_err(), QuicError::NoCommonKeyAgreement);
     let ours = pool::dial(seed(2), remote, options(true)).await.unwrap();
     let theirs = linked.recv().await.unwrap().unwrap();
-    assert!(!ours.peer.post_quantum && !theirs.peer.post_quantum);
-    assert_eq!(ours.peer.key, Some(tls::public(&seed(1))));
+    assert!(!proven(&ours).post_quantum && !proven(&theirs).post_quantum);
+    assert_eq!(proven(&ours).key, tls::public(&seed(1)));
 }
 
 #[tokio::test]
@@ -103,7 +107,7 @@ async fn two_sides_that_allow_classical_still_agree_on_the_hybrid() {
         pool::dial(seed(2), remote, options(true)),
         accepting.accept()
     );
-    assert!(ours.unwrap().peer.post_quantum && theirs.unwrap().peer.post_quantum);
+    assert!(proven(&ours.unwrap()).post_quantum && proven(&theirs.unwrap()).post_quantum);
 }
 
 #[tokio::test]

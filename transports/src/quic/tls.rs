@@ -26,10 +26,13 @@ use withy_proto::crypto::{Provider, sign};
 
 use super::hybrid;
 use crate::options::Secret;
-use crate::processor;
+use crate::{QuicError, processor};
 
 /// What is spoken inside, and in which version.
 pub(super) const ALPN: &[u8] = b"withy/1";
+
+/// The label of what a session exports (RFC 8446 §7.5).
+const EXPORTER: &[u8] = b"EXPORTER-withy-link";
 
 /// The name that rustls wants for a server. It is not sent.
 pub(super) const SERVER_NAME: &str = "withy.invalid";
@@ -109,6 +112,16 @@ pub(super) fn proven(connection: &quinn::Connection) -> Option<Proven> {
         post_quantum: data.negotiated_key_exchange_group == NamedGroup::X25519MLKEM768,
         network: None,
     })
+}
+
+/// What both ends of a link have, and no other link: of this session and this number.
+pub(super) fn binding(connection: &quinn::Connection, link: u64) -> Result<[u8; 32], QuicError> {
+    let mut binding = [0; 32];
+    let context = link.to_be_bytes();
+    match connection.export_keying_material(&mut binding, EXPORTER, &context) {
+        Ok(()) => Ok(binding),
+        Err(_) => Err(QuicError::Lost("the session exports nothing".to_owned())),
+    }
 }
 
 /// The public key of a seed.

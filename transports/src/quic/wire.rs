@@ -28,8 +28,8 @@ use super::lease::{Lease, Retired};
 use super::link;
 use super::sort::{Links, sort};
 use super::streams::{CONTROL, More};
-use super::tls::Proven;
-use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
+use super::tls;
+use crate::{ByteReader, ByteWriter, Connected, Link, Peer, Proven, QuicError, tcp};
 
 /// How a link begins: what speaks, its version, and the kind of link.
 const PREAMBLE: [u8; 4] = [b'W', b'Q', 1, BYTES];
@@ -51,7 +51,7 @@ const ROOM: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     pub(super) connection: Connection,
-    pub(super) proven: Proven,
+    pub(super) proven: tls::Proven,
     local: SocketAddr,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
@@ -63,7 +63,7 @@ impl Wire {
     /// clones are gone. `guest` says that we only keep what the peer dialled.
     pub(super) fn new(
         connection: Connection,
-        proven: Proven,
+        proven: tls::Proven,
         bound: SocketAddr,
         linger: Duration,
         guest: bool,
@@ -110,7 +110,7 @@ impl Wire {
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => Ok(Some(self.connected(send, receive, lease))),
+            [TAKEN] => self.connected(send, receive, lease).map(Some),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -155,8 +155,10 @@ impl Wire {
         let code = match (told, takers.reserve().await) {
             (Ok(Ok(())), Ok(room)) if preamble == PREAMBLE => {
                 // The stream has room for one octet, since nothing was written before.
-                if send.write_all(&[TAKEN]).await.is_ok() {
-                    room.send(Ok(self.connected(send, receive, lease)));
+                if send.write_all(&[TAKEN]).await.is_ok()
+                    && let Ok(connected) = self.connected(send, receive, lease)
+                {
+                    room.send(Ok(connected));
                 }
                 return;
             }
@@ -166,10 +168,16 @@ impl Wire {
         refuse(send, receive, code);
     }
 
-    fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
+    fn connected(
+        &self,
+        send: SendStream,
+        receive: RecvStream,
+        lease: Lease,
+    ) -> Result<Connected, QuicError> {
         // It fails only once the stream is reset.
         let _ = send.set_priority(CONTROL);
         let link = VarInt::from(send.id()).into_inner();
+        let binding = tls::binding(&self.connection, link)?;
         let (arrivals, awaited) = self.links.await_streams(link);
         let more = More {
             connection: self.connection.clone(),
@@ -179,17 +187,20 @@ impl Wire {
             _awaited: awaited,
         };
         let (reader, writer) = link::halves(send, receive, lease, more);
-        Connected {
+        Ok(Connected {
             link: Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)),
             local: tcp::canonical(self.local),
             peer: Peer {
                 address: tcp::canonical(self.connection.remote_address()),
                 credentials: None,
-                key: Some(self.proven.key),
-                post_quantum: self.proven.post_quantum,
-                network: self.proven.network.clone(),
+                proven: Some(Proven {
+                    key: self.proven.key,
+                    post_quantum: self.proven.post_quantum,
+                    network: self.proven.network.clone(),
+                    binding,
+                }),
             },
-        }
+        })
     }
 }
 
