@@ -10,7 +10,7 @@ use withy_proto::mechanism::zap::{AuthRequest, Credentials, Decision};
 use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, plain, quic};
 use withy_proto::trust::Shown;
 use withy_proto::zmtp::metadata::Metadata;
-use withy_transports::QuicOptions;
+use withy_transports::{QuicOptions, Secret};
 use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
@@ -113,10 +113,14 @@ impl Security {
         let mut options = options.clone();
         options.node_key = Some((*identity.node_seed()).into());
         options.allow_classical = self.allow_classical;
-        options.networks = (self.trust.secrets().iter())
-            .map(|secret| (**secret).into())
-            .collect();
+        options.networks = self.networks();
         Ok(options)
+    }
+
+    /// The secrets of the networks in which peers may be met now.
+    pub(crate) fn networks(&self) -> Vec<Secret> {
+        let secrets = self.trust.secrets();
+        secrets.iter().map(|secret| (**secret).into()).collect()
     }
 
     /// The mechanism of a link and its handshake, ours to start.

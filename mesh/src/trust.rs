@@ -315,6 +315,11 @@ impl Trust {
         result
     }
 
+    /// Tells of each change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
     /// The secrets of the networks in which peers may be met; none where there are none.
     pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         let state = self.0.state.read();
@@ -431,7 +436,7 @@ impl Trust {
     /// Waits until a peer that was admitted is trusted no longer, and says why. That its certificate
     /// ends meanwhile is no reason: a connection proves who is there for as long as it lasts.
     pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
-        let mut changes = self.0.changed.subscribe();
+        let mut changes = self.changes();
         loop {
             let verdict = self.judge(us, shown, name, identity::now().min(shown.expires));
             if !verdict.is_trusted() {

@@ -172,6 +172,15 @@ impl Listener {
         &self.endpoint
     }
 
+    /// Answers the members of these networks from now on, as if they had been in
+    /// [`QuicOptions::networks`]: with `quic`, with others it does nothing. Connections that are there
+    /// stay.
+    pub fn set_networks(&self, networks: &[Secret]) {
+        if let Accepting::Quic(quic) = &self.accepting {
+            quic.set_networks(networks);
+        }
+    }
+
     /// Accepts the next connection.
     ///
     /// # Errors

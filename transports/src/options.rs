@@ -136,19 +136,21 @@ pub struct QuicOptions {
     pub allow_classical: bool,
     /// The secrets of the networks that we belong to; default none, which is the network of those
     /// without one. A dial shows itself as a member of the first, and a listener answers the members
-    /// of any and nobody else.
+    /// of any and nobody else. A [listener](crate::Listener::set_networks) can be told of others later.
     pub networks: Vec<Secret>,
     /// Octets that one link may have received before they are read; default 1 MiB. A link cannot be
     /// faster than this for each round trip.
     pub stream_receive_window: u32,
     /// Octets that all links of one connection together may have received before they are read;
-    /// default 32 MiB. Links that are not read hold the others up once they fill it.
+    /// default 32 MiB. Links that are not read hold the others up once they fill it. A peer that is not
+    /// [admitted](crate::QuicReader::admit) yet gets 64 KiB at most.
     pub receive_window: u32,
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
-    /// Links that a peer may open on one connection at a time; default 256. Above it dials make
-    /// another connection. Each costs the listener 100 octets, used or not.
+    /// Links that a peer may open on one connection at a time; default 256, and 8 at most until it is
+    /// [admitted](crate::QuicReader::admit). Above it dials make another connection. Each costs the
+    /// listener 100 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,

@@ -104,7 +104,7 @@ impl Guard {
                 first & 0x30 == 0
                     && datagram.len() >= MIN_INITIAL
                     && !self.closed.load(Ordering::Relaxed)
-                    && self.gate.as_ref().is_some_and(|gate| gate.is_member(id))
+                    && self.gate.as_ref().is_some_and(|gate| gate.hears(id))
             }
         }
     }

@@ -27,6 +27,7 @@ use withy_proto::mechanism::Opener;
 use withy_proto::quic::{self, Header, Lane, MAX_LARGE, Order, OrderError, Spread, mark, receipt};
 use withy_proto::zmtp::{Batch, DecodeError, Decoder, Framing, Item, Limits, Outbox};
 
+use super::endpoint::Grant;
 use super::lease::Lease;
 use super::link::{QuicReader, QuicWriter};
 use super::sort::Awaited;
@@ -62,6 +63,7 @@ pub(super) struct Arrived {
 pub(super) struct More {
     pub(super) connection: Connection,
     pub(super) link: u64,
+    pub(super) grant: Grant,
     pub(super) lease: Lease,
     /// What the peer opened.
     pub(super) arrivals: mpsc::Receiver<Arrived>,
@@ -174,6 +176,7 @@ impl Streams {
             lease,
             arrivals,
             _awaited,
+            ..
         } = *reader.more.take().expect("a link is taken over once");
         let mut sending = Sending {
             control: Out::new(writer, Vec::new()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring};
 use tokio::sync::mpsc;
 
-use super::endpoint::{self, Serving};
+use super::endpoint::{self, Grant, Serving};
 use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
 use super::{QuicError, hybrid, pool};
@@ -86,8 +86,9 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
             };
             let proven = tls::proven(&connection).unwrap();
             let limit = quic.handshake_timeout;
+            let grant = Grant::new(&quic, true);
             let (wire, lease) =
-                super::wire::Wire::new(connection, proven, remote, quic.linger, true, ());
+                super::wire::Wire::new(connection, proven, remote, grant, quic.linger, true, ());
             tokio::spawn(wire.serve(lease, links.clone(), limit));
         }
     });

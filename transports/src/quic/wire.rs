@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::endpoint::Grant;
 use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
 use super::lease::{Lease, Retired};
 use super::link;
@@ -44,7 +45,7 @@ const TAKEN: u8 = 0;
 const UNUSED: Duration = Duration::from_secs(15);
 
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
-/// right after the handshake.
+/// once it has admitted a link.
 const ROOM: Duration = Duration::from_millis(500);
 
 /// A connection whose peer has proven its key.
@@ -53,6 +54,7 @@ pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) proven: tls::Proven,
     local: SocketAddr,
+    grant: Grant,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
     links: Links,
@@ -65,6 +67,7 @@ impl Wire {
         connection: Connection,
         proven: tls::Proven,
         bound: SocketAddr,
+        grant: Grant,
         linger: Duration,
         guest: bool,
         ended: impl Send + 'static,
@@ -78,6 +81,7 @@ impl Wire {
             connection,
             proven,
             local,
+            grant,
             full: Arc::default(),
             links: Links::default(),
         };
@@ -182,6 +186,7 @@ impl Wire {
         let more = More {
             connection: self.connection.clone(),
             link,
+            grant: self.grant,
             lease: lease.clone(),
             arrivals,
             _awaited: awaited,
