@@ -26,6 +26,12 @@ const _: () = assert!(LOOPBACK_MTU as usize * 10 <= 65_507);
 /// Octets of a datagram over Ethernet: 1500 less the headers of IPv6 and UDP.
 const NETWORK_MTU: u16 = 1_452;
 
+/// What a round trip is taken to last before one was measured. RFC 9002 §6.2.2 wants 333 ms. With less
+/// a first packet that was lost, or ignored under a flood, is sent again after 0.3 s and not after a
+/// second, and a handshake that was given up is forgotten after one second and not after three, until
+/// which it costs as much as before. A peer that is farther away gets its first packets twice.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
 /// First packets that wait until they are judged, which happens at once.
 const MAX_INCOMING: usize = 4_096;
 
@@ -159,6 +165,7 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .stream_receive_window(options.stream_receive_window.into())
         .receive_window(options.receive_window.min(EARLY_WINDOW).into())
         .send_window(options.send_window.into())
+        .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(Some(options.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));
