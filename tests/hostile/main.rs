@@ -16,7 +16,7 @@
 //! | *an error, a close, one line in the log, one more on the counter* | |
 //! | nothing at all; silence after the first octet | `first_octets::silence_…` |
 //! | an octet at a time | `first_octets::an_octet_at_a_time_does_not_move_the_deadline` |
-//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…`, `noise::half_open_…` |
+//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…`, `noise::half_open_…`, `quic_flood::half_open_…` |
 //! | random octets | `first_octets::noise_is_refused` |
 //! | another protocol's first octets | `first_octets::other_protocols_…`, as server: `first_octets::a_client_survives_…` |
 //! | ZMTP 1 and 2 | `first_octets::zmtp_1_and_2_are_refused_by_their_version` |

@@ -1,5 +1,5 @@
-//! A socket in a process of its own: the same test once more, which serves there. What memory and time
-//! the process takes are its alone.
+//! A socket in a process of its own: the same test once more, which serves there. What it takes of
+//! memory and time is its alone.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use withy::Endpoint;
 
 use crate::memory::resident;
@@ -26,10 +27,11 @@ pub(crate) fn serves() -> bool {
 /// Serves until nobody wants it: says the endpoint, and whenever it is asked what it has used.
 pub(crate) async fn serve(endpoint: &Endpoint) {
     say(&endpoint.to_string());
-    let asked = tokio::task::spawn_blocking(|| {
+    let runtime = Handle::current();
+    let asked = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         while std::io::stdin().lock().read_line(&mut line).unwrap() > 0 {
-            say(&format!("{} {}", resident(), busy().as_millis()));
+            say(&format!("{} {}", resident(), busy(&runtime).as_millis()));
         }
     });
     asked.await.unwrap();
@@ -42,14 +44,13 @@ fn say(text: &str) {
     stdout.flush().unwrap();
 }
 
-/// The time that this process has computed.
-pub(crate) fn busy() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    // In ticks of 10 ms: proc(5), fields 14 and 15.
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(10 * ticks)
+/// The time in which the threads of this runtime had something to do, all together.
+fn busy(runtime: &Handle) -> Duration {
+    let metrics = runtime.metrics();
+    let threads = 0..metrics.num_workers();
+    threads
+        .map(|it| metrics.worker_total_busy_duration(it))
+        .sum()
 }
 
 /// The other process, until it is dropped.
@@ -65,7 +66,7 @@ pub(crate) struct Other {
 pub(crate) struct Usage {
     /// Octets in memory.
     pub(crate) memory: usize,
-    /// Time that was computed.
+    /// The time in which its threads had something to do, all together.
     pub(crate) busy: Duration,
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 use withy::{Identity, Pull, Push, Rep, Req};
 use withy_tests::scale;
 use withy_transports::{DialOptions, ListenOptions};
@@ -120,6 +121,7 @@ async fn half_open_peers_cost_little_memory_and_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_connections_use_several_cores() {
     const TEST: &str = "quic_flood::several_connections_use_several_cores";
+    const CONNECTIONS: usize = 4;
     const MESSAGE: usize = 16 << 10;
     if serves() {
         let pull = Pull::builder().identity(&identity()).build().unwrap();
@@ -128,34 +130,35 @@ async fn several_connections_use_several_cores() {
         return serve(&endpoint).await;
     }
     let _alone = memory::Growth::alone().await;
+    let count = scale::count(2_500, 50_000);
     let mut other = Other::start(TEST).await;
-    for connections in [1, 4] {
-        let mut sending = tokio::task::JoinSet::new();
-        let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-        for _ in 0..connections {
+    let pushes: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
             // Each has a node's key of its own.
             let push = Push::builder().identity(&identity()).build().unwrap();
             push.connect_to(other.endpoint.clone()).unwrap();
-            push.ready().await.unwrap();
-            let sent = sent.clone();
-            sending.spawn(async move {
-                while push.send(vec![5; MESSAGE]).await.is_ok() {
-                    sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                }
-            });
-        }
-        let (begin, before) = (Instant::now(), other.usage().await.busy);
-        let was = sent.load(std::sync::atomic::Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let used = other.usage().await.busy - before;
-        let took = begin.elapsed();
-        let sent = sent.load(std::sync::atomic::Ordering::Relaxed) - was;
-        let cores = used.as_secs_f64() / took.as_secs_f64();
-        let rate = sent as f64 * MESSAGE as f64 / took.as_secs_f64() / 1e6;
-        scale::report(
-            &format!("cores of {connections} connections"),
-            format!("{cores:.2}, {rate:.0} MB/s"),
-        );
-        sending.shutdown().await;
+            push
+        })
+        .collect();
+    for push in &pushes {
+        within(20, push.ready()).await.unwrap();
     }
+    let (begin, before) = (Instant::now(), other.usage().await.busy);
+    let mut sending = JoinSet::new();
+    for push in pushes {
+        sending.spawn(async move {
+            for _ in 0..count {
+                push.send(vec![5; MESSAGE]).await.unwrap();
+            }
+            push.close().await;
+        });
+    }
+    within(120, sending.join_all()).await;
+    let busy = other.usage().await.busy - before;
+    let cores = busy.as_secs_f64() / begin.elapsed().as_secs_f64();
+    scale::report(
+        "cores that several QUIC connections kept busy",
+        format!("{cores:.2}"),
+    );
+    assert!(cores > 1.2, "{cores} cores");
 }
