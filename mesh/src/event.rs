@@ -17,8 +17,8 @@ pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
 pub use withy_transports::{AcceptError, DialError};
 
+use crate::error::Unfit;
 use crate::identity::IdentityError;
-use crate::security::Unfit;
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.
 pub const MONITOR_CAPACITY: usize = 1_024;

@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
 use crate::driver::handshake::{OsRandomness, Side};
-use crate::identity::{self, Identity, IdentityError};
+use crate::error::Unfit;
+use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
@@ -251,15 +252,4 @@ pub(crate) struct Started {
     pub(crate) name: &'static str,
     pub(crate) is_server: bool,
     pub(crate) handshake: Box<dyn Handshake>,
-}
-
-/// Why a socket cannot use an endpoint with what it was given.
-#[derive(Debug)]
-pub(crate) enum Unfit {
-    /// The mechanism can be read on the way.
-    Insecure(&'static str),
-    /// The transport brings another mechanism.
-    Mechanism(&'static str),
-    /// There is no identity.
-    Identity(Arc<IdentityError>),
 }

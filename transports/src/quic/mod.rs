@@ -2,7 +2,7 @@
 //!
 //! | module | its job |
 //! |---|---|
-//! | `tls`, `hybrid` | raw node keys and the post-quantum key agreement |
+//! | `tls`, `verifier`, `hybrid` | raw node keys and the post-quantum key agreement |
 //! | `tag`, `socket`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
@@ -30,6 +30,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod verifier;
 mod wire;
 
 use std::io;
