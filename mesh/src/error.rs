@@ -10,7 +10,6 @@ pub use withy_transports::ListenError;
 
 use crate::driver::send::Rejected;
 use crate::identity::IdentityError;
-use crate::security::Unfit;
 
 /// Why a socket could not be bound. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -19,33 +18,14 @@ pub enum BindError {
     /// The endpoint is malformed. Local misuse.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The endpoint can be reached from other hosts, and what passes could be read there. Local
-    /// misuse.
-    #[error("{}", insecure(.endpoint, .mechanism))]
-    Insecure {
+    /// What the socket was given does not fit the endpoint. Local misuse.
+    #[error("{endpoint} {why}")]
+    Unfit {
         /// The endpoint.
         endpoint: Endpoint,
-        /// The mechanism that follows from what the socket was given.
-        mechanism: &'static str,
-    },
-    /// The transport proves identities with a mechanism of its own, and the socket was given keys for
-    /// another. Local misuse.
-    #[error(
-        "{endpoint} proves identities itself, and the socket was given {mechanism}: give it an identity, or nothing, which means the user's own"
-    )]
-    Mechanism {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The mechanism that follows from what the socket was given.
-        mechanism: &'static str,
-    },
-    /// The transport proves identities, and there is none.
-    #[error("{endpoint} needs an identity: {source}")]
-    Identity {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// Why there is none.
-        source: Arc<IdentityError>,
+        /// Why.
+        #[source]
+        why: Unfit,
     },
     /// The transport refused. Retrying may help when the address was in use.
     #[error("cannot bind {endpoint}: {source}")]
@@ -71,32 +51,14 @@ pub enum ConnectError {
     /// The endpoint is malformed. Local misuse.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The endpoint is on another host, and what passes could be read on the way. Local misuse.
-    #[error("{}", insecure(.endpoint, .mechanism))]
-    Insecure {
+    /// What the socket was given does not fit the endpoint. Local misuse.
+    #[error("{endpoint} {why}")]
+    Unfit {
         /// The endpoint.
         endpoint: Endpoint,
-        /// The mechanism that follows from what the socket was given.
-        mechanism: &'static str,
-    },
-    /// The transport proves identities with a mechanism of its own, and the socket was given keys for
-    /// another. Local misuse.
-    #[error(
-        "{endpoint} proves identities itself, and the socket was given {mechanism}: give it an identity, or nothing, which means the user's own"
-    )]
-    Mechanism {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The mechanism that follows from what the socket was given.
-        mechanism: &'static str,
-    },
-    /// The transport proves identities, and there is none.
-    #[error("{endpoint} needs an identity: {source}")]
-    Identity {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// Why there is none.
-        source: Arc<IdentityError>,
+        /// Why.
+        #[source]
+        why: Unfit,
     },
     /// The id of an endpoint names nobody. Local misuse.
     #[error("the endpoint's id: {0}")]
@@ -112,41 +74,26 @@ pub enum ConnectError {
     Closed,
 }
 
-impl Unfit {
-    pub(crate) fn of_bind(self, endpoint: Endpoint) -> BindError {
-        match self {
-            Self::Insecure(mechanism) => BindError::Insecure {
-                endpoint,
-                mechanism,
-            },
-            Self::Mechanism(mechanism) => BindError::Mechanism {
-                endpoint,
-                mechanism,
-            },
-            Self::Identity(source) => BindError::Identity { endpoint, source },
-        }
-    }
-
-    pub(crate) fn of_connect(self, endpoint: Endpoint) -> ConnectError {
-        match self {
-            Self::Insecure(mechanism) => ConnectError::Insecure {
-                endpoint,
-                mechanism,
-            },
-            Self::Mechanism(mechanism) => ConnectError::Mechanism {
-                endpoint,
-                mechanism,
-            },
-            Self::Identity(source) => ConnectError::Identity { endpoint, source },
-        }
-    }
-}
-
-fn insecure(endpoint: &Endpoint, mechanism: &str) -> String {
-    format!(
-        "{endpoint} may leave this host, and {mechanism} can be read on the way: give the socket an identity or \
+/// Why what a socket was given to prove who it is does not fit an endpoint.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// The endpoint is, or can be reached from, another host, and what passes could be read on the way
+    /// with this mechanism, which follows from what the socket was given.
+    #[error(
+        "may leave this host, and {0} can be read on the way: give the socket an identity or \
          CURVE keys, use a loopback, ipc or inproc endpoint, or say insecure() (--insecure)"
-    )
+    )]
+    Insecure(&'static str),
+    /// The transport proves identities with a mechanism of its own, and the socket was given keys for
+    /// this one.
+    #[error(
+        "proves identities itself, and the socket was given {0}: give it an identity, or nothing, which means the user's own"
+    )]
+    Mechanism(&'static str),
+    /// The transport proves identities, and there is none.
+    #[error("needs an identity: {0}")]
+    Identity(#[source] Arc<IdentityError>),
 }
 
 /// Why a socket could not be built. Local misuse.

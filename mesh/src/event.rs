@@ -18,8 +18,8 @@ use withy_proto::{Endpoint, SocketType};
 use withy_transports::StreamsError;
 pub use withy_transports::{AcceptError, DialError};
 
+use crate::error::Unfit;
 use crate::identity::IdentityError;
-use crate::security::Unfit;
 
 /// Events that a monitor may fall behind by; older ones are counted as missed.
 pub const MONITOR_CAPACITY: usize = 1_024;

@@ -95,7 +95,7 @@ pub mod typed;
 pub use auth::{Authenticator, Credentials};
 pub use builder::Builder;
 pub use error::{
-    BindError, BuildError, Closed, ConnectError, ReceiveError, RequestError, SendError,
+    BindError, BuildError, Closed, ConnectError, ReceiveError, RequestError, SendError, Unfit,
     UnknownEndpoint,
 };
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};

@@ -11,12 +11,13 @@ use withy_proto::mechanism::{Handshake, Local, MECHANISMS, curve, noise, null, p
 use withy_proto::trust::{Membership, Shown};
 use withy_proto::zmtp::Peer;
 use withy_proto::zmtp::metadata::Metadata;
-use withy_transports::QuicOptions;
+use withy_transports::{QuicOptions, Secret};
 use zeroize::Zeroizing;
 
 use crate::auth::Authenticator;
 use crate::driver::handshake::{OsRandomness, Side};
-use crate::identity::{self, Identity, IdentityError};
+use crate::error::Unfit;
+use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
@@ -114,10 +115,14 @@ impl Security {
         let mut options = options.clone();
         options.node_key = Some((*identity.node_seed()).into());
         options.allow_classical = self.allow_classical;
-        options.networks = (self.trust.secrets().iter())
-            .map(|secret| (**secret).into())
-            .collect();
+        options.networks = self.networks();
         Ok(options)
+    }
+
+    /// The secrets of the networks in which peers may be met now.
+    pub(crate) fn networks(&self) -> Vec<Secret> {
+        let secrets = self.trust.secrets();
+        secrets.iter().map(|secret| (**secret).into()).collect()
     }
 
     /// The mechanism of a link and its handshake, ours to start.
@@ -134,14 +139,15 @@ impl Security {
             authenticate: true,
             accepting,
         };
-        if let Some(node) = peer.key {
+        if let Some(proven) = &peer.proven {
             let proof = quic::Proof {
-                node,
-                post_quantum: peer.post_quantum,
+                node: proven.key,
+                post_quantum: proven.post_quantum,
+                binding: proven.binding,
             };
             let mut settings = self.settings(&self.identity()?, side);
-            // Both sides met in one network: that of the link, if we are still in it.
-            settings.realms.retain(|realm| match &peer.network {
+            // Both sides meet in one network: that which the dial named, if we are still in it.
+            settings.realms.retain(|realm| match &proven.network {
                 Some(secret) => realm.secret == Zeroizing::new(*secret.expose()),
                 None => realm.network.is_none(),
             });
@@ -263,15 +269,4 @@ pub(crate) struct Started {
     pub(crate) name: &'static str,
     pub(crate) is_server: bool,
     pub(crate) handshake: Box<dyn Handshake>,
-}
-
-/// Why a socket cannot use an endpoint with what it was given.
-#[derive(Debug)]
-pub(crate) enum Unfit {
-    /// The mechanism can be read on the way.
-    Insecure(&'static str),
-    /// The transport brings another mechanism.
-    Mechanism(&'static str),
-    /// There is no identity.
-    Identity(Arc<IdentityError>),
 }

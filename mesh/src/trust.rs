@@ -326,6 +326,11 @@ impl Trust {
         known.find_map(|(id, proof)| (*id == network).then_some(*proof))
     }
 
+    /// Tells of each change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
     /// The secrets of the networks in which peers may be met; none where there are none.
     pub(crate) fn secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         let state = self.0.state.read();

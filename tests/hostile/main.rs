@@ -16,7 +16,7 @@
 //! | *an error, a close, one line in the log, one more on the counter* | |
 //! | nothing at all; silence after the first octet | `first_octets::silence_…` |
 //! | an octet at a time | `first_octets::an_octet_at_a_time_does_not_move_the_deadline` |
-//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…`, `noise::half_open_…` |
+//! | half-open connections | `flood::half_open_…`, `flood::a_newcomer_is_not_kept_out_…`, `noise::half_open_…`, `quic_flood::half_open_…` |
 //! | random octets | `first_octets::noise_is_refused` |
 //! | another protocol's first octets | `first_octets::other_protocols_…`, as server: `first_octets::a_client_survives_…` |
 //! | ZMTP 1 and 2 | `first_octets::zmtp_1_and_2_are_refused_by_their_version` |
@@ -32,6 +32,7 @@
 //! | a million subscriptions | `subscriptions::a_million_subscriptions_…`, coming and going: `subscriptions::coming_and_going_…` |
 //! | NULL, PLAIN or a wrong key to a CURVE server | `curve::whoever_does_not_speak_curve_is_refused` |
 //! | another mechanism, network or identity to a NOISE socket | `noise::whoever_…`, `noise::strangers_…` |
+//! | another mechanism on a QUIC link; a tag without its network's secret; no trust | `quic::other_mechanisms_…`, `quic::a_tag_…`, `quic::peers_…` |
 //! | CURVE frames replayed or reordered | `curve::frames_that_come_twice_…` |
 //! | NOISE records replayed, reordered, left out, changed | `noise::records_that_…`, frames in them: `noise::what_records_carry_…` |
 //! | recorded handshakes said again, here and elsewhere | `sealed::a_recorded_handshake_…` |
@@ -57,6 +58,9 @@ mod memory;
 mod middle;
 mod misuse;
 mod noise;
+mod process;
+mod quic;
+mod quic_flood;
 mod sealed;
 mod slow;
 mod subscriptions;

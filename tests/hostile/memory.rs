@@ -39,7 +39,7 @@ impl Growth {
 }
 
 /// Octets of the process that are in memory.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

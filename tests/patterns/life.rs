@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use withy::options::{Heartbeat, HighWaterMark};
 use withy::{
     AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Publisher, Pull, Push,
-    Reason, ReceiveError, SocketType, Subscriber,
+    Reason, ReceiveError, SocketType, Subscriber, Unfit,
 };
 
 use withy_tests::raw;
@@ -27,14 +27,26 @@ async fn for_each_link<F: Future<Output = ()> + Send + 'static>(name: &str, test
 async fn clear_text_does_not_leave_the_host_unless_told_to() {
     for endpoint in ["tcp://192.0.2.1:5555", "tcp://example.org:5555"] {
         let error = Push::connect(endpoint).unwrap_err();
-        assert!(matches!(error, ConnectError::Insecure { .. }));
+        assert!(matches!(
+            error,
+            ConnectError::Unfit {
+                why: Unfit::Insecure(_),
+                ..
+            }
+        ));
         assert!(error.to_string().contains("insecure()"), "{error}");
         let push = Push::builder().insecure().build().unwrap();
         push.connect_to(endpoint).unwrap();
     }
     for endpoint in ["tcp://*:0", "tcp://0.0.0.0:0", "tcp://[::]:0"] {
         assert!(
-            matches!(Pull::bind(endpoint).await, Err(BindError::Insecure { .. })),
+            matches!(
+                Pull::bind(endpoint).await,
+                Err(BindError::Unfit {
+                    why: Unfit::Insecure(_),
+                    ..
+                })
+            ),
             "{endpoint}"
         );
     }

@@ -1,6 +1,6 @@
 //! What may leave the host: PLAIN like NULL only with `insecure()`, CURVE by itself.
 
-use withy::{BindError, ConnectError, Pull, Push, generate_key_pair};
+use withy::{BindError, ConnectError, Pull, Push, Unfit, generate_key_pair};
 
 /// Reserved for documentation: nobody is there.
 const AWAY: &str = "tcp://192.0.2.1:5555";
@@ -14,8 +14,8 @@ async fn plain_leaves_the_host_only_when_told_to() {
     let refused = push.connect_to(AWAY);
     assert!(matches!(
         refused,
-        Err(ConnectError::Insecure {
-            mechanism: "PLAIN",
+        Err(ConnectError::Unfit {
+            why: Unfit::Insecure("PLAIN"),
             ..
         })
     ));
@@ -24,8 +24,8 @@ async fn plain_leaves_the_host_only_when_told_to() {
     let refused = pull.bind_to(OPEN).await;
     assert!(matches!(
         refused,
-        Err(BindError::Insecure {
-            mechanism: "PLAIN",
+        Err(BindError::Unfit {
+            why: Unfit::Insecure("PLAIN"),
             ..
         })
     ));

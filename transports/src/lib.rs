@@ -74,13 +74,24 @@ pub struct Peer {
     pub address: String,
     /// Its process, where the system vouches for it: with `ipc`.
     pub credentials: Option<Credentials>,
-    /// The ed25519 node key that it has proven to hold: with `quic`.
-    pub key: Option<[u8; 32]>,
-    /// Whether a post-quantum key agreement protects the link: with `quic`, unless both sides allow
-    /// the classical one.
+    /// What it proved before the link was there: with `quic`.
+    pub proven: Option<Proven>,
+}
+
+/// What the handshake under a `quic` link proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The ed25519 node key of the peer.
+    pub key: [u8; 32],
+    /// Whether a post-quantum key agreement protects the link: it does unless both sides allow the
+    /// classical one.
     pub post_quantum: bool,
-    /// The secret of the network in which both sides met; `None` in none. With `quic`.
+    /// The secret of the network that the tag of the dial named; `None` with the tag of those without
+    /// one. That the peer knows the secret is not proven by it, since tags can be taken from others.
     pub network: Option<Secret>,
+    /// Octets that both ends of this link have, and no other link: exported from the TLS session
+    /// (RFC 8446 §7.5). They are no secret; what is said with them was said on this link.
+    pub binding: [u8; 32],
 }
 
 /// The process at the other side of an `ipc` link, as it was when it connected or bound.
@@ -159,6 +170,15 @@ impl Listener {
     /// inherited socket has the endpoint of its address, unless that is no endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Answers the members of these networks from now on, as if they had been in
+    /// [`QuicOptions::networks`]: with `quic`, with others it does nothing. Connections that are there
+    /// stay.
+    pub fn set_networks(&self, networks: &[Secret]) {
+        if let Accepting::Quic(quic) = &self.accepting {
+            quic.set_networks(networks);
+        }
     }
 
     /// Accepts the next connection.

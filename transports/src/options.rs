@@ -136,19 +136,21 @@ pub struct QuicOptions {
     pub allow_classical: bool,
     /// The secrets of the networks that we belong to; default none, which is the network of those
     /// without one. A dial shows itself as a member of the first, and a listener answers the members
-    /// of any and nobody else.
+    /// of any and nobody else. A [listener](crate::Listener::set_networks) can be told of others later.
     pub networks: Vec<Secret>,
     /// Octets that one link may have received before they are read; default 1 MiB. A link cannot be
     /// faster than this for each round trip.
     pub stream_receive_window: u32,
     /// Octets that all links of one connection together may have received before they are read;
-    /// default 32 MiB. Links that are not read hold the others up once they fill it.
+    /// default 32 MiB. Links that are not read hold the others up once they fill it. A peer that is not
+    /// [admitted](crate::QuicReader::admit) yet gets 64 KiB at most.
     pub receive_window: u32,
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
-    /// Links that a peer may open on one connection at a time; default 256. Above it dials make
-    /// another connection. Each costs the listener 200 octets, used or not.
+    /// Links that a peer may open on one connection at a time; default 256, and 8 at most until it is
+    /// [admitted](crate::QuicReader::admit). Above it dials make another connection. Each costs the
+    /// listener 200 octets, used or not.
     pub max_links: u32,
     /// Probes an idle connection this often; default 5 s. It also keeps NATs open.
     pub keep_alive: Duration,
@@ -157,9 +159,10 @@ pub struct QuicOptions {
     pub idle_timeout: Duration,
     /// How long a listener lets a handshake take, and a new link say what it is; default 5 s.
     pub handshake_timeout: Duration,
-    /// Handshakes that a listener has under way at a time; default 256. Above it the oldest is given up
-    /// if it has lasted half a second, since a good peer is done within a few round trips; else the
-    /// newcomer gets no answer, and tries again.
+    /// Handshakes that a listener has under way at a time; default 128, each of 60 KB, and as much
+    /// again for a second after it was given up. Above it the oldest is given up if it has lasted half
+    /// a second, since a good peer is done within a few round trips; else the newcomer gets no answer,
+    /// and tries again.
     pub max_handshakes: usize,
     /// Handshakes under way from which on a peer must first show that it receives at its address,
     /// for one more round trip; default 64.
@@ -187,7 +190,7 @@ impl Default for QuicOptions {
             keep_alive: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(5),
-            max_handshakes: 256,
+            max_handshakes: 128,
             retry_mark: 64,
             max_connections: 16_384,
             linger: Duration::from_secs(10),

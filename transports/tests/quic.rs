@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use withy_proto::crypto::{Provider, sign};
 use withy_transports::{
     ByteReader, ByteWriter, Connected, DialError, DialOptions, Link, ListenError, ListenOptions,
-    Listener, QuicError, Secret, dial, lingered, listen,
+    Listener, Proven, QuicError, Secret, dial, lingered, listen,
 };
 
 /// Far longer than anything here takes.
@@ -45,11 +45,17 @@ async fn listener(options: &ListenOptions) -> Listener {
         .unwrap()
 }
 
-/// Both sides of a new link.
+fn proven(connected: &Connected) -> &Proven {
+    connected.peer.proven.as_ref().unwrap()
+}
+
+/// Both sides of a new link, each of which has admitted the other and knows that it was.
 async fn link(listener: &mut Listener, options: &DialOptions) -> (Connected, Connected) {
     let endpoint = listener.endpoint().clone();
     let (ours, theirs) = tokio::join!(dial(&endpoint, options), listener.accept());
-    (ours.unwrap(), theirs.unwrap())
+    let (mut ours, mut theirs) = (admit(ours.unwrap()), admit(theirs.unwrap()));
+    talk(&mut ours, &mut theirs).await;
+    (ours, theirs)
 }
 
 fn split(connected: Connected) -> (ByteReader, ByteWriter) {
@@ -99,9 +105,16 @@ async fn a_link_carries_octets_both_ways_and_both_sides_know_each_other() {
     assert_eq!(real, format!("quic://{}", ours.peer.address));
     assert_eq!(ours.peer.address, theirs.local);
     assert_eq!(ours.local, theirs.peer.address);
-    assert_eq!(ours.peer.key, Some(key(1)));
-    assert_eq!(theirs.peer.key, Some(key(2)));
-    assert!(ours.peer.post_quantum && theirs.peer.post_quantum);
+    assert_eq!(proven(&ours).key, key(1));
+    assert_eq!(proven(&theirs).key, key(2));
+    assert!(proven(&ours).post_quantum && proven(&theirs).post_quantum);
+    let (other, _) = link(&mut listener, &dialling(2)).await;
+    let bindings = [&ours, &theirs, &other].map(|side| proven(side).binding);
+    assert_eq!(bindings[0], bindings[1]);
+    assert_ne!(
+        bindings[0], bindings[2],
+        "of another link of the same connection"
+    );
     talk(&mut ours, &mut theirs).await;
 }
 
@@ -283,7 +296,7 @@ async fn many_links_share_a_connection() {
         .collect();
     let mut theirs = Vec::new();
     for _ in 0..LINKS {
-        theirs.push(listener.accept().await.unwrap());
+        theirs.push(admit(listener.accept().await.unwrap()));
     }
     let mut locals = HashSet::new();
     for (number, dial) in dials.into_iter().enumerate() {
@@ -299,6 +312,47 @@ async fn many_links_share_a_connection() {
     heard.sort();
     let said = (0..LINKS).map(|number| format!("{number:09}").into_bytes());
     assert_eq!(heard, said.collect::<Vec<_>>());
+}
+
+/// Whoever has only proven a node's key may fill 64 KiB and open 8 links, on either side.
+#[tokio::test]
+async fn a_peer_that_was_not_admitted_costs_little() {
+    const LIMIT: usize = 64 << 10;
+    let mut listener = listener(&listening(1)).await;
+    let endpoint = listener.endpoint().clone();
+    let options = dialling(2);
+    let mut links = Vec::new();
+    for _ in 0..8 {
+        let (ours, theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
+        links.push((ours.unwrap(), theirs.unwrap()));
+    }
+    // One more gets a connection of its own.
+    let (other, _theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
+    assert_ne!(other.unwrap().local, links[0].0.local);
+    let fill = |links: &mut Vec<(Connected, Connected)>, of_ours: bool| {
+        let mut written = 0;
+        for (ours, theirs) in links {
+            let (_, writer) = bytes(&mut if of_ours { ours } else { theirs }.link);
+            while let Ok(count) = writer.try_write(&[5; 4_096]) {
+                written += count;
+            }
+        }
+        written
+    };
+    for of_ours in [true, false] {
+        let written = fill(&mut links, of_ours);
+        // What began the links is in it as well.
+        assert!((LIMIT - 100..=LIMIT).contains(&written), "{written} octets");
+    }
+    // One link that is admitted opens the gate for all of the connection.
+    let (ours, theirs) = links.swap_remove(0);
+    let _theirs = admit(theirs);
+    let (_, writer) = split(ours);
+    poll_fn(|cx| writer.poll_write_ready(cx)).await.unwrap();
+    assert!(writer.try_write(&[5; 4_096]).is_ok());
+    assert!(fill(&mut links, true) > 2 << 20);
+    let (more, _theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
+    assert_eq!(more.unwrap().local, links[0].0.local);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn linked_over(path: Path, seed: u64) -> (Relay, Connected, Connected) {
     dialling.connect_timeout = PATIENCE;
     let place = endpoint(&format!("quic://{}", relay.address));
     let (ours, theirs) = tokio::join!(dial(&place, &dialling), listener.accept());
-    (relay, ours.unwrap(), theirs.unwrap())
+    (relay, admit(ours.unwrap()), admit(theirs.unwrap()))
 }
 
 fn split(connected: Connected) -> (ByteReader, ByteWriter) {

@@ -74,12 +74,17 @@ impl Raw {
 
     /// Datagrams that arrived by now.
     fn heard(&self) -> usize {
-        let mut buffer = [0; 2_048];
-        let mut count = 0;
-        while self.0.try_recv(&mut buffer).is_ok() {
-            count += 1;
-        }
-        count
+        self.lengths().count()
+    }
+
+    /// The octets of them.
+    fn heard_octets(&self) -> usize {
+        self.lengths().sum()
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        let mut buffer = vec![0; 65_536];
+        std::iter::from_fn(move || self.0.try_recv(&mut buffer).ok())
     }
 }
 
@@ -229,6 +234,35 @@ async fn a_half_open_handshake_ends_at_its_deadline() {
         error => panic!("{error}"),
     }
     assert!(begin.elapsed() >= Duration::from_millis(200));
+}
+
+/// Whoever writes another's address on its packets has that one sent no more than three times what it
+/// sent itself, as long as nothing came back (RFC 9000 §8.1).
+#[tokio::test]
+async fn little_is_sent_to_an_address_that_was_not_shown() {
+    for (mark, first_only) in [(64, false), (64, true), (0, false)] {
+        let mut options = listening(&[]);
+        // Time for what is sent again and again.
+        options.quic.handshake_timeout = Duration::from_secs(2);
+        options.quic.retry_mark = mark;
+        let (mut listener, address) = listener(&options).await;
+        let mute = Raw::new().await;
+        let mut flight = first_flight(dialling(9, None)).await;
+        flight.truncate(if first_only { 1 } else { 2 });
+        let sent: usize = flight.iter().map(Vec::len).sum();
+        mute.send(&flight, address).await;
+        if mark == 0 {
+            // Its retry is all; by now the listener has judged it.
+            good(&mut listener, &dialling(2, None)).await;
+        } else {
+            timeout(PATIENCE, listener.accept())
+                .await
+                .unwrap()
+                .unwrap_err();
+        }
+        let heard = mute.heard_octets();
+        assert!(heard > 0 && heard <= 3 * sent, "{heard} octets for {sent}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

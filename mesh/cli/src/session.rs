@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use withy::socket::Socket;
-use withy::{AnySocket, BindError, Builder, ConnectError, Endpoint, EventKind, Monitor};
+use withy::{AnySocket, BindError, Builder, ConnectError, Endpoint, EventKind, Monitor, Unfit};
 
 use crate::args::{Keys, Talk};
 use crate::duration;
@@ -132,9 +132,9 @@ async fn watch_events(mut monitor: Monitor, talk: Talk, trouble: Trouble) {
 
 fn not_bound(error: BindError) -> Failure {
     match error {
-        BindError::Insecure {
+        BindError::Unfit {
             endpoint,
-            mechanism,
+            why: Unfit::Insecure(mechanism),
         } => insecure(&endpoint, mechanism),
         BindError::Endpoint(error) => Failure::usage(error),
         error => Failure::failed(error),
@@ -148,9 +148,9 @@ pub(crate) fn connect(socket: &AnySocket, to: Endpoint) -> Outcome {
 
 fn not_connected(error: ConnectError) -> Failure {
     match error {
-        ConnectError::Insecure {
+        ConnectError::Unfit {
             endpoint,
-            mechanism,
+            why: Unfit::Insecure(mechanism),
         } => insecure(&endpoint, mechanism),
         ConnectError::Endpoint(error) => Failure::usage(error),
         error => Failure::failed(error),

@@ -225,6 +225,7 @@ impl Core {
             (ByteReader::Quic(reader), ByteWriter::Quic(writer)) => (reader, writer),
             (reader, writer) => return (Reader::Bytes(reader), Writer::Bytes(writer)),
         };
+        reader.admit();
         let limits = self.options.limits;
         let fresh = Decoder::new(limits, Opener::Clear);
         let decoder = std::mem::replace(&mut established.decoder, fresh);

@@ -48,9 +48,18 @@ impl Core {
         endpoint: &Endpoint,
         stop: &CancellationToken,
     ) -> Option<AcceptError> {
+        let security = &self.options.security;
+        let mut changes = security.trust.changes();
+        // It may have changed since the listener was made.
+        changes.mark_changed();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return None,
+                // Trust lives as long as we do.
+                Ok(()) = changes.changed() => {
+                    listener.set_networks(&security.networks());
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             let error = match accepted {

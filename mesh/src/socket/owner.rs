@@ -78,8 +78,8 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        if let Err(unfit) = security.permits(&endpoint, core.options.dial.is_local(&endpoint)) {
-            return Err(unfit.of_connect(endpoint));
+        if let Err(why) = security.permits(&endpoint, core.options.dial.is_local(&endpoint)) {
+            return Err(ConnectError::Unfit { endpoint, why });
         }
         let expected = match &endpoint {
             Endpoint::Quic(Quic { peer: Some(id), .. }) => Some(key_of(id.as_str())?),
@@ -113,8 +113,8 @@ impl Owner {
             }
             Ok(())
         });
-        if let Err(unfit) = permitted {
-            return Err(unfit.of_bind(endpoint));
+        if let Err(why) = permitted {
+            return Err(BindError::Unfit { endpoint, why });
         }
         if core.phase() != Phase::Open {
             return Err(BindError::Closed);

@@ -110,7 +110,7 @@ impl Trust {
     /// the membership ended that alone speaks for it. That its certificate ends meanwhile is no
     /// reason: a connection proves who is there for as long as it lasts.
     pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
-        let mut changes = self.0.changed.subscribe();
+        let mut changes = self.changes();
         let mut shown = *shown;
         shown.certified_until = u64::MAX;
         let ends = shown.standing.map(|standing| standing.expires());

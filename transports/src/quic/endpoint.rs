@@ -26,6 +26,12 @@ const _: () = assert!(LOOPBACK_MTU as usize * 10 <= 65_507);
 /// Octets of a datagram over Ethernet: 1500 less the headers of IPv6 and UDP.
 const NETWORK_MTU: u16 = 1_452;
 
+/// What a round trip is taken to last before one was measured. RFC 9002 §6.2.2 wants 333 ms. With less
+/// a first packet that was lost, or ignored under a flood, is sent again after 0.3 s and not after a
+/// second, and a handshake that was given up is forgotten after one second and not after three, until
+/// which it costs as much as before. A peer that is farther away gets its first packets twice.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
 /// First packets that wait until they are judged, which happens at once.
 const MAX_INCOMING: usize = 4_096;
 
@@ -33,12 +39,16 @@ const MAX_INCOMING: usize = 4_096;
 const INCOMING_BUFFER: u64 = 16 << 10;
 const INCOMING_BUFFERS: u64 = 8 << 20;
 
-/// Links that a peer may open until its handshake is done. quinn sets a table up for all of them, which
-/// would make a half-open peer expensive.
+/// Links that a peer may open until one of them is [admitted](Grant). quinn sets a table up for all
+/// of them, which would make a half-open peer expensive.
 const EARLY_LINKS: u32 = 8;
 
-/// Streams for messages that a peer may open until its handshake is done.
+/// Streams for messages that a peer may open until a link is admitted.
 const EARLY_STREAMS: u32 = 8;
+
+/// Octets that a peer may have sent and we not read until a link is admitted: enough that no handshake
+/// of ZMTP waits for it.
+const EARLY_WINDOW: u32 = 64 << 10;
 
 /// Streams for messages that a peer may open for each link, on an average: its lanes, and one more.
 const STREAMS: u32 = withy_proto::quic::LANES as u32 + 1;
@@ -153,23 +163,40 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .max_concurrent_uni_streams(EARLY_STREAMS.into())
         .datagram_receive_buffer_size(None)
         .stream_receive_window(options.stream_receive_window.into())
-        .receive_window(options.receive_window.into())
+        .receive_window(options.receive_window.min(EARLY_WINDOW).into())
         .send_window(options.send_window.into())
+        .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(Some(options.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));
     config
 }
 
-/// Lets the peer open links, and the streams for messages that they need.
-pub(super) fn admit_links(connection: &Connection, links: u32) {
-    connection.set_max_concurrent_bi_streams(links.into());
-    admit_streams(connection, links);
+/// What the peer of a connection gets once a link of it is admitted. Whoever has only proven a node's
+/// key may be anybody, and costs no more than the early limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant {
+    links: u32,
+    streams: u32,
+    window: u32,
 }
 
-/// Lets the peer open streams for the messages of links.
-pub(super) fn admit_streams(connection: &Connection, links: u32) {
-    connection.set_max_concurrent_uni_streams(links.saturating_mul(STREAMS).into());
+impl Grant {
+    /// Of a connection over which the peer opens links, or we do.
+    pub(super) fn new(options: &QuicOptions, peer_opens: bool) -> Self {
+        Self {
+            links: if peer_opens { options.max_links } else { 0 },
+            streams: options.max_links.saturating_mul(STREAMS),
+            window: options.receive_window,
+        }
+    }
+
+    /// Gives it; again it changes nothing.
+    pub(super) fn give(self, connection: &Connection) {
+        connection.set_max_concurrent_bi_streams(self.links.into());
+        connection.set_max_concurrent_uni_streams(self.streams.into());
+        connection.set_receive_window(self.window.into());
+    }
 }
 
 fn mtu(remote: SocketAddr) -> u16 {

@@ -68,6 +68,15 @@ pub struct QuicReader {
 }
 
 impl QuicReader {
+    /// Grants the peer all that [`QuicOptions`](crate::QuicOptions) say, for this link and all others
+    /// of its connection. Until then it may have sent 64 KiB that are not read, and opened 8 links, so
+    /// that peers which nobody has judged cost little.
+    pub fn admit(&self) {
+        if let Some(more) = &self.more {
+            more.grant.give(&more.connection);
+        }
+    }
+
     /// The reader of a stream that goes in one direction.
     pub(super) fn alone(stream: RecvStream, lease: Lease) -> Self {
         Self {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::{self, Serving};
+use super::endpoint::{self, Grant, Serving};
 use super::left;
 use super::socket::Guard;
 use super::tag::Verdict;
@@ -68,6 +68,12 @@ impl Accepting {
 
     pub(super) fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.endpoint.local_addr()
+    }
+
+    pub(crate) fn set_networks(&self, networks: &[Secret]) {
+        if let Some(gate) = self.guard.gate() {
+            gate.set_networks(networks);
+        }
     }
 
     pub(crate) async fn accept(&mut self) -> Accepted {
@@ -138,17 +144,16 @@ impl Door {
     ) {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
-        let (bound, max_links) = (self.bound, self.options.max_links);
+        let (bound, grant) = (self.bound, Grant::new(&self.options, true));
         self.shaking.begin(|begun| {
             tokio::spawn(async move {
                 let shaken = shaken(connecting, limit).await;
                 drop(begun);
                 match shaken {
                     Ok((connection, proven)) => {
-                        endpoint::admit_links(&connection, max_links);
                         let proven = tls::Proven { network, ..proven };
                         let (wire, lease) =
-                            Wire::new(connection, proven, bound, linger, true, place);
+                            Wire::new(connection, proven, bound, grant, linger, true, place);
                         wire.serve(lease, links, limit).await;
                     }
                     Err(error) => report(&links, from, error),

@@ -2,8 +2,8 @@
 //!
 //! | module | its job |
 //! |---|---|
-//! | `tls`, `hybrid` | raw node keys and the post-quantum key agreement |
-//! | `tag`, `socket` | silence towards strangers to the network |
+//! | `tls`, `verifier`, `hybrid` | raw node keys and the post-quantum key agreement |
+//! | `tag`, `socket`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
@@ -14,6 +14,7 @@
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
 //! two sides that have proven a node key.
 
+mod budget;
 mod chunk;
 mod endpoint;
 mod error;
@@ -30,6 +31,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod verifier;
 mod wire;
 
 use std::io;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use withy_proto::crypto::tag::{self, TAG};
 
-use super::endpoint;
+use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
 use super::tag::shown;
 use super::tls::{self, SERVER_NAME};
@@ -150,14 +150,15 @@ async fn connect(
     let endpoint = endpoint::dialling(remote, options).map_err(socket)?;
     let config = endpoint::client(tls, remote, options);
     let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
-    endpoint::admit_streams(&connection, options.max_links);
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let network = options.networks.first().cloned();
     let proven = tls::Proven { network, ..proven };
     let bound = endpoint.local_addr().map_err(socket)?;
-    let linger = options.linger;
-    let ended = vacancy.again();
-    Ok(Wire::new(connection, proven, bound, linger, false, ended))
+    let grant = Grant::new(options, false);
+    let (linger, ended) = (options.linger, vacancy.again());
+    Ok(Wire::new(
+        connection, proven, bound, grant, linger, false, ended,
+    ))
 }
 
 /// A use of a slot, which leaves the pool with its last use.

@@ -4,6 +4,8 @@
 //! packets with a bad token, packets of connections that it does not know. Here they are dropped
 //! before quinn sees them. Short headers pass, since quinn asks [`Ids`] about them itself.
 //!
+//! What is sent to an address that may be another's is held to its [budget](Budgets).
+//!
 //! Invariant: a datagram that is neither tagged by a member nor addressed to a connection id of ours
 //! causes no packet.
 
@@ -21,6 +23,7 @@ use quinn_proto::{ConnectionIdGenerator, InvalidCid};
 use socket2::{Domain, Protocol, Socket, Type};
 use withy_proto::crypto::tag::{self, NONCE};
 
+use super::budget::Budgets;
 use super::tag::Gate;
 use crate::options::Secret;
 
@@ -53,7 +56,19 @@ pub(super) fn open(address: SocketAddr, buffer: u32, dual_stack: bool) -> io::Re
 pub(super) struct Guard {
     ids: Ids,
     gate: Option<Gate>,
+    budgets: Budgets,
     closed: AtomicBool,
+}
+
+/// What a datagram is, as far as its first octets tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The first one of a member, or one more like it.
+    First,
+    /// To a connection of ours, which only those know whom we told.
+    Known,
+    /// None that is listened to.
+    Noise,
 }
 
 impl Guard {
@@ -64,6 +79,7 @@ impl Guard {
         Ok(Arc::new(Self {
             ids: Ids(Secret::from(key)),
             gate,
+            budgets: Budgets::default(),
             closed: AtomicBool::new(false),
         }))
     }
@@ -81,32 +97,43 @@ impl Guard {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    fn admits(&self, datagram: &[u8]) -> bool {
-        let Some((&first, rest)) = datagram.split_first() else {
-            return false;
-        };
+    fn kind(&self, datagram: &[u8]) -> Kind {
+        self.known(datagram).unwrap_or(Kind::Noise)
+    }
+
+    fn known(&self, datagram: &[u8]) -> Option<Kind> {
+        let (&first, rest) = datagram.split_first()?;
         if first & 0x80 == 0 {
-            return true;
+            return Some(Kind::Known);
         }
         // RFC 8999 §5.1: version, length of the destination connection id, that id.
-        let Some((version, rest)) = rest.split_first_chunk() else {
-            return false;
-        };
-        let Some((&length, rest)) = rest.split_first() else {
-            return false;
-        };
+        let (version, rest) = rest.split_first_chunk()?;
+        let (&length, rest) = rest.split_first()?;
         let id = rest.get(..usize::from(length));
-        match id.filter(|_| u32::from_be_bytes(*version) == VERSION) {
-            None => false,
-            Some(id) if id.len() == ID => self.ids.made(id),
-            // RFC 9000 §17.2.2: the type of a first packet is 0.
-            Some(id) => {
-                first & 0x30 == 0
-                    && datagram.len() >= MIN_INITIAL
-                    && !self.closed.load(Ordering::Relaxed)
-                    && self.gate.as_ref().is_some_and(|gate| gate.is_member(id))
-            }
+        let id = id.filter(|_| u32::from_be_bytes(*version) == VERSION)?;
+        if id.len() == ID {
+            return self.ids.made(id).then_some(Kind::Known);
         }
+        // RFC 9000 §17.2.2: the type of a first packet is 0.
+        let good = first & 0x30 == 0
+            && datagram.len() >= MIN_INITIAL
+            && !self.closed.load(Ordering::Relaxed)
+            && self.gate.as_ref().is_some_and(|gate| gate.hears(id));
+        good.then_some(Kind::First)
+    }
+
+    /// Whether a datagram is listened to; what may be sent to its address follows from it.
+    fn admits(&self, datagram: &[u8], from: SocketAddr) -> bool {
+        let kind = self.kind(datagram);
+        match kind {
+            Kind::First => self.budgets.earn(from, datagram.len()),
+            // Of a short header it is not known yet whether its id is one of ours.
+            Kind::Known if datagram.first().is_some_and(|first| first & 0x80 != 0) => {
+                self.budgets.free(from);
+            }
+            Kind::Known | Kind::Noise => {}
+        }
+        kind != Kind::Noise
     }
 
     /// Removes what is not listened to from a buffer of datagrams of `stride` octets each.
@@ -117,7 +144,7 @@ impl Guard {
         let (mut from, mut kept) = (0, 0);
         while from < meta.len {
             let to = usize::min(from + meta.stride, meta.len);
-            if self.admits(&buffer[from..to]) {
+            if self.admits(&buffer[from..to], meta.addr) {
                 buffer.copy_within(from..to, kept);
                 kept += to - from;
             }
@@ -182,7 +209,16 @@ impl AsyncUdpSocket for Guarded {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
+        let (to, octets) = (transmit.destination, transmit.contents.len());
+        if !self.guard.budgets.spend(to, octets) {
+            // As if it were lost on the way.
+            return Ok(());
+        }
+        let sent = self.socket.try_send(transmit);
+        if sent.is_err() {
+            self.guard.budgets.refund(to, octets);
+        }
+        sent
     }
 
     fn poll_recv(
@@ -220,6 +256,10 @@ mod tests {
     use super::*;
     use crate::quic::tag::first;
 
+    fn admits(guard: &Guard, datagram: &[u8]) -> bool {
+        guard.admits(datagram, ([127, 0, 0, 1], 1).into())
+    }
+
     fn initial(id: &[u8]) -> Vec<u8> {
         let mut datagram = vec![0xc0, 0, 0, 0, 1, id.len() as u8];
         datagram.extend_from_slice(id);
@@ -231,27 +271,27 @@ mod tests {
     fn only_members_and_connections_of_ours_are_heard() {
         let guard = Guard::new(Some(Gate::new(&[]))).unwrap();
         let member = initial(&first(&tag::PUBLIC));
-        assert!(guard.admits(&member));
-        assert!(guard.admits(&initial(&guard.ids().generate_cid())));
-        assert!(guard.admits(&[0x40; 30]), "quinn judges short headers");
+        assert!(admits(&guard, &member));
+        assert!(admits(&guard, &initial(&guard.ids().generate_cid())));
+        assert!(admits(&guard, &[0x40; 30]), "quinn judges short headers");
 
-        assert!(!guard.admits(&[]));
+        assert!(!admits(&guard, &[]));
         for length in 1..MIN_INITIAL {
-            assert!(!guard.admits(&member[..length]));
+            assert!(!admits(&guard, &member[..length]));
         }
-        assert!(!guard.admits(&initial(&first(&[1; 32]))));
-        assert!(!guard.admits(&initial(&[0; ID])));
-        assert!(!guard.admits(&initial(&[])));
+        assert!(!admits(&guard, &initial(&first(&[1; 32]))));
+        assert!(!admits(&guard, &initial(&[0; ID])));
+        assert!(!admits(&guard, &initial(&[])));
         for (at, octet) in [(4, 2), (1, 0xff), (0, 0xd0), (0, 0xf0), (5, 21), (5, 255)] {
             let mut other = member.clone();
             other[at] = octet;
-            assert!(!guard.admits(&other), "octet {at} is {octet:#x}");
+            assert!(!admits(&guard, &other), "octet {at} is {octet:#x}");
         }
 
         let dialling = Guard::new(None).unwrap();
-        assert!(!dialling.admits(&member));
+        assert!(!admits(&dialling, &member));
         guard.close();
-        assert!(!guard.admits(&member));
+        assert!(!admits(&guard, &member));
     }
 
     #[test]

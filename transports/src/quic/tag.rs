@@ -17,7 +17,7 @@ use withy_proto::crypto::tag::{self, NONCE, TAG};
 
 use crate::options::Secret;
 
-/// Nonces that are remembered: 65,536 to 131,072, which is 30 handshakes a second for an hour.
+/// Tags that are remembered: 65,536 to 131,072, which is 30 handshakes a second for an hour.
 const REMEMBERED: usize = 1 << 17;
 
 /// The first destination connection id of a dial by a member of the network.
@@ -34,43 +34,67 @@ pub(super) fn shown(networks: &[Secret]) -> &[u8; 32] {
 }
 
 /// What a listener knows of tags.
-pub(super) struct Gate {
-    secrets: Vec<Secret>,
-    seen: Mutex<Seen>,
+pub(super) struct Gate(Mutex<Known>);
+
+struct Known {
+    /// Whose members get an answer, each with a number that no other ever has here.
+    networks: Vec<(u64, Secret)>,
+    /// How many numbers were given.
+    numbers: u64,
+    seen: Seen,
 }
 
 impl Gate {
     pub(super) fn new(networks: &[Secret]) -> Self {
-        let mut secrets = networks.to_vec();
-        if secrets.is_empty() {
-            secrets.push(Secret::from(tag::PUBLIC));
+        let gate = Self(Mutex::new(Known {
+            networks: Vec::new(),
+            numbers: 0,
+            seen: Seen::default(),
+        }));
+        gate.set_networks(networks);
+        gate
+    }
+
+    /// Hears members of these networks from now on, or with none those without one.
+    pub(super) fn set_networks(&self, networks: &[Secret]) {
+        let open = [Secret::from(tag::PUBLIC)];
+        let networks = if networks.is_empty() { &open } else { networks };
+        let mut known = self.0.lock();
+        let before = std::mem::take(&mut known.networks);
+        for secret in networks {
+            let same = before.iter().find(|(_, other)| other == secret);
+            let number = same.map_or(known.numbers, |(number, _)| *number);
+            known.networks.push((number, secret.clone()));
+            known.numbers += u64::from(same.is_none());
         }
-        Self {
-            secrets,
-            seen: Mutex::default(),
+    }
+
+    /// Whether a member made this first connection id lately. Only then can it be judged.
+    ///
+    /// Of an id that is new it costs one check for each network.
+    pub(super) fn hears(&self, id: &[u8]) -> bool {
+        let Ok(tag) = <&[u8; TAG]>::try_from(id) else {
+            return false;
+        };
+        let mut known = self.0.lock();
+        let seen = known.seen.get(tag);
+        if let Some(Entry { network, state }) = seen
+            && state == State::Begun
+        {
+            // More of what began with it; its time may be over.
+            return known.secret(network).is_some();
         }
+        let Some(network) = known.network_of(tag) else {
+            return false;
+        };
+        if seen.is_none_or(|entry| entry.network != network) {
+            let state = State::Heard;
+            known.seen.put(*tag, Entry { network, state });
+        }
+        true
     }
 
-    /// Whether a member made this first connection id lately.
-    pub(super) fn is_member(&self, id: &[u8]) -> bool {
-        self.network_of(id).is_some()
-    }
-
-    /// The secret with which a member made this first connection id lately.
-    fn network_of(&self, id: &[u8]) -> Option<&Secret> {
-        let tag = <&[u8; TAG]>::try_from(id).ok()?;
-        let hour = hour();
-        // Each secret is tried, so that the time does not tell which one it was.
-        let tries = self.secrets.iter();
-        tries.fold(None, |found, secret| {
-            match tag::check(from_ref(secret.expose()), hour, tag) {
-                true => Some(secret),
-                false => found,
-            }
-        })
-    }
-
-    /// Decides on a first packet. `validated` says that it answers a retry of ours.
+    /// Decides on a first packet that was heard. `validated` says that it answers a retry of ours.
     pub(super) fn judge(
         &self,
         id: &ConnectionId,
@@ -78,30 +102,52 @@ impl Gate {
         validated: bool,
         busy: bool,
     ) -> Verdict {
-        let Some(network) = self.network_of(id) else {
+        let Ok(tag) = <[u8; TAG]>::try_from(&id[..]) else {
             return Verdict::Ignore;
         };
-        let mut nonce = [0; NONCE];
-        nonce.copy_from_slice(&id[..NONCE]);
-        let mut seen = self.seen.lock();
-        let begin = match seen.get(&nonce) {
-            None => true,
-            Some(State::Begun) => false,
-            // The retry or its answer may have been lost, or the answer be this one.
-            Some(State::Retried(to)) => validated || to == from,
+        let mut known = self.0.lock();
+        let Some(Entry { network, state }) = known.seen.get(&tag) else {
+            return Verdict::Ignore;
         };
-        match (begin, busy && !validated) {
-            (false, _) => Verdict::Ignore,
+        let Some(secret) = known.secret(network) else {
+            return Verdict::Ignore;
+        };
+        let begin = match state {
+            State::Heard => true,
+            State::Begun => false,
+            // The retry or its answer may have been lost, or the answer be this one.
+            State::Retried(to) => validated || to == from,
+        };
+        let (state, verdict) = match (begin, busy && !validated) {
+            (false, _) => return Verdict::Ignore,
             (true, false) => {
-                seen.put(nonce, State::Begun);
-                let in_none = *network.expose() == tag::PUBLIC;
-                Verdict::Begin((!in_none).then(|| network.clone()))
+                let network = (*secret.expose() != tag::PUBLIC).then_some(secret);
+                (State::Begun, Verdict::Begin(network))
             }
-            (true, true) => {
-                seen.put(nonce, State::Retried(from));
-                Verdict::Retry
+            (true, true) => (State::Retried(from), Verdict::Retry),
+        };
+        known.seen.put(tag, Entry { network, state });
+        verdict
+    }
+}
+
+impl Known {
+    fn secret(&self, network: u64) -> Option<Secret> {
+        let mut networks = self.networks.iter();
+        let found = networks.find(|(number, _)| *number == network);
+        found.map(|(_, secret)| secret.clone())
+    }
+
+    /// The network whose member made a tag lately. Each is tried, so that the time does not tell which
+    /// one it was.
+    fn network_of(&self, tag: &[u8; TAG]) -> Option<u64> {
+        let hour = hour();
+        self.networks.iter().fold(None, |found, (number, secret)| {
+            match tag::check(from_ref(secret.expose()), hour, tag) {
+                true => Some(*number),
+                false => found,
             }
-        }
+        })
     }
 }
 
@@ -122,30 +168,39 @@ pub(super) enum Verdict {
     Ignore,
 }
 
+/// A tag that was seen.
 #[derive(Clone, Copy)]
+struct Entry {
+    /// The number of its network.
+    network: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
+    Heard,
     Retried(SocketAddr),
     Begun,
 }
 
-/// Nonces in two generations: when the younger is full the older is forgotten.
+/// Tags in two generations: when the younger is full the older is forgotten.
 #[derive(Default)]
 struct Seen {
-    younger: HashMap<[u8; NONCE], State>,
-    older: HashMap<[u8; NONCE], State>,
+    younger: HashMap<[u8; TAG], Entry>,
+    older: HashMap<[u8; TAG], Entry>,
 }
 
 impl Seen {
-    fn get(&self, nonce: &[u8; NONCE]) -> Option<State> {
-        let found = self.younger.get(nonce);
-        found.or_else(|| self.older.get(nonce)).copied()
+    fn get(&self, tag: &[u8; TAG]) -> Option<Entry> {
+        let found = self.younger.get(tag);
+        found.or_else(|| self.older.get(tag)).copied()
     }
 
-    fn put(&mut self, nonce: [u8; NONCE], state: State) {
+    fn put(&mut self, tag: [u8; TAG], entry: Entry) {
         if self.younger.len() >= REMEMBERED / 2 {
             self.older = std::mem::take(&mut self.younger);
         }
-        self.younger.insert(nonce, state);
+        self.younger.insert(tag, entry);
     }
 }
 
@@ -163,50 +218,87 @@ mod tests {
         ([127, 0, 0, 1], port).into()
     }
 
+    /// Hears and judges a first packet.
+    fn judge(gate: &Gate, id: &ConnectionId, port: u16, validated: bool, busy: bool) -> Verdict {
+        match gate.hears(id) {
+            true => gate.judge(id, from(port), validated, busy),
+            false => Verdict::Ignore,
+        }
+    }
+
     #[test]
     fn a_tag_opens_once_and_only_for_members() {
         let gate = Gate::new(&[Secret::from([1; 32]), Secret::from([2; 32])]);
         for secret in [[1; 32], [2; 32]] {
             let id = first(&secret);
             let begin = Verdict::Begin(Some(Secret::from(secret)));
-            assert_eq!(gate.judge(&id, from(1), false, false), begin);
+            assert_eq!(judge(&gate, &id, 1, false, false), begin);
             for validated in [false, true] {
-                let again = gate.judge(&id, from(1), validated, false);
-                assert_eq!(again, Verdict::Ignore);
+                assert_eq!(judge(&gate, &id, 1, validated, false), Verdict::Ignore);
             }
+            assert!(gate.hears(&id), "more of the same handshake");
         }
         for id in [
             first(&[3; 32]),
             first(&tag::PUBLIC),
             ConnectionId::new(&[0; 8]),
         ] {
+            assert!(!gate.hears(&id));
             assert_eq!(gate.judge(&id, from(1), false, false), Verdict::Ignore);
         }
         let open = Gate::new(&[]);
         let id = first(shown(&[]));
-        assert_eq!(open.judge(&id, from(1), false, false), Verdict::Begin(None));
+        assert_eq!(judge(&open, &id, 1, false, false), Verdict::Begin(None));
+    }
+
+    #[test]
+    fn networks_come_and_go_and_what_was_seen_stays() {
+        let (one, other) = (Secret::from([1; 32]), Secret::from([2; 32]));
+        let gate = Gate::new(&[]);
+        let [old, heard, new] = [&one; 3].map(|secret| first(secret.expose()));
+        assert!(!gate.hears(&old));
+        gate.set_networks(&[other.clone(), one.clone()]);
+        assert!(!gate.hears(&first(&tag::PUBLIC)));
+        let begin = Verdict::Begin(Some(one.clone()));
+        assert_eq!(judge(&gate, &old, 1, false, false), begin);
+        assert!(gate.hears(&heard));
+        // The order says which one is dialled into, and no more.
+        gate.set_networks(&[one.clone(), other.clone()]);
+        assert_eq!(judge(&gate, &old, 1, false, false), Verdict::Ignore);
+        gate.set_networks(&[other]);
+        assert_eq!(gate.judge(&heard, from(1), false, false), Verdict::Ignore);
+        assert!(!gate.hears(&old) && !gate.hears(&heard) && !gate.hears(&new));
+        gate.set_networks(&[one]);
+        assert_eq!(judge(&gate, &new, 1, false, false), begin);
+        assert_eq!(judge(&gate, &heard, 1, false, false), begin);
+        assert_eq!(judge(&gate, &old, 1, false, false), Verdict::Ignore);
     }
 
     #[test]
     fn a_lost_retry_is_made_again_for_the_same_address_only() {
         let gate = Gate::new(&[]);
         let id = first(&tag::PUBLIC);
-        assert_eq!(gate.judge(&id, from(1), false, true), Verdict::Retry);
-        assert_eq!(gate.judge(&id, from(2), false, true), Verdict::Ignore);
-        assert_eq!(gate.judge(&id, from(1), false, true), Verdict::Retry);
-        assert_eq!(gate.judge(&id, from(1), true, true), Verdict::Begin(None));
-        assert_eq!(gate.judge(&id, from(1), true, true), Verdict::Ignore);
+        assert_eq!(judge(&gate, &id, 1, false, true), Verdict::Retry);
+        assert_eq!(judge(&gate, &id, 2, false, true), Verdict::Ignore);
+        assert_eq!(judge(&gate, &id, 1, false, true), Verdict::Retry);
+        assert_eq!(judge(&gate, &id, 1, true, true), Verdict::Begin(None));
+        assert_eq!(judge(&gate, &id, 1, true, true), Verdict::Ignore);
     }
 
     #[test]
-    fn the_table_of_nonces_is_bounded() {
+    fn the_table_of_tags_is_bounded() {
         let mut seen = Seen::default();
-        let nonce = |number: usize| (number as u64).to_be_bytes();
+        let tag = |number: usize| {
+            let mut tag = [0; TAG];
+            tag[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            tag
+        };
+        let (network, state) = (0, State::Begun);
         for number in 0..3 * REMEMBERED {
-            seen.put(nonce(number), State::Begun);
+            seen.put(tag(number), Entry { network, state });
         }
         assert!(seen.younger.len() + seen.older.len() <= REMEMBERED);
-        assert!(seen.get(&nonce(3 * REMEMBERED - REMEMBERED / 2)).is_some());
-        assert!(seen.get(&nonce(0)).is_none());
+        assert!(seen.get(&tag(3 * REMEMBERED - REMEMBERED / 2)).is_some());
+        assert!(seen.get(&tag(0)).is_none());
     }
 }

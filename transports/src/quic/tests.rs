@@ -1,16 +1,24 @@
 //! Handshakes between sides that the options cannot make: classical ones, and other programs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use super::endpoint::{self, Serving};
+use super::endpoint::{self, Grant, Serving};
 use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
 use super::{QuicError, hybrid, pool};
 use crate::options::{QuicOptions, Secret};
-use crate::{AcceptError, Connected};
+use crate::{AcceptError, Connected, Proven};
+
+/// Far longer than a handshake takes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn seed(octet: u8) -> Secret {
     Secret::from([octet; 32])
@@ -22,6 +30,18 @@ fn classical() -> Arc<CryptoProvider> {
         kx_groups: vec![hybrid::X25519],
         ..ring::default_provider()
     })
+}
+
+/// Knows nothing else.
+fn post_quantum() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        kx_groups: vec![hybrid::X25519_MLKEM768],
+        ..ring::default_provider()
+    })
+}
+
+fn proven(connected: &Connected) -> &Proven {
+    connected.peer.proven.as_ref().unwrap()
 }
 
 fn options(allow_classical: bool) -> QuicOptions {
@@ -41,8 +61,14 @@ async fn dialled(
     provider: Arc<CryptoProvider>,
     accepting: &Accepting,
 ) -> Result<quinn::Connection, QuicError> {
-    let remote = accepting.local_addr().unwrap();
     let tls = tls::client_of(provider, &seed(2), None).unwrap();
+    dialled_with(tls, accepting.local_addr().unwrap()).await
+}
+
+async fn dialled_with(
+    tls: rustls::ClientConfig,
+    remote: SocketAddr,
+) -> Result<quinn::Connection, QuicError> {
     let tls = tls.try_into().unwrap();
     let options = options(false);
     let endpoint = endpoint::dialling(remote, &options).unwrap();
@@ -82,8 +108,9 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
             };
             let proven = tls::proven(&connection).unwrap();
             let limit = quic.handshake_timeout;
+            let grant = Grant::new(&quic, true);
             let (wire, lease) =
-                super::wire::Wire::new(connection, proven, remote, quic.linger, true, ());
+                super::wire::Wire::new(connection, proven, remote, grant, quic.linger, true, ());
             tokio::spawn(wire.serve(lease, links.clone(), limit));
         }
     });
@@ -91,8 +118,114 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
     assert_eq!(error.unwrap_err(), QuicError::NoCommonKeyAgreement);
     let ours = pool::dial(seed(2), remote, options(true)).await.unwrap();
     let theirs = linked.recv().await.unwrap().unwrap();
-    assert!(!ours.peer.post_quantum && !theirs.peer.post_quantum);
-    assert_eq!(ours.peer.key, Some(tls::public(&seed(1))));
+    assert!(!proven(&ours).post_quantum && !proven(&theirs).post_quantum);
+    assert_eq!(proven(&ours).key, tls::public(&seed(1)));
+}
+
+/// Shows something else in place of a node's raw key.
+#[derive(Debug, Clone)]
+struct Shown {
+    what: Option<Arc<CertifiedKey>>,
+    raw: bool,
+}
+
+impl Shown {
+    /// Of the key of a seed: its certificate's place is taken by other octets.
+    fn other(tls: &rustls::ClientConfig, raw: bool, change: impl Fn(&mut Vec<u8>)) -> Self {
+        let own = tls.client_auth_cert_resolver.resolve(&[], &[]).unwrap();
+        let mut octets = own.cert[0].to_vec();
+        change(&mut octets);
+        let shown = CertifiedKey::new(vec![octets.into()], Arc::clone(&own.key));
+        let what = Some(Arc::new(shown));
+        Self { what, raw }
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.what.clone()
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+
+    fn has_certs(&self) -> bool {
+        self.what.is_some()
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.what.clone()
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+}
+
+/// Nothing, a certificate of the type that others use, and raw keys of other kinds: X25519 (RFC 8410),
+/// one that is cut short, and one with something behind.
+fn shown() -> Vec<(&'static str, Shown)> {
+    let tls = tls::client_of(post_quantum(), &seed(2), None).unwrap();
+    let nothing = Shown {
+        what: None,
+        raw: true,
+    };
+    vec![
+        ("nothing", nothing),
+        ("a certificate", Shown::other(&tls, false, |_| ())),
+        (
+            "X25519",
+            Shown::other(&tls, true, |octets| octets[8] = 0x6e),
+        ),
+        (
+            "cut",
+            Shown::other(&tls, true, |octets| octets.truncate(43)),
+        ),
+        ("longer", Shown::other(&tls, true, |octets| octets.push(0))),
+    ]
+}
+
+#[tokio::test]
+async fn only_raw_node_keys_are_taken_of_who_dials() {
+    let mut accepting = listening(&options(false));
+    let remote = accepting.local_addr().unwrap();
+    for (what, shown) in shown() {
+        let mut tls = tls::client_of(post_quantum(), &seed(2), None).unwrap();
+        tls.client_auth_cert_resolver = Arc::new(shown);
+        // The side that dials may be done before it is judged.
+        let dialled = dialled_with(tls, remote).await;
+        match timeout(PATIENCE, accepting.accept()).await {
+            Ok(Err(AcceptError::Handshake { .. })) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        if let Ok(connection) = dialled {
+            connection.closed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_raw_node_keys_are_taken_of_who_listens() {
+    let quic = options(false);
+    for (what, shown) in shown() {
+        let mut tls = tls::server_of(post_quantum(), &seed(2)).unwrap();
+        tls.cert_resolver = Arc::new(shown);
+        let serving = Serving::new(tls.try_into().unwrap(), &quic);
+        let address = ([127, 0, 0, 1], 0).into();
+        let listening = endpoint::listening(address, &serving, &quic, false);
+        let (endpoint, _guard) = listening.unwrap();
+        let remote = endpoint.local_addr().unwrap();
+        let answering = async { endpoint.accept().await.unwrap().await };
+        let (dialled, answered) = tokio::join!(
+            timeout(PATIENCE, pool::dial(seed(1), remote, quic.clone())),
+            answering,
+        );
+        // Taken, it would wait for somebody to take its link.
+        assert!(matches!(dialled, Ok(Err(_))) && answered.is_err(), "{what}");
+    }
 }
 
 #[tokio::test]
@@ -103,7 +236,7 @@ async fn two_sides_that_allow_classical_still_agree_on_the_hybrid() {
         pool::dial(seed(2), remote, options(true)),
         accepting.accept()
     );
-    assert!(ours.unwrap().peer.post_quantum && theirs.unwrap().peer.post_quantum);
+    assert!(proven(&ours.unwrap()).post_quantum && proven(&theirs.unwrap()).post_quantum);
 }
 
 #[tokio::test]

@@ -12,24 +12,26 @@ use std::sync::Arc;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{
-    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
-    PeerIncompatible, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite, version,
+    CipherSuite, Error, NamedGroup, PeerIncompatible, SignatureAlgorithm, SignatureScheme,
+    SupportedCipherSuite, version,
 };
 use withy_proto::crypto::{Provider, sign};
 
 use super::hybrid;
+use super::verifier::Verifier;
 use crate::options::Secret;
-use crate::processor;
+use crate::{QuicError, processor};
 
 /// What is spoken inside, and in which version.
 pub(super) const ALPN: &[u8] = b"withy/1";
+
+/// The label of what a session exports (RFC 8446 §7.5).
+const EXPORTER: &[u8] = b"EXPORTER-withy-link";
 
 /// The name that rustls wants for a server. It is not sent.
 pub(super) const SERVER_NAME: &str = "withy.invalid";
@@ -111,6 +113,16 @@ pub(super) fn proven(connection: &quinn::Connection) -> Option<Proven> {
     })
 }
 
+/// What both ends of a link have, and no other link: of this session and this number.
+pub(super) fn binding(connection: &quinn::Connection, link: u64) -> Result<[u8; 32], QuicError> {
+    let mut binding = [0; 32];
+    let context = link.to_be_bytes();
+    match connection.export_keying_material(&mut binding, EXPORTER, &context) {
+        Ok(()) => Ok(binding),
+        Err(_) => Err(QuicError::Lost("the session exports nothing".to_owned())),
+    }
+}
+
 /// The public key of a seed.
 pub(super) fn public(seed: &Secret) -> [u8; 32] {
     sign::SigningKey::from_seed(Provider::Real, seed.expose()).public()
@@ -147,7 +159,7 @@ fn own(seed: &Secret) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(vec![shown], Arc::new(key)))
 }
 
-fn key_of(shown: &CertificateDer<'_>) -> Option<[u8; 32]> {
+pub(super) fn key_of(shown: &CertificateDer<'_>) -> Option<[u8; 32]> {
     shown.strip_prefix(&SPKI)?.try_into().ok()
 }
 
@@ -186,130 +198,11 @@ impl Signer for NodeKey {
     }
 }
 
-/// Accepts the expected key, or any; its holder must have signed the handshake either way.
-#[derive(Debug)]
-struct Verifier {
-    expected: Option<[u8; 32]>,
-}
-
-impl Verifier {
-    fn shown(&self, key: &CertificateDer<'_>, more: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let wrong = |error| Err(Error::InvalidCertificate(error));
-        match key_of(key) {
-            Some(_) if !more.is_empty() => wrong(CertificateError::BadEncoding),
-            None => wrong(CertificateError::BadEncoding),
-            Some(key) if self.expected.is_some_and(|expected| expected != key) => {
-                wrong(CertificateError::ApplicationVerificationFailure)
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Small-order keys, for which anybody can sign, are refused by the core's strict check.
-    fn signed(
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let good = signed.scheme == SignatureScheme::ED25519
-            && key_of(key).is_some_and(|key| {
-                let signature = signed.signature().try_into();
-                signature.is_ok_and(|it| sign::verify(Provider::Real, &key, &[message], it))
-            });
-        match good {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
-        }
-    }
-}
-
-const TLS12: Error = Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic);
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        key: &CertificateDer<'_>,
-        more: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.shown(key, more)
-            .map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(TLS12)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::signed(message, key, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        key: &CertificateDer<'_>,
-        more: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.shown(key, more)
-            .map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(TLS12)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::signed(message, key, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rustls::CertificateError;
     use rustls::CommonState;
+    use rustls::pki_types::ServerName;
     use rustls::quic::{ClientConnection, ServerConnection, Version};
 
     use super::*;

@@ -23,13 +23,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::endpoint::Grant;
 use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
 use super::lease::{Lease, Retired};
 use super::link;
 use super::sort::{Links, sort};
 use super::streams::{CONTROL, More};
-use super::tls::Proven;
-use crate::{ByteReader, ByteWriter, Connected, Link, Peer, QuicError, tcp};
+use super::tls;
+use crate::{ByteReader, ByteWriter, Connected, Link, Peer, Proven, QuicError, tcp};
 
 /// How a link begins: what speaks, its version, and the kind of link.
 const PREAMBLE: [u8; 4] = [b'W', b'Q', 1, BYTES];
@@ -44,15 +45,16 @@ const TAKEN: u8 = 0;
 const UNUSED: Duration = Duration::from_secs(15);
 
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
-/// right after the handshake.
+/// once it has admitted a link.
 const ROOM: Duration = Duration::from_millis(500);
 
 /// A connection whose peer has proven its key.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     pub(super) connection: Connection,
-    pub(super) proven: Proven,
+    pub(super) proven: tls::Proven,
     local: SocketAddr,
+    grant: Grant,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
     links: Links,
@@ -63,8 +65,9 @@ impl Wire {
     /// clones are gone. `guest` says that we only keep what the peer dialled.
     pub(super) fn new(
         connection: Connection,
-        proven: Proven,
+        proven: tls::Proven,
         bound: SocketAddr,
+        grant: Grant,
         linger: Duration,
         guest: bool,
         ended: impl Send + 'static,
@@ -78,6 +81,7 @@ impl Wire {
             connection,
             proven,
             local,
+            grant,
             full: Arc::default(),
             links: Links::default(),
         };
@@ -112,7 +116,7 @@ impl Wire {
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => Ok(Some(self.connected(send, receive, lease))),
+            [TAKEN] => self.connected(send, receive, lease).map(Some),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -159,8 +163,10 @@ impl Wire {
                 // It fails only once the stream is reset.
                 let _ = send.set_priority(CONTROL);
                 // The stream has room for one octet, since nothing was written before.
-                if send.write_all(&[TAKEN]).await.is_ok() {
-                    room.send(Ok(self.connected(send, receive, lease)));
+                if send.write_all(&[TAKEN]).await.is_ok()
+                    && let Ok(connected) = self.connected(send, receive, lease)
+                {
+                    room.send(Ok(connected));
                 }
                 return;
             }
@@ -170,28 +176,38 @@ impl Wire {
         refuse(send, receive, code);
     }
 
-    fn connected(&self, send: SendStream, receive: RecvStream, lease: Lease) -> Connected {
+    fn connected(
+        &self,
+        send: SendStream,
+        receive: RecvStream,
+        lease: Lease,
+    ) -> Result<Connected, QuicError> {
         let link = VarInt::from(send.id()).into_inner();
+        let binding = tls::binding(&self.connection, link)?;
         let (arrivals, awaited) = self.links.await_streams(link);
         let more = More {
             connection: self.connection.clone(),
             link,
+            grant: self.grant,
             lease: lease.clone(),
             arrivals,
             awaited,
         };
         let (reader, writer) = link::halves(send, receive, lease, more);
-        Connected {
+        Ok(Connected {
             link: Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)),
             local: tcp::canonical(self.local),
             peer: Peer {
                 address: tcp::canonical(self.connection.remote_address()),
                 credentials: None,
-                key: Some(self.proven.key),
-                post_quantum: self.proven.post_quantum,
-                network: self.proven.network.clone(),
+                proven: Some(Proven {
+                    key: self.proven.key,
+                    post_quantum: self.proven.post_quantum,
+                    network: self.proven.network.clone(),
+                    binding,
+                }),
             },
-        }
+        })
     }
 }
 

@@ -72,6 +72,14 @@ pub(crate) async fn hear(link: &mut Link, length: usize) -> Vec<u8> {
     heard
 }
 
+/// Grants the peer of a link all that it gets once it is trusted.
+pub(crate) fn admit(connected: Connected) -> Connected {
+    if let Link::Bytes(ByteReader::Quic(reader), _) = &connected.link {
+        reader.admit();
+    }
+    connected
+}
+
 /// Says something in both directions.
 pub(crate) async fn talk(one: &mut Connected, other: &mut Connected) {
     say(&mut one.link, b"question").await;

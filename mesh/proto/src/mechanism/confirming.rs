@@ -76,6 +76,7 @@ impl Member<'_> {
                 let proof = quic::Proof {
                     node: to.node().public(),
                     post_quantum: true,
+                    binding: [1; 32],
                 };
                 Box::new(quic::Quic::new(local, settings, REAL, proof))
             }

@@ -11,15 +11,33 @@
 //! ```
 //!
 //! The side that made the link is the initiator; `as-server` in the greetings is 0 for it and 1 for
-//! the responder. The first octet of its filler is 1 if its processor has AES: it then offered AES-GCM
-//! before ChaCha20-Poly1305, and the responder, which has both, took it. The [credentials](crate::trust::credentials) are those of NOISE, and the node that
-//! their certificate names has to be the one that the link proved. The responder shows itself first:
-//! an initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
+//! the responder. Both fill their greetings, of whose filler these octets are taken and the others 0:
+//!
+//! ```text
+//!   0      1 if the processor has AES, else 0
+//!   1..17  HMAC-SHA-256(secret of the network, "withy quic network 1" || as-server || binding)[..16]
+//! ```
+//!
+//! The first one counts for the initiator only: it then offered AES-GCM before ChaCha20-Poly1305, and
+//! the responder, which has both, took it. The others show that whoever proved the node's key knows
+//! the network's secret as well, which the [tag](crate::crypto::tag) of a first packet cannot show,
+//! since it may be another's. Those without a network use the secret that is none, [`OPEN`]. The
+//! binding has 32 octets, which both ends of this link have, and no other link: with TLS 1.3 the
+//! keying material that is exported (RFC 8446 §7.5) with the label `EXPORTER-withy-link` and the
+//! number of the link's stream as context (u64, big endian).
+//!
+//! The [credentials](crate::trust::credentials) are those of NOISE, and the node that their
+//! certificate names has to be the one that the link proved. The responder shows itself first: an
+//! initiator that does not trust it sends ERROR and shows nothing but its node's key, which says
 //! nothing of whose it is. The metadata may confirm a membership, as in [NOISE](super::noise). Frames
 //! then travel as they are.
 //!
 //! Invariant: nobody is taken for the holder of an identity that did not sign for the key which the
-//! link proved.
+//! link proved, and whoever does not know the network's secret is shown nothing.
+//!
+//! [`OPEN`]: super::party::OPEN
+
+use subtle::ConstantTimeEq as _;
 
 use super::party::{self, Holds, Settings, check, refusal};
 use super::zap::{AuthRequest, Decision, User};
@@ -27,7 +45,7 @@ use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
     split_command, unexpected,
 };
-use crate::crypto::{Provider, Randomness};
+use crate::crypto::{Provider, Randomness, hash};
 use crate::trust;
 use crate::trust::credentials::Shown;
 use crate::trust::membership::Membership;
@@ -37,6 +55,14 @@ use crate::zmtp::metadata::Metadata;
 /// The name in the greeting.
 pub const NAME: &str = "QUIC";
 
+/// Octets of the proof that a side knows the network's secret.
+const MEMBER: usize = 16;
+
+/// Where that is in the filler of a greeting.
+const MEMBER_AT: std::ops::Range<usize> = 1..1 + MEMBER;
+
+const DOMAIN: &[u8] = b"withy quic network 1";
+
 /// What the link proved, before the first octet of ZMTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
@@ -44,6 +70,8 @@ pub struct Proof {
     pub node: [u8; 32],
     /// Whether the keys withstand quantum computers.
     pub post_quantum: bool,
+    /// What both ends of this link have, and no other link. It is no secret.
+    pub binding: [u8; 32],
 }
 
 /// Either side's handshake.
@@ -105,6 +133,13 @@ impl Quic {
             suite: Suite::ChaChaPoly,
             state: State::AwaitGreeting,
         }
+    }
+
+    /// What the side that made the link, or the other, says in its greeting if it knows the secret.
+    fn member(&self, as_server: bool) -> Option<[u8; MEMBER]> {
+        let secret = &self.settings.realms.first()?.secret;
+        let said = [DOMAIN, &[u8::from(as_server)], &self.proof.binding];
+        hash::hmac(secret, &said).first_chunk().copied()
     }
 
     fn shows(&self) -> Option<Vec<u8>> {
@@ -191,6 +226,9 @@ impl Handshake for Quic {
     fn filler(&self) -> Filler {
         let mut filler = Filler::default();
         filler[0] = u8::from(self.settings.has_aes);
+        if let Some(member) = self.member(self.local.accepting) {
+            filler[MEMBER_AT].copy_from_slice(&member);
+        }
         filler
     }
 
@@ -200,14 +238,15 @@ impl Handshake for Quic {
         theirs: &[u8; greeting::LENGTH],
     ) -> Result<(), HandshakeError> {
         let accepting = self.local.accepting;
-        if self.settings.realms.is_empty() {
-            return Err(HandshakeError::Network);
-        }
         if theirs[greeting::AS_SERVER] != u8::from(!accepting) {
             return Err(HandshakeError::Malformed {
                 command: "greeting",
                 reason: "both sides made the link, or none",
             });
+        }
+        let member = self.member(!accepting).ok_or(HandshakeError::Network)?;
+        if !bool::from(theirs[FILLER][MEMBER_AT].ct_eq(&member)) {
+            return Err(HandshakeError::Network);
         }
         let initiator = if accepting { theirs } else { ours };
         if initiator[FILLER.start] == 1 {
@@ -365,8 +404,9 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    /// A side of the identity and the node of two seeds, which is linked to another node.
-    fn side(identity: u8, node: u8, linked: u8, accepting: bool) -> Quic {
+    /// A side of the identity and the node of two seeds, which is linked to another node, before the
+    /// greetings.
+    fn fresh(identity: u8, node: u8, linked: u8, accepting: bool) -> Quic {
         let [identity, node, linked] =
             [identity, node, linked].map(|seed| SigningKey::from_seed(Provider::Real, &[seed; 32]));
         let keys = Provider::Real.key_pair(&mut Seeded::new(1));
@@ -395,12 +435,21 @@ mod tests {
         let proof = Proof {
             node: linked.public(),
             post_quantum: true,
+            binding: std::array::from_fn(|at| at as u8),
         };
         let kind = if accepting { "REP" } else { "REQ" };
-        let mut quic = Quic::new(local(kind, accepting), settings, Provider::Real, proof);
-        let theirs = greeting::encode(NAME, !accepting, Filler::default());
+        Quic::new(local(kind, accepting), settings, Provider::Real, proof)
+    }
+
+    fn side(identity: u8, node: u8, linked: u8, accepting: bool) -> Quic {
+        let mut quic = fresh(identity, node, linked, accepting);
+        let theirs = greeting_of(&fresh(linked, linked, node, !accepting));
         quic.handle_greetings(&theirs, &theirs).unwrap();
         quic
+    }
+
+    fn greeting_of(quic: &Quic) -> [u8; greeting::LENGTH] {
+        greeting::encode(NAME, quic.local.accepting, quic.filler())
     }
 
     fn initiator() -> Quic {
@@ -463,6 +512,70 @@ mod tests {
         let mut quic = initiator();
         let theirs = greeting::encode(NAME, false, Filler::default());
         assert!(quic.handle_greetings(&theirs, &theirs).is_err());
+    }
+
+    #[test]
+    fn the_filler_stays() {
+        // Python: hmac.digest(secret, b"withy quic network 1" + bytes([as_server]) + bytes(range(32)),
+        //         "sha256")[:16]
+        let of = |secret: [u8; 32], accepting: bool, has_aes: bool| {
+            let mut quic = fresh(1, 2, 4, accepting);
+            quic.settings.realms[0].secret = Zeroizing::new(secret);
+            quic.settings.has_aes = has_aes;
+            quic.filler()
+        };
+        for (secret, accepting, has_aes, member) in [
+            (OPEN, false, true, "678efdb0eeb8746c7a2e2313156f128a"),
+            (OPEN, true, false, "82ec2cfc536712a3f484425a5e5bd5e9"),
+            ([7; 32], false, false, "89d6ca1a7babcd9b62538c97251e9966"),
+            ([7; 32], true, true, "aa659855fb19b53daf86751d9f9e6093"),
+        ] {
+            let filler = of(secret, accepting, has_aes);
+            assert_eq!(filler[0], u8::from(has_aes));
+            let said: String = filler[1..17].iter().map(|it| format!("{it:02x}")).collect();
+            assert_eq!(said, member);
+            assert_eq!(filler[17..], [0; 14]);
+        }
+    }
+
+    /// Another secret, another link, and what the other side said itself: none shows anything.
+    #[test]
+    fn whoever_does_not_know_the_secret_is_shown_nothing() {
+        for accepting in [false, true] {
+            let ours = fresh(1, 2, 4, accepting);
+            let mut other_secret = fresh(3, 4, 2, !accepting);
+            other_secret.settings.realms[0].secret = Zeroizing::new([7; 32]);
+            let mut other_link = fresh(3, 4, 2, !accepting);
+            other_link.proof.binding[31] ^= 1;
+            let good = greeting_of(&fresh(3, 4, 2, !accepting));
+            let mut mirrored = greeting_of(&ours);
+            mirrored[greeting::AS_SERVER] ^= 1;
+            let mut wrong = vec![
+                greeting::encode(NAME, !accepting, Filler::default()),
+                greeting_of(&other_secret),
+                greeting_of(&other_link),
+                mirrored,
+            ];
+            for bit in 0..8 * MEMBER {
+                let mut flipped = good;
+                flipped[FILLER.start + MEMBER_AT.start + bit / 8] ^= 1 << (bit % 8);
+                wrong.push(flipped);
+            }
+            for theirs in wrong {
+                let mut quic = fresh(1, 2, 4, accepting);
+                let error = quic.handle_greetings(&greeting_of(&ours), &theirs);
+                assert_eq!(error, Err(HandshakeError::Network));
+                assert_eq!(quic.next_command(&mut Seeded::new(1)), None);
+            }
+            let mut quic = fresh(1, 2, 4, accepting);
+            let result = quic.handle_greetings(&greeting_of(&ours), &good);
+            assert_eq!(result, Ok(()));
+            // Who has left the network meanwhile meets nobody.
+            let mut quic = fresh(1, 2, 4, accepting);
+            quic.settings.realms.clear();
+            let result = quic.handle_greetings(&greeting_of(&ours), &good);
+            assert_eq!(result, Err(HandshakeError::Network));
+        }
     }
 
     /// The link keeps others from changing anything; what a peer itself changes of its credentials

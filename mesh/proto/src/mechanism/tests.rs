@@ -59,6 +59,7 @@ fn engine(mechanism: &'static str, accepting: bool) -> Connection {
             let proof = quic::Proof {
                 node: node(!accepting).public(),
                 post_quantum: true,
+                binding: [1; 32],
             };
             Box::new(quic::Quic::new(local, settings, NULL, proof))
         }

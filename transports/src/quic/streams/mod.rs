@@ -30,6 +30,7 @@ use withy_proto::zmtp::{DecodeError, Decoder, Item, Limits};
 
 use self::reading::{Reading, Receiving};
 use self::sending::{Sending, Taken};
+use super::endpoint::Grant;
 use super::lease::Lease;
 use super::link::{QuicReader, QuicWriter};
 use super::sort::Awaited;
@@ -58,6 +59,7 @@ pub(super) struct Arrived {
 pub(super) struct More {
     pub(super) connection: Connection,
     pub(super) link: u64,
+    pub(super) grant: Grant,
     pub(super) lease: Lease,
     /// What the peer opened.
     pub(super) arrivals: mpsc::Receiver<Arrived>,
@@ -110,6 +112,7 @@ impl Streams {
             lease,
             arrivals,
             awaited,
+            ..
         } = *reader.more.take().expect("a link is taken over once");
         let spread = Spread::new(ordered);
         let mut sending = Sending::new(writer, spread, priority, connection, link, lease.clone());
