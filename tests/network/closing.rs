@@ -50,7 +50,7 @@ async fn a_large_message_arrives_after_its_socket_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_large_messages_arrive_after_their_socket_closed() {
-    let mut sizes = vec![100_000; 60];
+    let mut sizes = vec![300_000; 60];
     sizes.extend([10; 60]);
     for wait in [Duration::ZERO, Duration::from_millis(1_500)] {
         sent_and_closed(&sizes, wait).await;
@@ -67,7 +67,7 @@ async fn a_large_message_is_not_starved_by_those_behind_it() {
     let sending = tokio::spawn(async move {
         push.send(vec![0; 60 << 20]).await.unwrap();
         for number in 1..=300 {
-            push.send(vec![number as u8; 200_000]).await.unwrap();
+            push.send(vec![number as u8; 300_000]).await.unwrap();
         }
         push
     });

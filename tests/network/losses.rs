@@ -67,7 +67,7 @@ fn paths() -> Vec<(&'static str, Path)> {
 fn numbered(number: u64) -> Message {
     let mut octets = number.to_be_bytes().to_vec();
     let size = match number % 50 {
-        7 => 100_000,
+        7 => 300_000,
         n if n % 10 == 3 => 5_000,
         _ => 8 + (number % 90) as usize,
     };

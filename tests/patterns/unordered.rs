@@ -8,7 +8,7 @@ use crate::support::{Way, number, number_of, soon};
 /// Small and large in turn.
 fn padded(n: u64) -> Message {
     match n % 10 {
-        3 => Message::from_iter([number(n).first().as_slice(), &[7; 100_000]]),
+        3 => Message::from_iter([number(n).first().as_slice(), &[7; 300_000]]),
         _ => number(n),
     }
 }

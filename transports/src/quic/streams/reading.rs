@@ -18,7 +18,7 @@ use crate::quic::link::QuicReader;
 use crate::quic::sort::Awaited;
 
 /// Octets that one stream is read at a time.
-const READ: usize = 128 * 1024;
+const READ: usize = 32 * 1024;
 
 thread_local! {
     /// What is read into, between polls of nobody's.
