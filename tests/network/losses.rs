@@ -155,6 +155,8 @@ pub(crate) async fn all_are_answered(name: &'static str, req: Req, rep: Rep, cou
             let reply = request.message().clone();
             request.reply(reply).await.unwrap();
         }
+        // It lives until all have their replies: they may take longer than it would linger.
+        rep
     });
     let asking: Vec<_> = (0..count)
         .map(|number| {
@@ -169,10 +171,10 @@ pub(crate) async fn all_are_answered(name: &'static str, req: Req, rep: Rep, cou
         })
         .collect();
     within(async {
+        let _rep = answering.await.expect(name);
         for asking in asking {
             asking.await.expect(name);
         }
-        answering.await.expect(name);
     })
     .await;
 }

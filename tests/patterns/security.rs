@@ -51,7 +51,19 @@ async fn noise_and_quic_carry_every_size_within_one_identity() {
 async fn every_size_passes(endpoint: &str, pull: Pull, push: Push) {
     let endpoint = pull.bind_to(endpoint).await.unwrap();
     push.connect_to(endpoint).unwrap();
-    let sizes = [0, 1, 64, 255, 256, 4_000, 32_768, 100_000, 300_000, 1 << 20, 5 << 20];
+    let sizes = [
+        0,
+        1,
+        64,
+        255,
+        256,
+        4_000,
+        32_768,
+        100_000,
+        300_000,
+        1 << 20,
+        5 << 20,
+    ];
     let body = |size: usize| {
         (0..size)
             .map(|at| (at * 7 + size) as u8)
