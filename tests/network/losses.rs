@@ -9,7 +9,7 @@ use withy_tests::scale;
 use crate::support::{build, over};
 
 /// Far longer than anything here takes; a stall is found by [`STALL`].
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The longest that nothing may come.
 const STALL: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ fn paths() -> Vec<(&'static str, Path)> {
 /// A numbered message; some are large.
 fn numbered(number: u64) -> Message {
     let mut octets = number.to_be_bytes().to_vec();
-    let size = match number % 50 {
+    let size = match number % 100 {
         7 => 300_000,
         n if n % 10 == 3 => 5_000,
         _ => 8 + (number % 90) as usize,
