@@ -5,6 +5,7 @@
 //! files say of it is in [`home`](crate::home).
 
 mod admission;
+mod place;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::driver::handshake::OsRandomness;
 use crate::home::follow::Followed;
 use crate::home::{Home, HomeError, Revoked};
 use crate::identity;
+use place::Place;
 
 /// Whom a node trusts. The default are the nodes of its own identity, and nobody else.
 ///
@@ -65,13 +67,6 @@ pub(crate) struct Inner {
     changed: watch::Sender<()>,
     /// Where first uses are noted.
     home: Option<Place>,
-}
-
-/// A home, and the network in it that alone counts.
-#[derive(Debug, Clone)]
-struct Place {
-    home: Home,
-    network: Option<Name>,
 }
 
 #[derive(Debug)]
@@ -143,10 +138,7 @@ impl Trust {
     }
 
     fn follow(home: &Home, network: Option<&Name>) -> Result<Self, HomeError> {
-        let trust = Self::with(Some(Place {
-            home: home.clone(),
-            network: network.cloned(),
-        }));
+        let trust = Self::with(Some(Place::new(home.clone(), network.cloned())));
         Followed::open(home, network, &trust)?.start(&trust)?;
         Ok(trust)
     }
