@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 
 pub use withy_proto::trust::roles::RolesError;
 pub use withy_proto::trust::{
-    AllowList, By, Full, Grant, IdError, IdentityId, Joined, Membership, Name, NameError, Network,
-    NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms, Ticket,
-    TicketError, Verdict, Why,
+    AllowList, By, Full, Grant, IdError, IdentityId, JoinError, Joined, Membership, Name,
+    NameError, Network, NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms,
+    Ticket, TicketError, Verdict, Why,
 };
 
 use crate::driver::handshake::OsRandomness;
@@ -189,8 +189,9 @@ impl Trust {
     /// Meets peers in a network, with what redeeming a ticket gave.
     ///
     /// # Errors
-    /// There are too many networks.
-    pub fn join(&self, joined: Joined) -> Result<(), Full> {
+    /// There are too many networks, or another one of them has the same secret: who made it could
+    /// not be told from a member of the first, and would be shown our membership.
+    pub fn join(&self, joined: Joined) -> Result<(), JoinError> {
         let Joined { network, proof } = joined;
         let id = network.id;
         self.change(|state| {
@@ -248,7 +249,7 @@ impl Trust {
     }
 
     /// Meets peers in this network only, or in none.
-    pub(crate) fn confine(&self, to: Option<Joined>) -> Result<(), Full> {
+    pub(crate) fn confine(&self, to: Option<Joined>) -> Result<(), JoinError> {
         self.change(|state| {
             let State {
                 policy,
