@@ -21,7 +21,7 @@ use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Security {
     pub(crate) mechanism: Mechanism,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
@@ -68,6 +68,20 @@ impl std::fmt::Debug for Password {
 /// A fresh CURVE key pair, drawn from the operating system's randomness.
 pub fn generate_key_pair() -> KeyPair {
     KeyPair::generate(&mut OsRandomness)
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            mechanism: Mechanism::default(),
+            authenticator: None,
+            allow_any_client: false,
+            trust: Trust::shared(),
+            allow_classical: false,
+            domain: String::new(),
+            insecure: false,
+        }
+    }
 }
 
 impl Security {

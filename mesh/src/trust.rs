@@ -8,7 +8,7 @@ mod admission;
 mod place;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -135,6 +135,12 @@ impl Trust {
                 error,
             })?;
         Self::follow(home, Some(network))
+    }
+
+    /// That of sockets that were given none. Nobody can change it, so that they share it.
+    pub(crate) fn shared() -> Self {
+        static SHARED: LazyLock<Trust> = LazyLock::new(Trust::new);
+        SHARED.clone()
     }
 
     fn follow(home: &Home, network: Option<&Name>) -> Result<Self, HomeError> {
