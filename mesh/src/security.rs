@@ -21,7 +21,7 @@ use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
 /// The mechanism of a socket and what it needs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Security {
     pub(crate) mechanism: Mechanism,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
@@ -68,6 +68,20 @@ impl std::fmt::Debug for Password {
 /// A fresh CURVE key pair, drawn from the operating system's randomness.
 pub fn generate_key_pair() -> KeyPair {
     KeyPair::generate(&mut OsRandomness)
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            mechanism: Mechanism::default(),
+            authenticator: None,
+            allow_any_client: false,
+            trust: Trust::shared(),
+            allow_classical: false,
+            domain: String::new(),
+            insecure: false,
+        }
+    }
 }
 
 impl Security {
@@ -215,30 +229,50 @@ impl Security {
     }
 
     /// Answers what a handshake asks about its peer, and says what confirms the peer's membership;
-    /// `name` is what it was reached by. A peer that is not trusted is not put to the authenticator.
+    /// `name` is what it was reached by. A peer that is not trusted is not put to the authenticator,
+    /// and of one that it denies nothing is noted: no invitation is used up, and no name is pinned.
     pub(crate) async fn decide(
         &self,
         request: &AuthRequest,
         name: Option<&str>,
     ) -> (Decision, Option<Membership>) {
-        let deny = |why| (Decision::deny(why), None);
-        let mut confirmed = None;
-        if let Credentials::Noise(shown) = &request.credentials {
-            let Ok(identity) = self.identity() else {
-                return deny("this side has no identity".to_owned());
-            };
-            let peer = shown.identity;
-            match self.trust.admit(identity.id(), shown, name).await {
-                Ok(membership) => confirmed = membership,
-                Err(why) => return deny(format!("{peer} is {why}")),
-            }
-            if self.authenticator.is_none() {
-                return (Decision::accept(peer.to_string()), confirmed);
-            }
+        let Credentials::Noise(shown) = &request.credentials else {
+            let deny = || Decision::deny("no authenticator, and no allow_any_client");
+            let decision = self.authenticate(request).await;
+            return (decision.unwrap_or_else(deny), None);
+        };
+        let decided = self.decide_on(shown, request, name).await;
+        decided.unwrap_or_else(|why| (Decision::deny(why), None))
+    }
+
+    /// As [`decide`](Self::decide), where the peer proved an identity; why it is denied as an error.
+    async fn decide_on(
+        &self,
+        shown: &Shown,
+        request: &AuthRequest,
+        name: Option<&str>,
+    ) -> Result<(Decision, Option<Membership>), String> {
+        let identity = self.identity();
+        let us = identity.map_err(|_| "this side has no identity")?.id();
+        let peer = shown.identity;
+        let untrusted = |why| format!("{peer} is {why}");
+        let verdict = self.trust.judge(us, shown, name, identity::now());
+        if !verdict.is_trusted() {
+            return Err(untrusted(verdict.to_string()));
         }
+        let decision = self.authenticate(request).await;
+        let decision = decision.unwrap_or_else(|| Decision::accept(peer.to_string()));
+        if matches!(decision, Decision::Deny { .. }) {
+            return Ok((decision, None));
+        }
+        let confirmed = self.trust.admit(us, shown, name).await.map_err(untrusted)?;
+        Ok((decision, confirmed))
+    }
+
+    async fn authenticate(&self, request: &AuthRequest) -> Option<Decision> {
         match &self.authenticator {
-            Some(authenticator) => (authenticator.authenticate(request).await, confirmed),
-            None => deny("no authenticator, and no allow_any_client".to_owned()),
+            Some(authenticator) => Some(authenticator.authenticate(request).await),
+            None => None,
         }
     }
 

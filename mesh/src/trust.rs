@@ -5,9 +5,10 @@
 //! files say of it is in [`home`](crate::home).
 
 mod admission;
+mod place;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -19,15 +20,16 @@ use zeroize::Zeroizing;
 
 pub use withy_proto::trust::roles::RolesError;
 pub use withy_proto::trust::{
-    AllowList, By, Full, Grant, IdError, IdentityId, Joined, Membership, Name, NameError, Network,
-    NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms, Ticket,
-    TicketError, Verdict, Why,
+    AllowList, By, Full, Grant, IdError, IdentityId, JoinError, Joined, Membership, Name,
+    NameError, Network, NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms,
+    Ticket, TicketError, Verdict, Why,
 };
 
 use crate::driver::handshake::OsRandomness;
 use crate::home::follow::Followed;
 use crate::home::{Home, HomeError, Revoked};
 use crate::identity;
+use place::Place;
 
 /// Whom a node trusts. The default are the nodes of its own identity, and nobody else.
 ///
@@ -65,13 +67,6 @@ pub(crate) struct Inner {
     changed: watch::Sender<()>,
     /// Where first uses are noted.
     home: Option<Place>,
-}
-
-/// A home, and the network in it that alone counts.
-#[derive(Debug, Clone)]
-struct Place {
-    home: Home,
-    network: Option<Name>,
 }
 
 #[derive(Debug)]
@@ -142,11 +137,14 @@ impl Trust {
         Self::follow(home, Some(network))
     }
 
+    /// That of sockets that were given none. Nobody can change it, so that they share it.
+    pub(crate) fn shared() -> Self {
+        static SHARED: LazyLock<Trust> = LazyLock::new(Trust::new);
+        SHARED.clone()
+    }
+
     fn follow(home: &Home, network: Option<&Name>) -> Result<Self, HomeError> {
-        let trust = Self::with(Some(Place {
-            home: home.clone(),
-            network: network.cloned(),
-        }));
+        let trust = Self::with(Some(Place::new(home.clone(), network.cloned())));
         Followed::open(home, network, &trust)?.start(&trust)?;
         Ok(trust)
     }
@@ -197,8 +195,9 @@ impl Trust {
     /// Meets peers in a network, with what redeeming a ticket gave.
     ///
     /// # Errors
-    /// There are too many networks.
-    pub fn join(&self, joined: Joined) -> Result<(), Full> {
+    /// There are too many networks, or another one of them has the same secret: who made it could
+    /// not be told from a member of the first, and would be shown our membership.
+    pub fn join(&self, joined: Joined) -> Result<(), JoinError> {
         let Joined { network, proof } = joined;
         let id = network.id;
         self.change(|state| {
@@ -256,7 +255,7 @@ impl Trust {
     }
 
     /// Meets peers in this network only, or in none.
-    pub(crate) fn confine(&self, to: Option<Joined>) -> Result<(), Full> {
+    pub(crate) fn confine(&self, to: Option<Joined>) -> Result<(), JoinError> {
         self.change(|state| {
             let State {
                 policy,

@@ -1,25 +1,27 @@
 //! Who came by a ticket is made a lasting member by the network's authority, over real links.
 
+use std::future::poll_fn;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use withy::trust::{By, Joined, Name, Proof, Terms};
-use withy::{EventKind, Home, Monitor, Pull, Push, Reason, SocketType, Trust};
+use tokio::io::ReadBuf;
+use withy::auth::{self, AuthRequest, Authenticator, Deciding};
+use withy::trust::{By, IdentityId, Joined, Name, Proof, Terms};
+use withy::{Endpoint, EventKind, Home, Monitor, Pull, Push, Reason, SocketType, Trust};
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::crypto::{Provider, Randomness as _, Seeded};
 use withy_proto::mechanism::party::{MEMBERSHIP, Realm, Settings};
 use withy_proto::mechanism::zap::Decision;
-use withy_proto::mechanism::{Local, noise};
+use withy_proto::mechanism::{Handshake, Local, noise, quic};
 use withy_proto::trust::{
     Authority, CLOCK_SKEW, Certificate, Credentials, Grant, NodeId, Ticket, Validity,
 };
 use withy_proto::z85;
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::{Connection, Limits};
+use withy_transports::{ByteReader, ByteWriter, DialOptions, Link};
 
-use crate::support::{ANY, soon};
+use crate::support::soon;
 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -197,8 +199,69 @@ async fn the_authority_confirms_whom_it_dials_as_well() {
     }
 }
 
+/// Lets in all but one.
+#[derive(Debug)]
+struct Not(IdentityId);
+
+impl Authenticator for Not {
+    fn authenticate<'a>(&'a self, request: &'a AuthRequest) -> Deciding<'a> {
+        Box::pin(async move {
+            match &request.credentials {
+                auth::Credentials::Noise(shown) if shown.identity != self.0 => {
+                    Decision::accept("somebody else")
+                }
+                _ => Decision::deny("that one"),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn who_is_denied_does_not_use_up_an_invitation() {
+    let garden = Garden::new();
+    let ticket = garden.ours.invite(&garden.name, Terms::default(), None);
+    let ticket = ticket.unwrap();
+    let [denied, welcome] = ["denied", "welcome"].map(|name| garden.joins(name, &ticket));
+    let pull = Pull::builder()
+        .identity(&garden.ours.identity().unwrap())
+        .trust(&Trust::open_in(&garden.ours, &garden.name).unwrap())
+        .authenticator(Not(denied.identity().unwrap().id()))
+        .build()
+        .unwrap();
+    let mut monitor = pull.monitor();
+    for endpoint in ["tcp://127.0.0.1:*", "quic://127.0.0.1:*"] {
+        let endpoint = pull.bind_to(endpoint).await.unwrap();
+        let push = garden.push(&denied);
+        push.connect_to(endpoint.clone()).unwrap();
+        let reason = soon(async {
+            loop {
+                if let EventKind::HandshakeFailed { reason, .. } =
+                    monitor.next().await.unwrap().kind
+                {
+                    return reason.to_string();
+                }
+            }
+        });
+        let reason = reason.await;
+        assert!(reason.contains("that one"), "{reason}");
+        push.close().await;
+
+        let push = garden.push(&welcome);
+        push.connect_to(endpoint).unwrap();
+        push.send("it was mine to use").await.unwrap();
+        soon(pull.recv()).await.unwrap();
+        assert!(matches!(garden.proof(&denied), Proof::Redeemed(_)));
+    }
+    assert!(matches!(garden.proof(&welcome), Proof::Membership(_)));
+}
+
 /// Connects as a member that says something of the other's membership, until it is connected.
-async fn deceive(garden: &Garden, member: &Home, to: &str, says: &[u8]) -> TcpStream {
+async fn deceive(
+    garden: &Garden,
+    member: &Home,
+    to: &Endpoint,
+    says: &[u8],
+) -> (ByteReader, ByteWriter) {
     let mut randomness = Seeded::new(now());
     let mut metadata = local_metadata(SocketType::Push, b"", Extensions::default());
     metadata.set(MEMBERSHIP, says).unwrap();
@@ -219,11 +282,12 @@ async fn deceive(garden: &Garden, member: &Home, to: &str, says: &[u8]) -> TcpSt
         Validity::starting(now(), Certificate::LIFETIME),
     );
     let Joined { network, proof } = member.network(&garden.name).unwrap();
+    let secret = *network.secret.expose_octets();
     let settings = Settings {
         keys,
         realms: vec![Realm {
             network: Some(network.id),
-            secret: (*network.secret.expose_octets()).into(),
+            secret: secret.into(),
             credentials: Credentials {
                 certificate,
                 proof: Some(proof),
@@ -235,18 +299,31 @@ async fn deceive(garden: &Garden, member: &Home, to: &str, says: &[u8]) -> TcpSt
         expected: None,
         now: now(),
     };
-    let handshake = noise::Initiator::new(local, settings, Provider::Real, &mut randomness);
-    let mut engine = Connection::new(
-        SocketType::Push,
-        noise::NAME,
-        false,
-        false,
-        Box::new(handshake),
-        Limits::default(),
-    );
-    let mut stream = TcpStream::connect(to.strip_prefix("tcp://").unwrap())
-        .await
-        .unwrap();
+    let mut options = DialOptions::default();
+    options.quic.node_key = Some((*node.expose_seed()).into());
+    options.quic.networks.push(secret.into());
+    let connected = withy_transports::dial(to, &options).await.unwrap();
+    let Link::Bytes(mut reader, writer) = connected.link else {
+        panic!("a link of messages");
+    };
+    let (name, handshake): (_, Box<dyn Handshake>) = match connected.peer.proven {
+        Some(proven) => {
+            let proof = quic::Proof {
+                node: proven.key,
+                post_quantum: proven.post_quantum,
+                binding: proven.binding,
+            };
+            let shaking = quic::Quic::new(local, settings, Provider::Real, proof);
+            (quic::NAME, Box::new(shaking))
+        }
+        None => {
+            let random = &mut randomness;
+            let shaking = noise::Initiator::new(local, settings, Provider::Real, random);
+            (noise::NAME, Box::new(shaking))
+        }
+    };
+    let limits = Limits::default();
+    let mut engine = Connection::new(SocketType::Push, name, false, false, handshake, limits);
     let mut octets = [0; 4_096];
     loop {
         if engine.poll_auth().is_some() {
@@ -254,12 +331,18 @@ async fn deceive(garden: &Garden, member: &Home, to: &str, says: &[u8]) -> TcpSt
             engine.set_decision(decision, &mut randomness).unwrap();
         }
         while let Some(octets) = engine.poll_transmit() {
-            stream.write_all(&octets).await.unwrap();
+            // What a handshake says fits into an empty link.
+            assert_eq!(writer.try_write(&octets).unwrap(), octets.len());
         }
         if engine.is_complete() {
-            return stream;
+            return (reader, writer);
         }
-        let read = stream.read(&mut octets).await.unwrap();
+        let read = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut octets);
+            let polled = reader.poll_read(cx, &mut buffer);
+            polled.map_ok(|()| buffer.filled().len())
+        });
+        let read = soon(read).await.unwrap();
         assert!(read > 0, "the session stays");
         engine
             .handle_input(&octets[..read], &mut randomness)
@@ -269,6 +352,12 @@ async fn deceive(garden: &Garden, member: &Home, to: &str, says: &[u8]) -> TcpSt
 
 #[tokio::test]
 async fn what_does_not_confirm_a_membership_changes_nothing_and_ends_nothing() {
+    for endpoint in ["tcp://127.0.0.1:*", "quic://127.0.0.1:*"] {
+        lies_change_nothing(endpoint).await;
+    }
+}
+
+async fn lies_change_nothing(endpoint: &str) {
     let garden = Garden::new();
     let ticket = garden.ours.invite(&garden.name, Terms::default(), None);
     let invited = garden.joins("invited", &ticket.unwrap());
@@ -293,7 +382,7 @@ async fn what_does_not_confirm_a_membership_changes_nothing_and_ends_nothing() {
 
     let pull = garden.pull(&invited);
     let mut monitor = pull.monitor();
-    let endpoint = pull.bind_to(ANY).await.unwrap().to_string();
+    let endpoint = pull.bind_to(endpoint).await.unwrap();
     let mut open = Vec::new();
     for says in [
         Proof::from(garden.authority.membership(theirs, long)).encode(),

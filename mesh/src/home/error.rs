@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use withy_proto::trust::{ClaimError, Full, MembershipError, Name, PinError, TicketError};
+use withy_proto::trust::{
+    ClaimError, Full, JoinError, MembershipError, Name, PinError, TicketError,
+};
 
 use super::file::Unreadable;
 use crate::identity::IdentityError;
@@ -89,6 +91,9 @@ pub enum HomeError {
     /// The invitation cannot be used.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// The network cannot be joined beside the others.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// A name is not pinned.
     #[error(transparent)]
     Pin(#[from] PinError),

@@ -96,7 +96,8 @@ impl Home {
     /// one. A network that was joined before is joined anew.
     ///
     /// # Errors
-    /// The ticket cannot be used, another network has the name, or it cannot be written.
+    /// The ticket cannot be used, another network has the name or the same secret, the file of one is
+    /// damaged, or it cannot be written.
     pub fn join(&self, ticket: &Ticket, name: Option<&Name>) -> Result<Joined, HomeError> {
         let member = self.identity()?.id();
         let mut joined = ticket.redeem(Provider::Real, member, now())?;
@@ -115,6 +116,9 @@ impl Home {
         };
         if known.is_some_and(|id| id != joined.network.id) {
             return Err(HomeError::NetworkExists { name });
+        }
+        for known in self.networks()? {
+            joined.network.beside(&known.joined.network)?;
         }
         self.write_network(&name, &joined)?;
         Ok(joined)

@@ -2,7 +2,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use withy_proto::trust::{Terms, Why};
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
+use withy_proto::trust::{Authority, JoinError, Terms, Why};
 
 use super::*;
 use crate::trust::Trust;
@@ -242,4 +244,44 @@ fn trust_in_a_network_ends_with_the_membership_and_opens_to_nobody_else() {
     assert_eq!(trust.secrets().len(), 1, "one that nobody has");
     theirs.join(&ticket, None).unwrap();
     until("joined anew", || realms().len() == 1);
+}
+
+/// A member can make a network that has the secret of its own. Who was in both would show the proofs
+/// of one to the members of the other.
+#[test]
+fn a_network_with_the_secret_of_another_is_not_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Home::at(folder.path().join(name)));
+    let garden = name("garden");
+    let id = ours.create_network(&garden).unwrap();
+    let secret = ours.network(&garden).unwrap().network.secret;
+    let random = &mut crate::driver::handshake::OsRandomness;
+    let key = SigningKey::generate(Provider::Real, random);
+    let copy = Authority::restore(key, name("copy"), secret);
+    let now = identity::now();
+    let copied = copy.invite(Provider::Real, Terms::default(), now, random);
+    let ticket = ours.invite(&garden, Terms::default(), None).unwrap();
+
+    let is = |error: JoinError, network| assert_eq!(error, JoinError::SameSecret { network });
+    let [first, second] = [(&ticket, id), (&copied, copy.network().id)];
+    for ((first, id), (second, _)) in [(first, second), (second, first)] {
+        let joined = theirs.join(first, None).unwrap();
+        match theirs.join(second, None) {
+            Err(HomeError::Join(error)) => is(error, id),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(theirs.networks().unwrap().len(), 1);
+        theirs.join(first, None).unwrap();
+        theirs.leave(&joined.network.name).unwrap();
+
+        let trust = Trust::new();
+        trust.join(joined.clone()).unwrap();
+        let member = joined.proof.member();
+        let other = second.redeem(Provider::Real, member, now).unwrap();
+        is(trust.join(other.clone()).unwrap_err(), id);
+        trust.join(joined).unwrap();
+        assert_eq!(trust.secrets().len(), 1);
+        trust.leave(&id);
+        trust.join(other).unwrap();
+    }
 }

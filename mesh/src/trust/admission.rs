@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use withy_proto::crypto::Provider;
 use withy_proto::trust::{
-    By, ConfirmationError, IdentityId, Membership, Name, NetworkId, Shown, Verdict, Why,
+    ConfirmationError, IdentityId, Membership, NetworkId, Shown, Verdict, Why,
 };
 
-use super::{Place, State, Trust};
-use crate::home::{Home, HomeError};
+use super::{State, Trust};
 use crate::identity;
 
 /// The longest wait for the end of a membership before the clock is looked at again: it may have
@@ -38,7 +37,14 @@ impl Trust {
         }
     }
 
-    fn judge(&self, us: IdentityId, shown: &Shown, name: Option<&str>, now: u64) -> Verdict {
+    /// Whether a peer would be admitted, of which nothing is noted yet.
+    pub(crate) fn judge(
+        &self,
+        us: IdentityId,
+        shown: &Shown,
+        name: Option<&str>,
+        now: u64,
+    ) -> Verdict {
         let State {
             policy, purpose, ..
         } = &*self.0.state.read();
@@ -52,18 +58,11 @@ impl Trust {
         shown: &Shown,
         name: Option<&str>,
     ) -> Result<Option<Membership>, String> {
-        let (Verdict::Trusted(why), Some(place)) = (verdict, &self.0.home) else {
-            return Ok(None);
-        };
-        let Place { home, network } = place.clone();
-        match (why, name, network) {
-            (Why::FirstUse, Some(name), _) => {
-                let (name, identity) = (name.to_owned(), shown.identity);
-                written(move || home.pin(&name, identity))
-                    .await
-                    .map(|()| None)
+        match (verdict, name, &self.0.home) {
+            (Verdict::Trusted(Why::FirstUse), Some(name), Some(place)) => {
+                place.pin(name, shown.identity).await.map(|()| None)
             }
-            (_, _, Some(network)) => confirm(home, network, why, *shown).await,
+            (Verdict::Trusted(why), _, Some(place)) => place.confirm(why, shown).await,
             _ => Ok(None),
         }
     }
@@ -96,13 +95,9 @@ impl Trust {
         }
         let days = membership.grant().validity.lifetime() / (24 * 60 * 60);
         tracing::info!(%network, days, "our membership is confirmed");
-        if let Some(Place {
-            home,
-            network: Some(name),
-        }) = self.0.home.clone()
-        {
+        if let Some(place) = &self.0.home {
             // It holds in memory, and what failed is logged.
-            let _ = written(move || home.keep(&name, network, &octets)).await;
+            let _ = place.keep(network, octets).await;
         }
     }
 
@@ -157,44 +152,5 @@ async fn after(second: Option<u64>) {
     match left {
         Some(left) => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
         None => pending().await,
-    }
-}
-
-/// Asks the home for what confirms a member.
-async fn confirm(
-    home: Home,
-    network: Name,
-    why: Why,
-    shown: Shown,
-) -> Result<Option<Membership>, String> {
-    let Some(standing) = shown.standing else {
-        return Ok(None);
-    };
-    if !standing.is_due(identity::now()) {
-        return Ok(None);
-    }
-    let confirmed = written(move || home.confirm(&network, &shown)).await;
-    // Only who came by an invitation for one has to be the one.
-    match (why, standing.by) {
-        (Why::Network(_), By::Invitation { single_use: true }) => confirmed,
-        _ => Ok(confirmed.unwrap_or_default()),
-    }
-}
-
-/// Reads and writes files, away from the sockets' threads.
-async fn written<T: Send + 'static>(
-    write: impl FnOnce() -> Result<T, HomeError> + Send + 'static,
-) -> Result<T, String> {
-    match tokio::task::spawn_blocking(write).await {
-        Ok(Ok(result)) => Ok(result),
-        // These two are the peer's affair; of files it hears nothing.
-        Ok(Err(error @ (HomeError::Claim(_) | HomeError::Pin(_)))) => {
-            Err(format!("not trusted: {error}"))
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "what trusting a peer changes cannot be noted");
-            Err("not trusted: its first use cannot be noted".to_owned())
-        }
-        Err(_) => Err("not trusted: its first use was not noted".to_owned()),
     }
 }

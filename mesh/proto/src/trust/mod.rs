@@ -45,7 +45,7 @@ pub use membership::{
     ConfirmationError, Grant, Invitation, Membership, MembershipError, Proof, Redeemed,
 };
 pub use name::{Name, NameError};
-pub use network::{Network, Secret};
+pub use network::{JoinError, Network, Secret};
 pub use policy::{PinError, Policy, Purpose, Reason, Verdict, Why};
 pub use roles::Roles;
 pub use ticket::{Joined, Ticket, TicketError};

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize;
 
+use super::allow_list::Full;
 use super::id::NetworkId;
 use super::name::Name;
 use crate::crypto::Randomness;
@@ -37,6 +39,15 @@ impl Secret {
     }
 }
 
+/// Takes the same time wherever the first difference is.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -58,4 +69,36 @@ pub struct Network {
     pub name: Name,
     /// What its members share.
     pub secret: Secret,
+}
+
+impl Network {
+    /// Whether whoever is a member of `other` may be one of this network as well: their secrets tell
+    /// them apart.
+    ///
+    /// # Errors
+    /// `other` is another network with the same secret.
+    pub fn beside(&self, other: &Self) -> Result<(), JoinError> {
+        match self.id != other.id && self.secret == other.secret {
+            true => Err(JoinError::SameSecret { network: other.id }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Why a network is not joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A network that was joined before has the same secret. Whoever made one of the two is a member
+    /// of the other, and peers of both are told apart by their secrets alone.
+    #[error(
+        "it has the secret of another network, {network}: a member of one of them made the other, and nobody can be in both; ask who sent the ticket, or leave the other first"
+    )]
+    SameSecret {
+        /// The network that was joined before.
+        network: NetworkId,
+    },
+    /// There is no more room. Local misuse.
+    #[error(transparent)]
+    Full(#[from] Full),
 }

@@ -278,3 +278,69 @@ async fn the_end_of_a_membership_is_noticed_and_that_of_a_certificate_is_not() {
     trust.forget(&shown.identity);
     assert!(!soon(lost).await.is_trusted());
 }
+
+/// Of those that wait to be confirmed one holds a thread, and nobody who gave up: others' files are
+/// read meanwhile. What was said a moment ago needs no turn.
+#[test]
+fn confirmations_wait_in_line_and_keep_no_threads() {
+    let homes = homes();
+    homes.invite(Terms::default());
+    let us = homes.ours.identity().unwrap().id();
+    let ours = Trust::open_in(&homes.ours, &homes.garden).unwrap();
+    let other = Home::at(homes.ours.path().join("other"));
+    homes.give(&other, Validity::starting(now() - 60 * DAY, 100 * DAY));
+    let [first, second] = [homes.shown(), shown(&other, &homes.garden)];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let known = ours.admit(us, &first, None).await.unwrap();
+        assert!(known.is_some());
+
+        let lock = homes.ours.lock().unwrap();
+        for _ in 0..4 {
+            let mut waiting = std::pin::pin!(ours.admit(us, &second, None));
+            tokio::select! {
+                biased;
+                admitted = &mut waiting => panic!("{admitted:?}"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        soon(tokio::task::spawn_blocking(|| ())).await.unwrap();
+        let again = soon(ours.admit(us, &first, None)).await.unwrap();
+        assert_eq!(again, known);
+        drop(lock);
+        let renewed = soon(ours.admit(us, &second, None)).await.unwrap();
+        assert_eq!(renewed.unwrap().member(), second.identity);
+    });
+}
+
+#[tokio::test]
+async fn what_cannot_be_noted_is_told_as_what_it_is() {
+    let homes = homes();
+    homes.invite(Terms::default());
+    let us = homes.ours.identity().unwrap().id();
+    let ours = Trust::open_in(&homes.ours, &homes.garden).unwrap();
+    let invited = homes.shown();
+    let other = Home::at(homes.ours.path().join("other"));
+    homes.give(&other, Validity::starting(now() - 60 * DAY, 100 * DAY));
+    let path = homes.ours.authority_path(&homes.garden);
+    std::fs::write(&path, "nonsense").unwrap();
+    let refused = ours.admit(us, &invited, None).await.unwrap_err();
+    let why = "not trusted: the use of its invitation cannot be noted";
+    assert_eq!(refused, why);
+    // For who is a member anyway it is no reason.
+    let member = shown(&other, &homes.garden);
+    assert_eq!(ours.admit(us, &member, None).await, Ok(None));
+
+    let ours = Trust::open(&homes.ours).unwrap();
+    ours.set_first_use(true);
+    std::fs::write(homes.ours.path().join("pins"), "nonsense").unwrap();
+    let refused = ours.admit(us, &invited, Some("tcp://there:1")).await;
+    assert_eq!(
+        refused.unwrap_err(),
+        "not trusted: its first use cannot be noted"
+    );
+}

@@ -127,6 +127,17 @@ impl Responder {
         }
     }
 
+    /// The realm that a HELLO names. Each is tried, so that the time does not tell which one it was.
+    fn realm_of(&self, tag: &[u8; TAG], greetings: &Greetings) -> Result<usize, HandshakeError> {
+        let mut found = None;
+        for (at, realm) in self.settings.realms.iter().enumerate() {
+            if greetings.tag(&realm.secret).ct_eq(tag).into() {
+                found.get_or_insert(at);
+            }
+        }
+        found.ok_or(HandshakeError::Network)
+    }
+
     fn handle_hello(
         &self,
         data: &[u8],
@@ -144,11 +155,7 @@ impl Responder {
         if options & !(AES_GCM | ML_KEM) != 0 {
             return Err(malformed("it has unknown options"));
         }
-        let found = self.settings.realms.iter().position(|realm| {
-            let ours = greetings.tag(&realm.secret);
-            bool::from(ours.ct_eq(tag))
-        });
-        let at = found.ok_or(HandshakeError::Network)?;
+        let at = self.realm_of(tag, greetings)?;
         let post_quantum = options & ML_KEM != 0;
         if !post_quantum && !self.settings.allow_classical {
             return Err(HandshakeError::PostQuantumRequired);

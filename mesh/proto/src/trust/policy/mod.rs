@@ -33,7 +33,7 @@ use super::allow_list::{AllowList, Full};
 use super::credentials::Shown;
 use super::id::{IdentityId, NetworkId};
 use super::name::Name;
-use super::network::Network;
+use super::network::{JoinError, Network};
 
 /// Whom a node trusts. The default trusts nodes of the same identity, and nobody else.
 ///
@@ -238,8 +238,10 @@ impl Policy {
     /// Trusts the members of a network, by their roles.
     ///
     /// # Errors
-    /// There are [`MAX_NETWORKS`](Self::MAX_NETWORKS) others.
-    pub fn join(&mut self, network: Network) -> Result<(), Full> {
+    /// There are [`MAX_NETWORKS`](Self::MAX_NETWORKS) others, or one of them has the same secret.
+    pub fn join(&mut self, network: Network) -> Result<(), JoinError> {
+        self.networks()
+            .try_for_each(|other| network.beside(other))?;
         let known = self.networks.contains_key(&network.id);
         room(self.networks.len(), Self::MAX_NETWORKS, known)?;
         self.networks.insert(network.id, network);

@@ -1,5 +1,4 @@
 use super::*;
-use crate::crypto::Seeded;
 use crate::crypto::keys::PublicKey;
 use crate::trust::network::Secret;
 use crate::trust::{By, CLOCK_SKEW, Grant, NodeId, Roles, Standing, Validity};
@@ -40,7 +39,7 @@ fn network(id: NetworkId) -> Network {
     Network {
         id,
         name: "home".parse().unwrap(),
-        secret: Secret::generate(&mut Seeded::new(1)),
+        secret: Secret::from_octets(*id.as_octets()),
     }
 }
 
@@ -316,6 +315,38 @@ fn every_change_counts_and_what_changes_nothing_does_not() {
     assert_eq!(trust.generation(), before);
 }
 
+/// Who made the second would be shown what is for members of the first.
+#[test]
+fn two_networks_with_one_secret_are_not_joined() {
+    let mut trust = with(|it| it.join(network(HOME)).unwrap());
+    let before = trust.generation();
+    let copy = Network {
+        id: WORK,
+        ..network(HOME)
+    };
+    let same = JoinError::SameSecret { network: HOME };
+    assert_eq!(trust.join(copy.clone()), Err(same));
+    assert_eq!((trust.networks().count(), trust.generation()), (1, before));
+    // The same network may be joined anew, with its secret or another.
+    for secret in [network(HOME).secret, network(WORK).secret] {
+        let again = Network {
+            secret,
+            ..network(HOME)
+        };
+        assert_eq!(trust.join(again), Ok(()));
+    }
+    assert_eq!(trust.join(copy), Ok(()));
+    trust.leave(&HOME);
+    let back = Network {
+        id: HOME,
+        ..network(HOME)
+    };
+    assert_eq!(
+        trust.join(back),
+        Err(JoinError::SameSecret { network: WORK })
+    );
+}
+
 #[test]
 fn every_table_is_bounded() {
     let id = |number: u64| {
@@ -329,7 +360,7 @@ fn every_table_is_bounded() {
         assert_eq!(trust.join(network), Ok(()));
     }
     let most = Policy::MAX_NETWORKS;
-    assert_eq!(trust.join(network(HOME)), Err(Full { most }));
+    assert_eq!(trust.join(network(HOME)), Err(Full { most }.into()));
     let again = network(NetworkId::from_octets(id(0)));
     assert_eq!(trust.join(again), Ok(()));
     assert_eq!(trust.networks().count(), most);
