@@ -11,10 +11,15 @@ use withy_transports::{AcceptError, Connected, Listener};
 
 use super::core::Core;
 use super::handshake::Side;
-use crate::event::{AcceptFailure, EventKind, HandshakeFailure};
+use super::link::Link;
+use super::task::Task;
+use crate::event::{AcceptFailure, EventKind, HandshakeFailure, PeerInfo};
 
 /// One of the connections that a socket accepts, as long as it lives.
 pub(crate) type Place = OwnedSemaphorePermit;
+
+/// A connection that was taken in.
+type Taken = (Task, Arc<Link>, Arc<PeerInfo>);
 
 impl Core {
     /// Accepts connections until it is stopped.
@@ -101,31 +106,47 @@ impl Core {
         }
         self.emit(endpoint, EventKind::Accepted { address });
         let half_open = HalfOpen::new(self);
-        let too_many = half_open.given_up.clone();
         let (core, endpoint, stop) = (Arc::clone(self), endpoint.clone(), stop.clone());
+        // Boxed, link and all: an idle connection does not keep the memory of how it came about.
+        let accepting = {
+            let (core, endpoint, stop) = (Arc::clone(self), endpoint.clone(), stop.clone());
+            Box::pin(async move { core.take_in(connected, &endpoint, &stop, half_open).await })
+        };
         self.spawn(async move {
-            let (address, local) = (connected.peer.address.clone(), connected.local.clone());
-            // Boxed: an idle connection does not keep the memory of how it came about.
-            let handshake = Box::pin(core.handshake(connected, Side::Accepting));
-            let shaken = tokio::select! {
-                () = stop.cancelled() => return,
-                () = too_many.cancelled() => {
-                    Err(HandshakeFailure::TooMany(limits.max_handshakes))
-                }
-                shaken = handshake => shaken,
-            };
-            drop(half_open);
-            match shaken {
-                Ok(mut ready) => {
-                    let place = ready.place.take();
-                    if let Ok((task, link, peer)) = core.establish(&endpoint, ready, address, local)
-                    {
-                        core.run(&endpoint, task, &link, peer, place, &stop).await;
-                    }
-                }
-                Err(reason) => core.handshake_failed(&endpoint, address, reason),
+            if let Some((place, (task, link, peer))) = accepting.await {
+                core.run(&endpoint, task, &link, peer, place, &stop).await;
             }
         });
+    }
+
+    /// Shakes hands on a link and takes the connection in, if all goes well.
+    async fn take_in(
+        self: &Arc<Self>,
+        connected: Connected,
+        endpoint: &Endpoint,
+        stop: &CancellationToken,
+        half_open: HalfOpen,
+    ) -> Option<(Option<Place>, Taken)> {
+        let (address, local) = (connected.peer.address.clone(), connected.local.clone());
+        let shaken = tokio::select! {
+            () = stop.cancelled() => return None,
+            () = half_open.given_up.cancelled() => {
+                Err(HandshakeFailure::TooMany(self.options.connections.max_handshakes))
+            }
+            shaken = self.handshake(connected, Side::Accepting) => shaken,
+        };
+        drop(half_open);
+        match shaken {
+            Ok(mut ready) => {
+                let place = ready.place.take();
+                let taken = self.establish(endpoint, ready, address, local).ok()?;
+                Some((place, taken))
+            }
+            Err(reason) => {
+                self.handshake_failed(endpoint, address, reason);
+                None
+            }
+        }
     }
 }
 
