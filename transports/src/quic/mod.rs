@@ -7,6 +7,7 @@
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
+//! | `guests`, `refusals` | who may stay at a listener, and who may not, counted |
 //! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
 //! | `streams`, `sort`, `chunk` | messages of a link over several streams |
@@ -18,12 +19,14 @@ mod budget;
 mod chunk;
 mod endpoint;
 mod error;
+mod guests;
 mod hybrid;
 mod lease;
 mod left;
 mod link;
 mod listener;
 mod pool;
+mod refusals;
 mod socket;
 mod sort;
 mod streams;
