@@ -361,7 +361,7 @@ mod tests {
         for hour in 0..10 {
             seen.put_at(1_000 + hour as u64, numbered(hour), BEGUN);
             for before in 0..=hour {
-                let good = hour - before < HOURS;
+                let good = hour - before < tag::LIFETIME as usize;
                 assert_eq!(seen.get(&numbered(before)).is_some(), good);
             }
         }
