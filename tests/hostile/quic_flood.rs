@@ -129,7 +129,7 @@ async fn several_connections_use_several_cores() {
         return serve(&endpoint).await;
     }
     let _alone = memory::Growth::alone().await;
-    let count = scale::count(10_000, 200_000);
+    let count = scale::count(40_000, 400_000);
     let mut other = Other::start(TEST).await;
     let mut cores = [0.0; 2];
     for (connections, cores) in [1, 4].into_iter().zip(&mut cores) {

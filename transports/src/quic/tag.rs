@@ -106,12 +106,9 @@ impl Gate {
         };
         let mut known = self.0.lock();
         // The answer to a retry has another id, so that it would not be heard again.
-        match known.seen.remove(&tag).filter(|_| validated) {
-            Some(Entry { network, .. }) => {
-                let state = State::Heard;
-                known.seen.put(tag, Entry { network, state });
-            }
-            None => {}
+        if let Some(Entry { network, .. }) = known.seen.remove(&tag).filter(|_| validated) {
+            let state = State::Heard;
+            known.seen.put(tag, Entry { network, state });
         }
     }
 
