@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::socket::ID;
+use super::ids::ID;
 
 /// How often what came may be sent back.
 const FACTOR: usize = 3;

@@ -3,7 +3,7 @@
 //! | module | its job |
 //! |---|---|
 //! | `tls`, `verifier`, `hybrid` | raw node keys and the post-quantum key agreement |
-//! | `tag`, `socket`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
+//! | `tag`, `socket`, `ids`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
@@ -21,6 +21,7 @@ mod endpoint;
 mod error;
 mod guests;
 mod hybrid;
+mod ids;
 mod lease;
 mod left;
 mod link;

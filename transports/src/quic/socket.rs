@@ -19,24 +19,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, ConnectionId, UdpPoller};
-use quinn_proto::{ConnectionIdGenerator, InvalidCid};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
-use withy_proto::crypto::tag::{self, NONCE};
 
 use super::budget::Budgets;
+use super::ids::{ID, Ids};
 use super::refusals::Refusals;
 use super::tag::Gate;
-use crate::options::Secret;
 
 /// The only version: 1 (RFC 9000).
 const VERSION: u32 = 1;
 
 /// Octets of a datagram that begins a handshake, at least (RFC 9000 §14.1).
 const MIN_INITIAL: usize = 1_200;
-
-/// Octets of our connection ids: 4 random ones, and 4 that prove that they are ours.
-pub(super) const ID: usize = 8;
 
 /// The bit of a first octet that says that the header is a long one (RFC 8999 §5.1).
 const LONG: u8 = 0x80;
@@ -89,7 +84,7 @@ impl Guard {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         Ok(Arc::new(Self {
-            ids: Ids(Secret::from(key)),
+            ids: Ids::of_key(key),
             gate,
             budgets: Budgets::new(limit + CLOSING),
             refusals: Arc::default(),
@@ -223,48 +218,6 @@ fn source_id(datagram: &[u8]) -> Option<[u8; ID]> {
     id.try_into().ok()
 }
 
-/// Makes connection ids, and knows its own again.
-#[derive(Debug, Clone)]
-pub(super) struct Ids(Secret);
-
-impl Ids {
-    fn made(&self, id: &[u8]) -> bool {
-        let nonce = id.first_chunk::<4>();
-        nonce.is_some_and(|nonce| self.of(*nonce)[..] == *id)
-    }
-
-    fn of(&self, nonce: [u8; 4]) -> [u8; ID] {
-        let [a, b, c, d] = nonce;
-        let tag = tag::make(self.0.expose(), 0, [a, b, c, d, 0, 0, 0, 0]);
-        let [e, f, g, h] = [tag[NONCE], tag[NONCE + 1], tag[NONCE + 2], tag[NONCE + 3]];
-        [a, b, c, d, e, f, g, h]
-    }
-}
-
-impl ConnectionIdGenerator for Ids {
-    fn generate_cid(&mut self) -> ConnectionId {
-        let mut nonce = [0; 4];
-        // Without random numbers rustls ends the handshake before anything is sent.
-        let _ = getrandom::fill(&mut nonce);
-        ConnectionId::new(&self.of(nonce))
-    }
-
-    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
-        match self.made(id) {
-            true => Ok(()),
-            false => Err(InvalidCid),
-        }
-    }
-
-    fn cid_len(&self) -> usize {
-        ID
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
-}
-
 /// A socket with a guard before it.
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -321,6 +274,9 @@ impl AsyncUdpSocket for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use quinn_proto::ConnectionIdGenerator as _;
+    use withy_proto::crypto::tag;
+
     use super::*;
     use crate::quic::tag::first;
 
@@ -426,18 +382,5 @@ mod tests {
         assert!(!sends(&guard, &many, MIN_INITIAL));
         assert!(admits(&guard, &initial(&told)));
         assert!(sends(&guard, &many, MIN_INITIAL));
-    }
-
-    #[test]
-    fn an_id_is_known_by_its_maker_alone() {
-        let (one, other) = (
-            Guard::new(None, LIMIT).unwrap(),
-            Guard::new(None, LIMIT).unwrap(),
-        );
-        let id = one.ids().generate_cid();
-        assert_eq!(id.len(), one.ids().cid_len());
-        assert!(one.ids().validate(&id).is_ok());
-        assert!(other.ids().validate(&id).is_err());
-        assert!(one.ids().validate(&ConnectionId::new(&id[..7])).is_err());
     }
 }
