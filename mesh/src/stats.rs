@@ -47,8 +47,13 @@ pub struct Stats {
     /// Handshakes that failed.
     pub handshakes_failed: u64,
     /// Connections of peers that were refused because `max_connections` were open, or by the filter
-    /// of an ipc endpoint. Those refused at the end of their handshake count as failed, too.
+    /// of an ipc endpoint. Those refused at the end of their handshake count as failed, too. Over QUIC
+    /// also handshakes that failed, first packets that found no place, and connections that were given
+    /// up since no link of them was trusted.
     pub refused: u64,
+    /// Datagrams of QUIC handshakes that were not sent, since a peer that has not shown that it receives
+    /// at its address gets no more than three times what came from there.
+    pub withheld: u64,
     /// Connections that were closed because the peer broke the protocol or a limit.
     pub protocol_errors: u64,
     /// Subscriptions of all peers.

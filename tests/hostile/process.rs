@@ -5,9 +5,10 @@ use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::runtime::Handle;
 use withy::Endpoint;
 
 use crate::memory::resident;
@@ -27,11 +28,10 @@ pub(crate) fn serves() -> bool {
 /// Serves until nobody wants it: says the endpoint, and whenever it is asked what it has used.
 pub(crate) async fn serve(endpoint: &Endpoint) {
     say(&endpoint.to_string());
-    let runtime = Handle::current();
     let asked = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         while std::io::stdin().lock().read_line(&mut line).unwrap() > 0 {
-            say(&format!("{} {}", resident(), busy(&runtime).as_millis()));
+            say(&format!("{} {}", resident(), busy().as_millis()));
         }
     });
     asked.await.unwrap();
@@ -44,13 +44,12 @@ fn say(text: &str) {
     stdout.flush().unwrap();
 }
 
-/// The time in which the threads of this runtime had something to do, all together.
-fn busy(runtime: &Handle) -> Duration {
-    let metrics = runtime.metrics();
-    let threads = 0..metrics.num_workers();
-    threads
-        .map(|it| metrics.worker_total_busy_duration(it))
-        .sum()
+/// The time that this process had a processor, all its threads together.
+fn busy() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+    let times = [usage.user_time(), usage.system_time()];
+    let microseconds: i64 = times.iter().map(TimeVal::num_microseconds).sum();
+    Duration::from_micros(microseconds.try_into().unwrap())
 }
 
 /// The other process, until it is dropped.
@@ -66,7 +65,7 @@ pub(crate) struct Other {
 pub(crate) struct Usage {
     /// Octets in memory.
     pub(crate) memory: usize,
-    /// The time in which its threads had something to do, all together.
+    /// The time that it had a processor, all its threads together.
     pub(crate) busy: Duration,
 }
 

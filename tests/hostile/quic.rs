@@ -3,10 +3,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::ReadBuf;
-use withy::event::HandshakeFailure;
+use withy::event::{AcceptError, AcceptFailure, HandshakeFailure};
 use withy::options::ConnectionLimits;
 use withy::trust::{Joined, Terms};
 use withy::{Endpoint, EventKind, Home, Identity, Monitor, Pull, Push, Trust};
@@ -21,7 +21,8 @@ use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::greeting::{self, GreetingError};
 use withy_tests::raw;
 use withy_transports::{
-    ByteReader, ByteWriter, Connected, DialOptions, Link, ListenOptions, Listener, Proven, Secret,
+    ByteReader, ByteWriter, Connected, DialOptions, Link, ListenOptions, Listener, Proven, Refused,
+    Secret,
 };
 
 use crate::client::{GREETING, noise_settings};
@@ -82,6 +83,11 @@ impl Raw {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Writes until nothing more is taken, and returns how much was.
+    fn fill(&self) -> usize {
+        std::iter::from_fn(|| self.writer.try_write(&[0; 4_096]).ok()).sum()
     }
 
     /// What the peer says, up to so many octets or its end.
@@ -265,12 +271,21 @@ async fn networks_that_are_joined_and_left_count_at_once() {
     stranger.connect_to(endpoint.clone()).unwrap();
     no_answer(&mut stranger.monitor()).await;
 
+    let mut ends = pull.monitor();
     trust.leave(&id);
+    // It had its session by the network.
+    within(10, async {
+        while !matches!(
+            ends.next().await.unwrap().kind,
+            EventKind::Disconnected { .. }
+        ) {}
+    })
+    .await;
     stranger.send("left").await.unwrap();
     assert_eq!(within(10, pull.recv()).await.unwrap().first(), "left");
     let late = member();
     no_answer(&mut late.monitor()).await;
-    assert_eq!(late.stats().peers, 0);
+    assert_eq!((late.stats().peers, waiting.stats().peers), (0, 0));
 
     // What is dialled shows what holds then: the trust of our own dials is the same.
     let push = Push::builder().identity(&identity).trust(&trust);
@@ -285,6 +300,66 @@ async fn networks_that_are_joined_and_left_count_at_once() {
         within(10, listening.recv()).await.unwrap().first(),
         "dialled"
     );
+}
+
+/// Whoever has a node's key and nothing else to say keeps a connection no longer than its handshakes may
+/// take, and what finds no place is counted.
+#[tokio::test]
+async fn peers_that_say_nothing_are_closed_and_those_without_a_place_are_counted() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let _shared = memory::shared().await;
+    let mut listening = ListenOptions::default();
+    listening.quic.handshake_timeout = LIMIT;
+    listening.quic.admission_timeout = Duration::ZERO;
+    listening.quic.max_connections = 1;
+    let identity = Identity::from_seed(&SEED);
+    let pull = Pull::builder()
+        .identity(&identity)
+        .listen_options(listening);
+    let pull = pull.connection_limits(ConnectionLimits {
+        handshake_timeout: LIMIT,
+        ..ConnectionLimits::default()
+    });
+    let pull = pull.build().unwrap();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to("quic://127.0.0.1:*").await.unwrap();
+    let begin = Instant::now();
+    let mut raw = Raw::dial(&endpoint, None).await;
+    raw.hear(10_000).await;
+    let refused = refused(&mut monitor).await;
+    assert!(begin.elapsed() >= 2 * LIMIT);
+    assert_eq!((refused.given_up, refused.newcomers), (1, 0));
+    assert_eq!(pull.stats().refused, 1);
+
+    let push = Push::builder().identity(&identity).build().unwrap();
+    push.connect_to(endpoint.clone()).unwrap();
+    push.send("in").await.unwrap();
+    assert_eq!(within(10, pull.recv()).await.unwrap().first(), "in");
+    // Of another node, or it would share the connection.
+    let other = Identity::from_seed(&[9; 32]);
+    let late = Push::builder().identity(&other).dial_options(hasty());
+    let late = late.build().unwrap();
+    late.connect_to(endpoint).unwrap();
+    let refused = self::refused(&mut monitor).await;
+    assert!(refused.newcomers > 0);
+    assert_eq!((pull.stats().peers, push.stats().peers), (1, 1));
+    assert!(pull.stats().refused > 1);
+}
+
+/// What a listener refused, once it tells.
+async fn refused(monitor: &mut Monitor) -> Refused {
+    let refused = async {
+        loop {
+            let event = monitor.next().await.unwrap();
+            if let EventKind::AcceptFailed { reason } = event.kind
+                && let AcceptFailure::Link(error) = reason
+                && let AcceptError::Refused(refused) = *error
+            {
+                return refused;
+            }
+        }
+    };
+    within(10, refused).await
 }
 
 /// How long a dial waits here that is to get no answer.
@@ -387,9 +462,17 @@ async fn peers_that_are_not_trusted_keep_the_limits_of_strangers() {
             ));
         }
         let links = links_of_one().await;
+        // The last one is of another connection.
+        let written = links.iter().rev().skip(1).map(Raw::fill).sum::<usize>();
         match trusted {
-            false => assert!(links.len() <= 8 + 1, "{} links", links.len()),
-            true => assert!(links.len() > 64),
+            false => {
+                assert!(links.len() <= 8 + 1, "{} links", links.len());
+                assert!(written <= 64 << 10, "{written} octets");
+            }
+            true => {
+                assert!(links.len() > 64);
+                assert!(written > 256 << 10, "{written} octets");
+            }
         }
         drop((raw, links));
     }

@@ -117,12 +117,11 @@ async fn half_open_peers_cost_little_memory_and_keep_nobody_out() {
     );
 }
 
-/// Connections to one listener are worked for side by side.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Connections to one listener are worked for side by side. On fewer than four processors the sides that
+/// send take what one connection leaves, so that it cannot be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_connections_use_several_cores() {
     const TEST: &str = "quic_flood::several_connections_use_several_cores";
-    const CONNECTIONS: usize = 4;
-    const MESSAGE: usize = 16 << 10;
     if serves() {
         let pull = Pull::builder().identity(&identity()).build().unwrap();
         let endpoint = pull.bind_to("quic://127.0.0.1:*").await.unwrap();
@@ -130,9 +129,28 @@ async fn several_connections_use_several_cores() {
         return serve(&endpoint).await;
     }
     let _alone = memory::Growth::alone().await;
-    let count = scale::count(2_500, 50_000);
+    let count = scale::count(40_000, 400_000);
     let mut other = Other::start(TEST).await;
-    let pushes: Vec<_> = (0..CONNECTIONS)
+    let mut cores = [0.0; 2];
+    for (connections, cores) in [1, 4].into_iter().zip(&mut cores) {
+        *cores = cores_for(&mut other, connections, count / connections).await;
+        scale::report(
+            "cores that QUIC connections kept busy",
+            format!("{cores:.2} for {connections}"),
+        );
+    }
+    let [one, several] = cores;
+    let enough = std::thread::available_parallelism().unwrap().get() >= 4;
+    assert!(
+        !enough || several > 1.2 * one,
+        "{several:.2} cores, {one:.2}"
+    );
+}
+
+/// How many processors the other process has while so many connections send it as much as they can.
+async fn cores_for(other: &mut Other, connections: u64, count: u64) -> f64 {
+    const MESSAGE: usize = 16 << 10;
+    let pushes: Vec<_> = (0..connections)
         .map(|_| {
             // Each has a node's key of its own.
             let push = Push::builder().identity(&identity()).build().unwrap();
@@ -155,10 +173,5 @@ async fn several_connections_use_several_cores() {
     }
     within(120, sending.join_all()).await;
     let busy = other.usage().await.busy - before;
-    let cores = busy.as_secs_f64() / begin.elapsed().as_secs_f64();
-    scale::report(
-        "cores that several QUIC connections kept busy",
-        format!("{cores:.2}"),
-    );
-    assert!(cores > 1.2, "{cores} cores");
+    busy.as_secs_f64() / begin.elapsed().as_secs_f64()
 }

@@ -197,6 +197,10 @@ pub enum AcceptError {
         /// What went wrong.
         source: QuicError,
     },
+    /// A `quic` listener refused or gave up peers, or withheld datagrams. It says so no more than once
+    /// in [`AcceptError::QUIET`]. The listener lives: accept again at once.
+    #[error("{0}")]
+    Refused(Refused),
     /// The listening socket is broken, and stays so.
     #[error("the listener failed: {0}")]
     Failed(#[source] io::Error),
@@ -206,10 +210,32 @@ impl AcceptError {
     /// How long to wait before accepting again after [`AcceptError::Transient`].
     pub const BACKOFF: Duration = Duration::from_millis(100);
 
+    /// The time between two times [`AcceptError::Refused`] of a listener, at least.
+    pub const QUIET: Duration = Duration::from_secs(1);
+
     /// Whether the listener lives, and accepting again makes sense.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Failed(_))
     }
+}
+
+/// What a `quic` listener refused since the last time that it said so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{newcomers} first packets found no place, {given_up} connections without an admitted link were \
+     given up, and {withheld} datagrams to addresses that were not shown were withheld"
+)]
+#[non_exhaustive]
+pub struct Refused {
+    /// First packets that got no answer, since `max_handshakes` were under way or `max_connections`
+    /// there. Peers send them again.
+    pub newcomers: u64,
+    /// Handshakes and connections that were given up: they had no admitted link for too long, or
+    /// others needed the place.
+    pub given_up: u64,
+    /// Datagrams of handshakes that were not sent, since an address that may be another's gets no more
+    /// than three times what came from it (RFC 9000 §8.1).
+    pub withheld: u64,
 }
 
 /// The errors of accept(2) that blame the listening socket. All others are of one connection, of the

@@ -33,7 +33,7 @@ use std::pin::Pin;
 
 use withy_proto::Endpoint;
 
-pub use error::{AcceptError, DialError, ListenError, PathTooLong};
+pub use error::{AcceptError, DialError, ListenError, PathTooLong, Refused};
 pub use options::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Secret, Socks5,
     TcpOptions,

@@ -167,9 +167,14 @@ pub struct QuicOptions {
     /// Handshakes under way from which on a peer must first show that it receives at its address,
     /// for one more round trip; default 64.
     pub retry_mark: usize,
-    /// Connections that a listener has at a time, those that linger included; default 16,384. Above
-    /// it new peers get no answer. A connection without links ends after 15 to 30 s.
+    /// Connections that a listener has at a time, handshakes and those that linger included; default
+    /// 16,384. Above it the oldest that has had no [admitted](crate::QuicReader::admit) link for half a
+    /// second is given up; if there is none, new peers get no answer, and try again.
     pub max_connections: usize,
+    /// How long a connection may have no [admitted](crate::QuicReader::admit) link at the side that
+    /// listens, from its start or the end of the last one; default 15 s, and after the end of a link as
+    /// long as `linger` at least.
+    pub admission_timeout: Duration,
     /// How long what a closed link had written is sent again until the peer has it; default 10 s.
     pub linger: Duration,
     /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB.
@@ -193,6 +198,7 @@ impl Default for QuicOptions {
             max_handshakes: 128,
             retry_mark: 64,
             max_connections: 16_384,
+            admission_timeout: Duration::from_secs(15),
             linger: Duration::from_secs(10),
             socket_buffer: 2 << 20,
         }

@@ -11,7 +11,8 @@ use support::*;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use withy_transports::{
-    AcceptError, Connected, DialOptions, ListenOptions, Listener, QuicError, Secret, dial, listen,
+    AcceptError, Connected, DialOptions, ListenOptions, Listener, Peer, QuicError, Refused, Secret,
+    dial, listen,
 };
 
 /// Far longer than anything here takes.
@@ -101,7 +102,40 @@ async fn first_flight(options: DialOptions) -> Vec<Vec<u8>> {
     flight
 }
 
-/// A link of a good peer. Whatever was sent to the listener before has been judged then, and had its
+/// The next handshake that failed.
+async fn failed(listener: &mut Listener) -> (Peer, QuicError) {
+    loop {
+        match timeout(PATIENCE, listener.accept()).await.unwrap() {
+            Err(AcceptError::Handshake { peer, source }) => return (peer, source),
+            Err(AcceptError::Refused(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What the listener refused, once it tells.
+async fn refused(listener: &mut Listener) -> Refused {
+    match timeout(PATIENCE, listener.accept()).await.unwrap() {
+        Err(AcceptError::Refused(refused)) => refused,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until a peer, which has said nothing on a link, ends it.
+async fn ended(link: &mut Connected) {
+    let heard = timeout(PATIENCE, hear(&mut link.link, 1)).await;
+    assert_eq!(heard.unwrap(), b"");
+}
+
+/// A link that the listener does not admit.
+async fn linked_only(listener: &mut Listener, seed: u16) -> (Connected, Connected) {
+    let endpoint = listener.endpoint().clone();
+    let options = dialling(seed, None);
+    let (ours, theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
+    (ours.unwrap(), theirs.unwrap())
+}
+
+/// An admitted link of a good peer. Whatever was sent to the listener before has been judged then, and had its
 /// chance of an answer.
 async fn good(listener: &mut Listener, options: &DialOptions) -> (Connected, Connected) {
     let endpoint = listener.endpoint().clone();
@@ -116,7 +150,7 @@ async fn good(listener: &mut Listener, options: &DialOptions) -> (Connected, Con
     let (ours, mut theirs) = tokio::join!(dial(&endpoint, options), accepting);
     let mut ours = ours.unwrap();
     talk(&mut ours, &mut theirs).await;
-    (ours, theirs)
+    (admit(ours), admit(theirs))
 }
 
 #[tokio::test]
@@ -165,7 +199,8 @@ async fn who_repeats_the_packets_of_a_member_is_not_answered() {
     assert_eq!(repeating.heard(), 0);
 }
 
-/// A relay to an address, and what it is told from the side of its clients.
+/// A relay to an address, and what it is told from the side of its clients, of which the first is
+/// answered.
 async fn overhearing(to: SocketAddr) -> (SocketAddr, mpsc::UnboundedReceiver<Vec<u8>>) {
     let (near, far) = (Raw::new().await.0, Raw::new().await.0);
     let address = near.local_addr().unwrap();
@@ -177,7 +212,7 @@ async fn overhearing(to: SocketAddr) -> (SocketAddr, mpsc::UnboundedReceiver<Vec
             tokio::select! {
                 received = near.recv_from(&mut there) => {
                     let (length, from) = received.unwrap();
-                    client = Some(from);
+                    client.get_or_insert(from);
                     let _ = tell.send(there[..length].to_vec());
                     far.send_to(&there[..length], to).await.unwrap();
                 }
@@ -225,14 +260,9 @@ async fn a_half_open_handshake_ends_at_its_deadline() {
     let flight = first_flight(dialling(9, None)).await;
     let begin = Instant::now();
     stalling.send(&flight, address).await;
-    let error = timeout(PATIENCE, listener.accept()).await.unwrap();
-    match error.unwrap_err() {
-        AcceptError::Handshake { peer, source } => {
-            assert_eq!(source, QuicError::Timeout);
-            assert_eq!(peer.address, stalling.0.local_addr().unwrap().to_string());
-        }
-        error => panic!("{error}"),
-    }
+    let (peer, source) = failed(&mut listener).await;
+    assert_eq!(source, QuicError::Timeout);
+    assert_eq!(peer.address, stalling.0.local_addr().unwrap().to_string());
     assert!(begin.elapsed() >= Duration::from_millis(200));
 }
 
@@ -255,13 +285,125 @@ async fn little_is_sent_to_an_address_that_was_not_shown() {
             // Its retry is all; by now the listener has judged it.
             good(&mut listener, &dialling(2, None)).await;
         } else {
-            timeout(PATIENCE, listener.accept())
-                .await
-                .unwrap()
-                .unwrap_err();
+            failed(&mut listener).await;
         }
         let heard = mute.heard_octets();
         assert!(heard > 0 && heard <= 3 * sent, "{heard} octets for {sent}");
+    }
+}
+
+/// Nor does it help to know a connection id of the listener, which anybody can have at its own address.
+#[tokio::test]
+async fn an_id_that_was_learnt_elsewhere_lifts_no_limit() {
+    let mut options = listening(&[]);
+    options.quic.handshake_timeout = Duration::from_secs(2);
+    let (mut listener, address) = listener(&options).await;
+    let attacker = Raw::new().await;
+    attacker
+        .send(&first_flight(dialling(8, None)).await, address)
+        .await;
+    let answer = attacker.hear().await;
+    // RFC 8999 §5.1: first octet, version, and two ids behind their lengths.
+    let at = 6 + usize::from(answer[5]);
+    let id = &answer[at + 1..][..usize::from(answer[at])];
+    let mut forged = vec![0xe0, 0, 0, 0, 1, id.len() as u8];
+    forged.extend_from_slice(id);
+    forged.resize(100, 0);
+
+    let mute = Raw::new().await;
+    let flight = first_flight(dialling(9, None)).await;
+    mute.send(&flight, address).await;
+    // By now it was told another one.
+    let first = mute.hear().await.len();
+    mute.send(&vec![forged; 20], address).await;
+    for _ in 0..2 {
+        failed(&mut listener).await;
+    }
+    let heard = first + mute.heard_octets();
+    let most = 3 * flight.iter().map(Vec::len).sum::<usize>();
+    assert!(heard <= most, "{heard} octets for {most}");
+}
+
+/// A network doubles packets and delivers them late, and anybody can repeat them.
+#[tokio::test]
+async fn a_first_packet_that_comes_again_does_not_stop_a_connection() {
+    const OCTETS: usize = 256 << 10;
+    let (mut listener, address) = listener(&listening(&[1])).await;
+    let (relay, mut overheard) = overhearing(address).await;
+    let place = endpoint(&format!("quic://{relay}"));
+    let options = dialling(9, Some(1));
+    let (ours, theirs) = tokio::join!(dial(&place, &options), listener.accept());
+    let (mut ours, mut theirs) = (admit(ours.unwrap()), admit(theirs.unwrap()));
+    talk(&mut ours, &mut theirs).await;
+    let flight = [(); 2].map(|()| overheard.try_recv().unwrap());
+    Raw::new().await.send(&flight, relay).await;
+    // They have arrived before this.
+    talk(&mut ours, &mut theirs).await;
+    let (_, writer) = bytes(&mut theirs.link);
+    let telling = async {
+        let mut left = OCTETS;
+        while left > 0 {
+            std::future::poll_fn(|cx| writer.poll_write_ready(cx))
+                .await
+                .unwrap();
+            left -= writer.try_write(&vec![5; left]).unwrap_or(0);
+        }
+    };
+    let heard = timeout(Duration::from_secs(10), async {
+        tokio::join!(telling, hear(&mut ours.link, OCTETS)).1
+    });
+    assert_eq!(heard.await.unwrap().len(), OCTETS);
+}
+
+#[tokio::test]
+async fn a_connection_without_an_admitted_link_ends_at_its_deadline() {
+    let mut options = listening(&[]);
+    options.quic.admission_timeout = Duration::from_millis(300);
+    options.quic.linger = Duration::from_millis(300);
+    let (mut listener, _) = listener(&options).await;
+    let mut good_one = good(&mut listener, &dialling(2, None)).await;
+    let begin = Instant::now();
+    let (mut ours, _theirs) = linked_only(&mut listener, 3).await;
+    ended(&mut ours).await;
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    let given_up = refused(&mut listener).await;
+    assert_eq!((given_up.given_up, given_up.newcomers), (1, 0));
+    // Two links of one connection, of which one is admitted and ends.
+    let (mut first, their_first) = good(&mut listener, &dialling(4, None)).await;
+    let (mut second, _their_second) = linked_only(&mut listener, 4).await;
+    assert_eq!(first.local, second.local);
+    drop(their_first);
+    ended(&mut first).await;
+    ended(&mut second).await;
+    // All the while.
+    talk(&mut good_one.0, &mut good_one.1).await;
+}
+
+#[tokio::test]
+async fn connections_without_an_admitted_link_keep_no_good_one_out() {
+    let mut options = listening(&[]);
+    options.quic.max_connections = 4;
+    options.quic.admission_timeout = PATIENCE;
+    let (mut listener, _) = listener(&options).await;
+    let mut held = vec![good(&mut listener, &dialling(2, None)).await];
+    let mut others = Vec::new();
+    for number in 0..3 {
+        others.push(linked_only(&mut listener, 10 + number).await);
+    }
+    let begin = Instant::now();
+    for number in 3..6 {
+        let options = dialling(number, None);
+        held.push(
+            timeout(PATIENCE, good(&mut listener, &options))
+                .await
+                .unwrap(),
+        );
+        // It was the oldest that had to go.
+        ended(&mut others.remove(0).0).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    for (ours, theirs) in &mut held {
+        talk(ours, theirs).await;
     }
 }
 
@@ -317,6 +459,9 @@ async fn above_the_limit_of_connections_nobody_is_answered() {
     hasty.connect_timeout = Duration::from_millis(300);
     let error = dial(listener.endpoint(), &hasty).await.unwrap_err();
     assert!(error.to_string().contains("no answer"), "{error}");
+    let refused = refused(&mut listener).await;
+    assert!(refused.newcomers > 0);
+    assert_eq!((refused.given_up, refused.withheld), (0, 0));
     // Another link of the one who is in needs no place.
     good(&mut listener, &dialling(2, None)).await;
 }

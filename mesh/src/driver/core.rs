@@ -178,6 +178,7 @@ pub(crate) struct Counters {
     pub(crate) reconnects: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) withheld: AtomicU64,
     pub(crate) protocol_errors: AtomicU64,
     pub(crate) late_replies: AtomicU64,
     pub(crate) malformed: AtomicU64,

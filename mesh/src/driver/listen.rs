@@ -77,9 +77,21 @@ impl Core {
             };
             let reason = AcceptFailure::Link(Arc::clone(&error));
             self.emit(endpoint, EventKind::AcceptFailed { reason });
-            if let AcceptError::Filtered(_) | AcceptError::Handshake { .. } = *error {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let counters = &self.counters;
+            match &*error {
+                AcceptError::Filtered(_) | AcceptError::Handshake { .. } => {
+                    counters.refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                AcceptError::Refused(refused) => {
+                    let peers = refused.newcomers + refused.given_up;
+                    counters.refused.fetch_add(peers, Ordering::Relaxed);
+                    counters
+                        .withheld
+                        .fetch_add(refused.withheld, Ordering::Relaxed);
+                    continue;
+                }
+                _ => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return None,

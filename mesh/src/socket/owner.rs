@@ -109,7 +109,11 @@ impl Owner {
         let permitted = security.permits(&endpoint, endpoint.is_local());
         let permitted = permitted.and_then(|()| {
             if matches!(endpoint, Endpoint::Quic(_)) {
-                options.to_mut().quic = security.quic(&core.options.listen.quic)?;
+                let mut quic = security.quic(&core.options.listen.quic)?;
+                // A peer has all of its time to become known.
+                let known = quic.handshake_timeout + core.options.connections.handshake_timeout;
+                quic.admission_timeout = quic.admission_timeout.max(known);
+                options.to_mut().quic = quic;
             }
             Ok(())
         });
@@ -354,6 +358,7 @@ impl Core {
         stats.reconnects = counters.reconnects.load(Relaxed);
         stats.handshakes_failed = counters.handshakes_failed.load(Relaxed);
         stats.refused = counters.refused.load(Relaxed);
+        stats.withheld = counters.withheld.load(Relaxed);
         stats.protocol_errors = counters.protocol_errors.load(Relaxed);
         stats.late_replies = counters.late_replies.load(Relaxed);
         stats.malformed = counters.malformed.load(Relaxed);

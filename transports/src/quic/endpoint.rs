@@ -65,7 +65,7 @@ pub(super) fn dialling(remote: SocketAddr, options: &QuicOptions) -> io::Result<
         (IpAddr::V6(_), false) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let socket = socket::open((ip, 0).into(), options.socket_buffer, false)?;
-    let guard = Guard::new(None)?;
+    let guard = Guard::new(None, options.handshake_timeout)?;
     begin(socket, &guard, None, mtu(remote))
 }
 
@@ -128,7 +128,8 @@ pub(super) fn listening(
     dual_stack: bool,
 ) -> io::Result<(Endpoint, Arc<Guard>)> {
     let socket = socket::open(address, options.socket_buffer, dual_stack)?;
-    let guard = Guard::new(Some(Gate::new(&options.networks)))?;
+    let gate = Gate::new(&options.networks);
+    let guard = Guard::new(Some(gate), options.handshake_timeout)?;
     let config = ServerConfig::clone(&serving.network);
     let endpoint = begin(socket, &guard, Some(config), LOOPBACK_MTU)?;
     Ok((endpoint, guard))

@@ -12,6 +12,9 @@ pub(super) const UNKNOWN_LINK: quinn::VarInt = quinn::VarInt::from_u32(2);
 /// The side that dialled has no link left.
 pub(super) const DONE: quinn::VarInt = quinn::VarInt::from_u32(0);
 
+/// No link of the connection was admitted in time, or none is and others need the place.
+pub(super) const NOT_ADMITTED: quinn::VarInt = quinn::VarInt::from_u32(3);
+
 /// Why a QUIC connection or a link over it did not come about, or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

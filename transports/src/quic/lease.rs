@@ -12,19 +12,26 @@ use quinn::SendStream;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 
+use super::guests::Admissions;
+
 /// A use of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     keeper: mpsc::UnboundedSender<Retired>,
     lingering: Arc<Lingering>,
+    pub(super) admissions: Admissions,
 }
 
 impl Lease {
     /// The first lease of a connection of this runtime, and what its keeper listens to.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Retired>) {
+    pub(super) fn new(admissions: Admissions) -> (Self, mpsc::UnboundedReceiver<Retired>) {
         let (keeper, retired) = mpsc::unbounded_channel();
-        let lingering = Lingering::here();
-        (Self { keeper, lingering }, retired)
+        let lease = Self {
+            keeper,
+            lingering: Lingering::here(),
+            admissions,
+        };
+        (lease, retired)
     }
 
     /// Hands a closed stream in. Without a keeper the connection or its runtime is gone, and nothing
@@ -49,6 +56,7 @@ impl Lease {
         WeakLease {
             keeper: self.keeper.downgrade(),
             lingering: Arc::clone(&self.lingering),
+            admissions: self.admissions.clone(),
         }
     }
 }
@@ -58,13 +66,16 @@ impl Lease {
 pub(super) struct WeakLease {
     keeper: mpsc::WeakUnboundedSender<Retired>,
     lingering: Arc<Lingering>,
+    admissions: Admissions,
 }
 
 impl WeakLease {
     pub(super) fn upgrade(&self) -> Option<Lease> {
-        let keeper = self.keeper.upgrade()?;
-        let lingering = Arc::clone(&self.lingering);
-        Some(Lease { keeper, lingering })
+        Some(Lease {
+            keeper: self.keeper.upgrade()?,
+            lingering: Arc::clone(&self.lingering),
+            admissions: self.admissions.clone(),
+        })
     }
 }
 

@@ -11,8 +11,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{BufMut, Bytes};
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::guests::Admission;
 use super::lease::{Held, Lease};
 use super::streams::More;
 
@@ -33,7 +34,8 @@ pub(super) fn halves(
     let reader = QuicReader {
         stream: receive,
         ended: Arc::clone(&ended),
-        _lease: lease.clone(),
+        lease: lease.clone(),
+        admission: OnceLock::new(),
         more: Some(Box::new(more)),
     };
     let sending = Sending {
@@ -62,7 +64,9 @@ struct Ended {
 pub struct QuicReader {
     stream: RecvStream,
     ended: Arc<Ended>,
-    _lease: Lease,
+    lease: Lease,
+    /// Shows that the link is admitted.
+    admission: OnceLock<Admission>,
     /// What turns the link into one of several streams.
     pub(super) more: Option<Box<More>>,
 }
@@ -70,8 +74,10 @@ pub struct QuicReader {
 impl QuicReader {
     /// Grants the peer all that [`QuicOptions`](crate::QuicOptions) say, for this link and all others
     /// of its connection. Until then it may have sent 64 KiB that are not read, and opened 8 links, so
-    /// that peers which nobody has judged cost little.
+    /// that peers which nobody has judged cost little. A listener ends connections that have had no
+    /// admitted link for [`QuicOptions::admission_timeout`](crate::QuicOptions::admission_timeout).
     pub fn admit(&self) {
+        self.admission.get_or_init(|| self.lease.admissions.one());
         if let Some(more) = &self.more {
             more.grant.give(&more.connection);
         }
@@ -82,7 +88,8 @@ impl QuicReader {
         Self {
             stream,
             ended: Arc::default(),
-            _lease: lease,
+            lease,
+            admission: OnceLock::new(),
             more: None,
         }
     }

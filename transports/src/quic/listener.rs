@@ -1,7 +1,8 @@
 //! Listening: peers are judged, shaken hands with side by side, and their links accepted.
 //!
 //! The loop that takes first packets never waits for a handshake, so that peers which stall do not
-//! keep others out; when there are too many of them, the oldest are given up.
+//! keep others out; when there are too many of them, the oldest are given up. So are connections
+//! without an admitted link.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,16 +12,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quinn::{Connecting, Endpoint, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::endpoint::{self, Grant, Serving};
+use super::guests::{Admissions, Guests};
 use super::left;
+use super::refusals::Refusals;
 use super::socket::Guard;
 use super::tag::Verdict;
 use super::tls;
-use super::wire::Wire;
+use super::wire::{Guest, Wire};
 use crate::options::{QuicOptions, Secret};
 use crate::{AcceptError, Connected, Peer, QuicError, tcp};
 
@@ -54,7 +57,7 @@ impl Accepting {
             bound: endpoint.local_addr()?,
             links: sender,
             shaking: Arc::default(),
-            places: Arc::new(Semaphore::new(options.max_connections)),
+            guests: Arc::default(),
             options: options.clone(),
         };
         let taking = tokio::spawn(door.open()).abort_handle();
@@ -101,59 +104,85 @@ struct Door {
     bound: SocketAddr,
     links: mpsc::Sender<Accepted>,
     shaking: Arc<Shaking>,
-    /// A place for each connection.
-    places: Arc<Semaphore>,
+    guests: Arc<Guests>,
     options: QuicOptions,
 }
 
 impl Door {
     async fn open(self) {
-        while let Some(incoming) = self.endpoint.accept().await {
-            self.take(incoming);
+        let refused = tell(&self.guard, &self.links);
+        let taking = async {
+            while let Some(incoming) = self.endpoint.accept().await {
+                self.take(incoming);
+            }
+        };
+        tokio::select! {
+            () = taking => {}
+            () = refused => {}
         }
     }
 
     fn take(&self, incoming: Incoming) {
         let from = incoming.remote_address();
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let (Some(gate), Ok(place)) = (self.guard.gate(), place) else {
+        let Some(gate) = self.guard.gate() else {
             return incoming.ignore();
         };
-        if !self.shaking.has_room(self.options.max_handshakes) {
-            return incoming.ignore();
-        }
         let validated = incoming.remote_address_validated();
-        let crowded = self.shaking.count() >= self.options.retry_mark;
-        match gate.judge(&incoming.orig_dst_cid(), from, validated, crowded) {
+        // Without a budget, somebody else's address would get more.
+        let crowded = self.shaking.count() >= self.options.retry_mark || !self.guard.limits(from);
+        let id = incoming.orig_dst_cid();
+        match gate.judge(&id, from, validated, crowded) {
             Verdict::Ignore => incoming.ignore(),
             // It cannot fail before the address is validated.
             Verdict::Retry => drop(incoming.retry()),
+            Verdict::Begin(_) if !self.has_room() => {
+                gate.put_back(&id, validated);
+                self.guard.refusals().refuse();
+                incoming.ignore();
+            }
             Verdict::Begin(network) => match incoming.accept_with(self.serving.of(from)) {
-                Ok(connecting) => self.shake(connecting, from, network, place),
+                Ok(connecting) => self.shake(connecting, from, network),
                 Err(error) => report(&self.links, from, error.into()),
             },
         }
     }
 
-    fn shake(
-        &self,
-        connecting: Connecting,
-        from: SocketAddr,
-        network: Option<Secret>,
-        place: OwnedSemaphorePermit,
-    ) {
+    /// Whether there is room for one more, if need be by giving somebody up.
+    fn has_room(&self) -> bool {
+        let shaking = self.shaking.count();
+        let gave_up = if shaking >= self.options.max_handshakes {
+            self.shaking.give_up()
+        } else if shaking + self.guests.count() >= self.options.max_connections {
+            self.guests.give_up(PATIENCE) || self.shaking.give_up()
+        } else {
+            return true;
+        };
+        if gave_up {
+            self.guard.refusals().give_up();
+        }
+        gave_up
+    }
+
+    fn shake(&self, connecting: Connecting, from: SocketAddr, network: Option<Secret>) {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
         let (bound, grant) = (self.bound, Grant::new(&self.options, true));
+        let guests = Arc::clone(&self.guests);
+        let guest = Guest {
+            admissions: Admissions::new(),
+            patience: self.options.admission_timeout,
+            refusals: Arc::clone(self.guard.refusals()),
+        };
         self.shaking.begin(|begun| {
             tokio::spawn(async move {
-                let shaken = shaken(connecting, limit).await;
-                drop(begun);
-                match shaken {
+                match shaken(connecting, limit).await {
                     Ok((connection, proven)) => {
-                        let proven = tls::Proven { network, ..proven };
+                        let stay = guests.enter(connection.clone(), guest.admissions.clone());
+                        // After it, so that nobody else takes the place.
+                        drop(begun);
+                        let (proven, guest) = (tls::Proven { network, ..proven }, Some(guest));
                         let (wire, lease) =
-                            Wire::new(connection, proven, bound, grant, linger, true, place);
+                            Wire::new(connection, proven, bound, grant, linger, guest, stay);
                         wire.serve(lease, links, limit).await;
                     }
                     Err(error) => report(&links, from, error),
@@ -164,7 +193,20 @@ impl Door {
     }
 }
 
-/// How long a handshake is under way before it may be given up for another.
+/// Tells of what was refused, now and then.
+async fn tell(guard: &Guard, links: &mpsc::Sender<Accepted>) {
+    let refusals: &Refusals = guard.refusals();
+    loop {
+        let refused = AcceptError::Refused(refusals.taken().await);
+        if links.send(Err(refused)).await.is_err() {
+            return;
+        }
+        sleep(AcceptError::QUIET).await;
+    }
+}
+
+/// How long a handshake is under way, or a connection without an admitted link, before it may be given
+/// up for another.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The handshakes under way, the oldest first.
@@ -179,13 +221,10 @@ impl Shaking {
         self.under_way.lock().len()
     }
 
-    /// Whether there is room for one more, if need be by giving the oldest up: a good peer is done
-    /// within a few round trips, so that it is the likeliest to stall.
-    fn has_room(&self, max: usize) -> bool {
+    /// Gives the oldest up, if it is old enough: a good peer is done within a few round trips, so that
+    /// it is the likeliest to stall.
+    fn give_up(&self) -> bool {
         let mut under_way = self.under_way.lock();
-        if under_way.len() < max {
-            return true;
-        }
         let oldest = under_way.first_entry();
         let Some(oldest) = oldest.filter(|oldest| oldest.get().0.elapsed() >= PATIENCE) else {
             return false;

@@ -3,10 +3,11 @@
 //! | module | its job |
 //! |---|---|
 //! | `tls`, `verifier`, `hybrid` | raw node keys and the post-quantum key agreement |
-//! | `tag`, `socket`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
+//! | `tag`, `socket`, `ids`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
+//! | `guests`, `refusals` | who may stay at a listener, and who may not, counted |
 //! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
 //! | `link` | the halves of a link |
 //! | `streams`, `sort`, `chunk` | messages of a link over several streams |
@@ -18,12 +19,15 @@ mod budget;
 mod chunk;
 mod endpoint;
 mod error;
+mod guests;
 mod hybrid;
+mod ids;
 mod lease;
 mod left;
 mod link;
 mod listener;
 mod pool;
+mod refusals;
 mod socket;
 mod sort;
 mod streams;

@@ -157,7 +157,7 @@ async fn connect(
     let grant = Grant::new(options, false);
     let (linger, ended) = (options.linger, vacancy.again());
     Ok(Wire::new(
-        connection, proven, bound, grant, linger, false, ended,
+        connection, proven, bound, grant, linger, None, ended,
     ))
 }
 

@@ -4,7 +4,8 @@
 //! packets with a bad token, packets of connections that it does not know. Here they are dropped
 //! before quinn sees them. Short headers pass, since quinn asks [`Ids`] about them itself.
 //!
-//! What is sent to an address that may be another's is held to its [budget](Budgets).
+//! What is sent to an address that may be another's, with a long header, is held to its
+//! [budget](Budgets).
 //!
 //! Invariant: a datagram that is neither tagged by a member nor addressed to a connection id of ours
 //! causes no packet.
@@ -18,14 +19,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, ConnectionId, UdpPoller};
-use quinn_proto::{ConnectionIdGenerator, InvalidCid};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
-use withy_proto::crypto::tag::{self, NONCE};
 
 use super::budget::Budgets;
+use super::ids::{ID, Ids};
+use super::refusals::Refusals;
 use super::tag::Gate;
-use crate::options::Secret;
 
 /// The only version: 1 (RFC 9000).
 const VERSION: u32 = 1;
@@ -33,8 +33,11 @@ const VERSION: u32 = 1;
 /// Octets of a datagram that begins a handshake, at least (RFC 9000 §14.1).
 const MIN_INITIAL: usize = 1_200;
 
-/// Octets of our connection ids: 4 random ones, and 4 that prove that they are ours.
-const ID: usize = 8;
+/// The bit of a first octet that says that the header is a long one (RFC 8999 §5.1).
+const LONG: u8 = 0x80;
+
+/// For how long quinn answers packets of a handshake that is over, and some more.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Opens a UDP socket with buffers of about the wanted size.
 pub(super) fn open(address: SocketAddr, buffer: u32, dual_stack: bool) -> io::Result<UdpSocket> {
@@ -57,29 +60,34 @@ pub(super) struct Guard {
     ids: Ids,
     gate: Option<Gate>,
     budgets: Budgets,
+    refusals: Arc<Refusals>,
     closed: AtomicBool,
 }
 
 /// What a datagram is, as far as its first octets tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Kind<'a> {
     /// The first one of a member, or one more like it.
     First,
-    /// To a connection of ours, which only those know whom we told.
-    Known,
+    /// To an id of ours, which only those know whom we told.
+    Known(&'a [u8]),
+    /// Of a connection that was made, if its id is one of ours.
+    Short,
     /// None that is listened to.
     Noise,
 }
 
 impl Guard {
-    /// Of a socket that dials, without a gate, or one that listens.
-    pub(super) fn new(gate: Option<Gate>) -> io::Result<Arc<Self>> {
+    /// Of a socket that dials, without a gate, or one that listens, whose handshakes are over after
+    /// `limit`.
+    pub(super) fn new(gate: Option<Gate>, limit: Duration) -> io::Result<Arc<Self>> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         Ok(Arc::new(Self {
-            ids: Ids(Secret::from(key)),
+            ids: Ids::of_key(key),
             gate,
-            budgets: Budgets::default(),
+            budgets: Budgets::new(limit + CLOSING),
+            refusals: Arc::default(),
             closed: AtomicBool::new(false),
         }))
     }
@@ -92,27 +100,36 @@ impl Guard {
         self.gate.as_ref()
     }
 
+    /// Whether what is sent to an address is held to a budget.
+    pub(super) fn limits(&self, address: SocketAddr) -> bool {
+        self.budgets.limit(address)
+    }
+
+    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
     /// Lets no handshake begin any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    fn kind(&self, datagram: &[u8]) -> Kind {
+    fn kind<'a>(&self, datagram: &'a [u8]) -> Kind<'a> {
         self.known(datagram).unwrap_or(Kind::Noise)
     }
 
-    fn known(&self, datagram: &[u8]) -> Option<Kind> {
+    fn known<'a>(&self, datagram: &'a [u8]) -> Option<Kind<'a>> {
         let (&first, rest) = datagram.split_first()?;
-        if first & 0x80 == 0 {
-            return Some(Kind::Known);
+        if first & LONG == 0 {
+            return Some(Kind::Short);
         }
-        // RFC 8999 §5.1: version, length of the destination connection id, that id.
         let (version, rest) = rest.split_first_chunk()?;
-        let (&length, rest) = rest.split_first()?;
-        let id = rest.get(..usize::from(length));
-        let id = id.filter(|_| u32::from_be_bytes(*version) == VERSION)?;
+        let (id, _) = connection_id(rest)?;
+        if u32::from_be_bytes(*version) != VERSION {
+            return None;
+        }
         if id.len() == ID {
-            return self.ids.made(id).then_some(Kind::Known);
+            return self.ids.made(id).then_some(Kind::Known(id));
         }
         // RFC 9000 §17.2.2: the type of a first packet is 0.
         let good = first & 0x30 == 0
@@ -127,13 +144,34 @@ impl Guard {
         let kind = self.kind(datagram);
         match kind {
             Kind::First => self.budgets.earn(from, datagram.len()),
-            // Of a short header it is not known yet whether its id is one of ours.
-            Kind::Known if datagram.first().is_some_and(|first| first & 0x80 != 0) => {
-                self.budgets.free(from);
-            }
-            Kind::Known | Kind::Noise => {}
+            Kind::Known(id) => self.budgets.free(from, id),
+            Kind::Short | Kind::Noise => {}
         }
         kind != Kind::Noise
+    }
+
+    /// Whether datagrams may be sent, as far as it hangs on a budget.
+    fn spend(&self, transmit: &Transmit<'_>) -> bool {
+        let Some(long) = long(transmit).last() else {
+            return true;
+        };
+        let octets = transmit.contents.len();
+        let good = self
+            .budgets
+            .spend(transmit.destination, octets, source_id(long));
+        if !good {
+            let withheld = datagrams(transmit).count();
+            self.refusals.withhold(withheld as u64);
+        }
+        good
+    }
+
+    /// What was spent was not sent.
+    fn refund(&self, transmit: &Transmit<'_>) {
+        if long(transmit).next().is_some() {
+            let octets = transmit.contents.len();
+            self.budgets.refund(transmit.destination, octets);
+        }
     }
 
     /// Removes what is not listened to from a buffer of datagrams of `stride` octets each.
@@ -154,46 +192,30 @@ impl Guard {
     }
 }
 
-/// Makes connection ids, and knows its own again.
-#[derive(Debug, Clone)]
-pub(super) struct Ids(Secret);
-
-impl Ids {
-    fn made(&self, id: &[u8]) -> bool {
-        let nonce = id.first_chunk::<4>();
-        nonce.is_some_and(|nonce| self.of(*nonce)[..] == *id)
-    }
-
-    fn of(&self, nonce: [u8; 4]) -> [u8; ID] {
-        let [a, b, c, d] = nonce;
-        let tag = tag::make(self.0.expose(), 0, [a, b, c, d, 0, 0, 0, 0]);
-        let [e, f, g, h] = [tag[NONCE], tag[NONCE + 1], tag[NONCE + 2], tag[NONCE + 3]];
-        [a, b, c, d, e, f, g, h]
-    }
+/// The datagrams that go out at once.
+fn datagrams<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let contents = transmit.contents;
+    let segment = transmit.segment_size.unwrap_or(contents.len());
+    contents.chunks(segment.max(1))
 }
 
-impl ConnectionIdGenerator for Ids {
-    fn generate_cid(&mut self) -> ConnectionId {
-        let mut nonce = [0; 4];
-        // Without random numbers rustls ends the handshake before anything is sent.
-        let _ = getrandom::fill(&mut nonce);
-        ConnectionId::new(&self.of(nonce))
-    }
+/// Those of them that begin with a long header.
+fn long<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    datagrams(transmit).filter(|datagram| datagram.first().is_some_and(|it| it & LONG != 0))
+}
 
-    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
-        match self.made(id) {
-            true => Ok(()),
-            false => Err(InvalidCid),
-        }
-    }
+/// A connection id behind its length, and what follows (RFC 8999 §5.1).
+fn connection_id(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = octets.split_first()?;
+    rest.split_at_checked(usize::from(length))
+}
 
-    fn cid_len(&self) -> usize {
-        ID
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
+/// Our connection id in a long header that we send.
+fn source_id(datagram: &[u8]) -> Option<[u8; ID]> {
+    // The first octet and the version.
+    let (_, source) = connection_id(datagram.get(5..)?)?;
+    let (id, _) = connection_id(source)?;
+    id.try_into().ok()
 }
 
 /// A socket with a guard before it.
@@ -209,14 +231,13 @@ impl AsyncUdpSocket for Guarded {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let (to, octets) = (transmit.destination, transmit.contents.len());
-        if !self.guard.budgets.spend(to, octets) {
+        if !self.guard.spend(transmit) {
             // As if it were lost on the way.
             return Ok(());
         }
         let sent = self.socket.try_send(transmit);
         if sent.is_err() {
-            self.guard.budgets.refund(to, octets);
+            self.guard.refund(transmit);
         }
         sent
     }
@@ -253,8 +274,13 @@ impl AsyncUdpSocket for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use quinn_proto::ConnectionIdGenerator as _;
+    use withy_proto::crypto::tag;
+
     use super::*;
     use crate::quic::tag::first;
+
+    const LIMIT: Duration = Duration::from_secs(5);
 
     fn admits(guard: &Guard, datagram: &[u8]) -> bool {
         guard.admits(datagram, ([127, 0, 0, 1], 1).into())
@@ -269,7 +295,7 @@ mod tests {
 
     #[test]
     fn only_members_and_connections_of_ours_are_heard() {
-        let guard = Guard::new(Some(Gate::new(&[]))).unwrap();
+        let guard = Guard::new(Some(Gate::new(&[])), LIMIT).unwrap();
         let member = initial(&first(&tag::PUBLIC));
         assert!(admits(&guard, &member));
         assert!(admits(&guard, &initial(&guard.ids().generate_cid())));
@@ -288,7 +314,7 @@ mod tests {
             assert!(!admits(&guard, &other), "octet {at} is {octet:#x}");
         }
 
-        let dialling = Guard::new(None).unwrap();
+        let dialling = Guard::new(None, LIMIT).unwrap();
         assert!(!admits(&dialling, &member));
         guard.close();
         assert!(!admits(&guard, &member));
@@ -296,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_leaves_the_others_whole() {
-        let guard = Guard::new(None).unwrap();
+        let guard = Guard::new(None, LIMIT).unwrap();
         let mut buffer = b"\x40aa\x80bb\x41cc\x81dd\x42e".to_vec();
         let mut meta = RecvMeta::default();
         (meta.len, meta.stride) = (buffer.len(), 3);
@@ -304,13 +330,57 @@ mod tests {
         assert_eq!(buffer[..meta.len], *b"\x40aa\x41cc\x42e");
     }
 
+    /// What quinn sends from an id of ours, in datagrams of `segment` octets.
+    fn sends(guard: &Guard, octets: &[u8], segment: usize) -> bool {
+        guard.spend(&Transmit {
+            destination: ([127, 0, 0, 1], 1).into(),
+            ecn: None,
+            contents: octets,
+            segment_size: Some(segment),
+            src_ip: None,
+        })
+    }
+
+    /// A datagram with a long header from an id of ours.
+    fn answer(id: &[u8]) -> Vec<u8> {
+        let mut datagram = vec![0xc0, 0, 0, 0, 1, 0, id.len() as u8];
+        datagram.extend_from_slice(id);
+        datagram.resize(MIN_INITIAL, 0);
+        datagram
+    }
+
     #[test]
-    fn an_id_is_known_by_its_maker_alone() {
-        let (one, other) = (Guard::new(None).unwrap(), Guard::new(None).unwrap());
-        let id = one.ids().generate_cid();
-        assert_eq!(id.len(), one.ids().cid_len());
-        assert!(one.ids().validate(&id).is_ok());
-        assert!(other.ids().validate(&id).is_err());
-        assert!(one.ids().validate(&ConnectionId::new(&id[..7])).is_err());
+    fn a_connection_that_was_made_is_not_held_to_a_budget() {
+        let guard = Guard::new(Some(Gate::new(&[])), LIMIT).unwrap();
+        let member = initial(&first(&tag::PUBLIC));
+        let id = guard.ids().generate_cid();
+        assert!(admits(&guard, &member) && sends(&guard, &answer(&id), MIN_INITIAL));
+        assert!(admits(&guard, &initial(&id)));
+        // The same first packet, twice or late.
+        assert!(admits(&guard, &member));
+        let short = vec![0x40; 10 * MIN_INITIAL];
+        for _ in 0..10 {
+            assert!(sends(&guard, &short, MIN_INITIAL));
+        }
+        assert_eq!(guard.refusals().take(), None);
+        // One long header among short ones is enough.
+        let mut mixed = short;
+        mixed[3 * MIN_INITIAL] = 0xc0;
+        assert!(!sends(&guard, &mixed, MIN_INITIAL));
+        let refused = guard.refusals().take().unwrap();
+        assert_eq!((refused.withheld, refused.newcomers), (10, 0));
+    }
+
+    #[test]
+    fn an_id_that_was_learnt_elsewhere_frees_no_address() {
+        let guard = Guard::new(Some(Gate::new(&[])), LIMIT).unwrap();
+        let [learnt, told] = [(); 2].map(|()| guard.ids().generate_cid());
+        assert!(admits(&guard, &initial(&first(&tag::PUBLIC))));
+        assert!(sends(&guard, &answer(&told), MIN_INITIAL));
+        let many = answer(&told).repeat(4);
+        assert!(admits(&guard, &initial(&learnt)));
+        assert!(!sends(&guard, &many, MIN_INITIAL));
+        assert!(admits(&guard, &initial(&told)));
+        assert!(sends(&guard, &many, MIN_INITIAL));
     }
 }

@@ -17,8 +17,12 @@ use withy_proto::crypto::tag::{self, NONCE, TAG};
 
 use crate::options::Secret;
 
-/// Tags that are remembered: 65,536 to 131,072, which is 30 handshakes a second for an hour.
-const REMEMBERED: usize = 1 << 17;
+/// Tags that are remembered for each hour: 16 handshakes a second. If there are more, the oldest are
+/// forgotten before their time.
+const HOURLY: usize = 1 << 16;
+
+/// Hours that a tag is remembered for, the one in which it came included: as long as it is good.
+const HOURS: usize = tag::LIFETIME as usize;
 
 /// The first destination connection id of a dial by a member of the network.
 pub(super) fn first(secret: &[u8; 32]) -> ConnectionId {
@@ -92,6 +96,20 @@ impl Gate {
             known.seen.put(*tag, Entry { network, state });
         }
         true
+    }
+
+    /// A handshake that was to begin does not: there is no room. A tag that nobody spent anything on is
+    /// not remembered.
+    pub(super) fn put_back(&self, id: &ConnectionId, validated: bool) {
+        let Ok(tag) = <[u8; TAG]>::try_from(&id[..]) else {
+            return;
+        };
+        let mut known = self.0.lock();
+        // The answer to a retry has another id, so that it would not be heard again.
+        if let Some(Entry { network, .. }) = known.seen.remove(&tag).filter(|_| validated) {
+            let state = State::Heard;
+            known.seen.put(tag, Entry { network, state });
+        }
     }
 
     /// Decides on a first packet that was heard. `validated` says that it answers a retry of ours.
@@ -183,24 +201,39 @@ enum State {
     Begun,
 }
 
-/// Tags in two generations: when the younger is full the older is forgotten.
+/// Tags in one generation for each hour, the youngest first. A full one ends before its hour does.
 #[derive(Default)]
 struct Seen {
-    younger: HashMap<[u8; TAG], Entry>,
-    older: HashMap<[u8; TAG], Entry>,
+    generations: [HashMap<[u8; TAG], Entry>; HOURS],
+    /// That of the youngest.
+    hour: u64,
 }
 
 impl Seen {
     fn get(&self, tag: &[u8; TAG]) -> Option<Entry> {
-        let found = self.younger.get(tag);
-        found.or_else(|| self.older.get(tag)).copied()
+        let mut generations = self.generations.iter();
+        generations.find_map(|it| it.get(tag)).copied()
+    }
+
+    fn remove(&mut self, tag: &[u8; TAG]) -> Option<Entry> {
+        // One that was heard in one hour and judged in the next is in two.
+        let removed = self.generations.each_mut().map(|it| it.remove(tag));
+        removed.into_iter().flatten().next()
     }
 
     fn put(&mut self, tag: [u8; TAG], entry: Entry) {
-        if self.younger.len() >= REMEMBERED / 2 {
-            self.older = std::mem::take(&mut self.younger);
+        self.put_at(hour(), tag, entry);
+    }
+
+    fn put_at(&mut self, hour: u64, tag: [u8; TAG], entry: Entry) {
+        let passed = hour.saturating_sub(self.hour).min(HOURS as u64);
+        let full = self.generations[0].len() >= HOURLY;
+        for _ in 0..passed.max(u64::from(full)) {
+            self.generations.rotate_right(1);
+            self.generations[0] = HashMap::new();
         }
-        self.younger.insert(tag, entry);
+        self.hour = self.hour.max(hour);
+        self.generations[0].insert(tag, entry);
     }
 }
 
@@ -286,19 +319,66 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_found_no_room_is_as_if_it_had_not_come() {
+        let gate = Gate::new(&[]);
+        let known = || {
+            let seen = &gate.0.lock().seen;
+            seen.generations.iter().map(HashMap::len).sum::<usize>()
+        };
+        let id = first(&tag::PUBLIC);
+        for _ in 0..3 {
+            assert_eq!(judge(&gate, &id, 1, false, false), Verdict::Begin(None));
+            gate.put_back(&id, false);
+            assert_eq!(known(), 0);
+        }
+        // Whoever answered a retry may answer it again.
+        assert_eq!(judge(&gate, &id, 1, false, true), Verdict::Retry);
+        for _ in 0..3 {
+            let verdict = gate.judge(&id, from(1), true, true);
+            assert_eq!(verdict, Verdict::Begin(None));
+            gate.put_back(&id, true);
+        }
+        assert_eq!(known(), 1);
+    }
+
+    fn numbered(number: usize) -> [u8; TAG] {
+        let mut tag = [0; TAG];
+        tag[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        tag
+    }
+
+    const BEGUN: Entry = Entry {
+        network: 0,
+        state: State::Begun,
+    };
+
+    #[test]
+    fn a_tag_is_remembered_as_long_as_it_is_good() {
+        let mut seen = Seen::default();
+        for hour in 0..10 {
+            seen.put_at(1_000 + hour as u64, numbered(hour), BEGUN);
+            for before in 0..=hour {
+                let good = hour - before < tag::LIFETIME as usize;
+                assert_eq!(seen.get(&numbered(before)).is_some(), good);
+            }
+        }
+        // A clock that was set back, and one that was set forward.
+        seen.put_at(1_000, numbered(20), BEGUN);
+        assert!(seen.get(&numbered(9)).is_some() && seen.get(&numbered(20)).is_some());
+        seen.put_at(2_000, numbered(21), BEGUN);
+        assert!(seen.get(&numbered(9)).is_none() && seen.get(&numbered(20)).is_none());
+    }
+
+    #[test]
     fn the_table_of_tags_is_bounded() {
         let mut seen = Seen::default();
-        let tag = |number: usize| {
-            let mut tag = [0; TAG];
-            tag[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            tag
-        };
-        let (network, state) = (0, State::Begun);
-        for number in 0..3 * REMEMBERED {
-            seen.put(tag(number), Entry { network, state });
+        let most = (HOURS + 1) * HOURLY;
+        for number in 0..most {
+            seen.put_at(1_000, numbered(number), BEGUN);
         }
-        assert!(seen.younger.len() + seen.older.len() <= REMEMBERED);
-        assert!(seen.get(&tag(3 * REMEMBERED - REMEMBERED / 2)).is_some());
-        assert!(seen.get(&tag(0)).is_none());
+        let known: usize = seen.generations.iter().map(HashMap::len).sum();
+        assert!(known <= HOURS * HOURLY);
+        assert!(seen.get(&numbered(most - 2 * HOURLY)).is_some());
+        assert!(seen.get(&numbered(0)).is_none());
     }
 }

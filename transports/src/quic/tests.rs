@@ -110,7 +110,7 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
             let limit = quic.handshake_timeout;
             let grant = Grant::new(&quic, true);
             let (wire, lease) =
-                super::wire::Wire::new(connection, proven, remote, grant, quic.linger, true, ());
+                super::wire::Wire::new(connection, proven, remote, grant, quic.linger, None, ());
             tokio::spawn(wire.serve(lease, links.clone(), limit));
         }
     });

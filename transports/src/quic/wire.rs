@@ -11,7 +11,12 @@
 //! acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes a
 //! connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
 //!
+//! The side that listens ends it too, once it has had no link that was
+//! [admitted](crate::QuicReader::admit) for [`QuicOptions::admission_timeout`]: whoever has only proven
+//! a node's key may be anybody.
+//!
 //! [`QuicOptions::linger`]: crate::QuicOptions::linger
+//! [`QuicOptions::admission_timeout`]: crate::QuicOptions::admission_timeout
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +26,14 @@ use std::time::Duration;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::endpoint::Grant;
-use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
+use super::error::{DONE, NOBODY_LISTENS, NOT_ADMITTED, UNKNOWN_LINK};
+use super::guests::Admissions;
 use super::lease::{Lease, Retired};
 use super::link;
+use super::refusals::Refusals;
 use super::sort::{Links, sort};
 use super::streams::{CONTROL, More};
 use super::tls;
@@ -40,9 +47,6 @@ const BYTES: u8 = 0;
 
 /// What a listener answers to a preamble that it takes.
 const TAKEN: u8 = 0;
-
-/// How long a connection without links stays at the side that listens, at least; twice that at most.
-const UNUSED: Duration = Duration::from_secs(15);
 
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
 /// once it has admitted a link.
@@ -62,21 +66,22 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Takes a connection over, and starts its keeper, which ends it when the returned lease and its
-    /// clones are gone. `guest` says that we only keep what the peer dialled.
+    /// clones are gone. What the peer dialled is a guest, and kept as long as links of it are admitted.
     pub(super) fn new(
         connection: Connection,
         proven: tls::Proven,
         bound: SocketAddr,
         grant: Grant,
         linger: Duration,
-        guest: bool,
+        guest: Option<Guest>,
         ended: impl Send + 'static,
     ) -> (Self, Lease) {
         let mut local = bound;
         if let Some(ip) = connection.local_ip() {
             local.set_ip(ip);
         }
-        let (lease, retired) = Lease::new();
+        let admissions = guest.as_ref().map(|guest| guest.admissions.clone());
+        let (lease, retired) = Lease::new(admissions.unwrap_or_else(Admissions::new));
         let wire = Self {
             connection,
             proven,
@@ -217,16 +222,47 @@ fn refuse(mut send: SendStream, mut receive: RecvStream, code: VarInt) {
     let _ = receive.stop(code);
 }
 
+/// A connection that the peer dialled.
+pub(super) struct Guest {
+    pub(super) admissions: Admissions,
+    /// How long it may have no link that is admitted.
+    pub(super) patience: Duration,
+    pub(super) refusals: Arc<Refusals>,
+}
+
+impl Guest {
+    /// Waits until no link was admitted for too long, at the beginning or after the last one ended, of
+    /// which something may linger.
+    async fn outstayed(self, linger: Duration) {
+        let mut admitted = self.admissions.watch();
+        let mut patience = self.patience;
+        loop {
+            let (count, since) = *admitted.borrow_and_update();
+            tokio::select! {
+                // It cannot fail, since we hold a sender.
+                _ = admitted.changed() => patience = self.patience.max(linger),
+                () = sleep_until(since + patience), if count == 0 => break,
+            }
+        }
+        self.refusals.give_up();
+    }
+}
+
 /// Keeps a connection until nobody needs it.
 async fn keep(
     connection: Connection,
     mut retired: mpsc::UnboundedReceiver<Retired>,
     linger: Duration,
-    guest: bool,
+    guest: Option<Guest>,
 ) {
     let mut lingering = JoinSet::new();
-    let mut unused = false;
-    let mut tick = interval_at(Instant::now() + UNUSED, UNUSED);
+    let outstayed = async {
+        match guest {
+            Some(guest) => guest.outstayed(linger).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(outstayed);
     loop {
         tokio::select! {
             closed = retired.recv() => match closed {
@@ -237,11 +273,7 @@ async fn keep(
             },
             Some(_) = lingering.join_next() => {}
             _ = connection.closed() => return,
-            // One lease is that of the task which waits for more links.
-            _ = tick.tick(), if guest => match retired.sender_strong_count() <= 1 && lingering.is_empty() {
-                true if unused => break,
-                idle => unused = idle,
-            },
+            () = &mut outstayed => return connection.close(NOT_ADMITTED, b""),
         }
     }
     while lingering.join_next().await.is_some() {}

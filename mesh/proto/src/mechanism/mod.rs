@@ -136,12 +136,13 @@ pub struct Agreed {
     pub opener: Opener,
 }
 
-/// What NOISE proves of a peer, and how.
+/// What NOISE or QUIC proves of a peer, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
     /// Who it is.
     pub shown: Shown,
-    /// What seals the connection.
+    /// What seals the connection. Over QUIC, where TLS chooses it, that is what the side that made the
+    /// link prefers: the other side has its word for it, and no proof.
     pub suite: Suite,
     /// Whether the keys withstand quantum computers.
     pub post_quantum: bool,

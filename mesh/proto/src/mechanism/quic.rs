@@ -19,7 +19,8 @@
 //! ```
 //!
 //! The first one counts for the initiator only: it then offered AES-GCM before ChaCha20-Poly1305, and
-//! the responder, which has both, took it. The others show that whoever proved the node's key knows
+//! the responder, which has both, took it. The responder shows that as the suite and has no proof of
+//! it; nothing hangs on it, since either one is strong. The others show that whoever proved the node's key knows
 //! the network's secret as well, which the [tag](crate::crypto::tag) of a first packet cannot show,
 //! since it may be another's. Those without a network use the secret that is none, [`OPEN`]. The
 //! binding has 32 octets, which both ends of this link have, and no other link: with TLS 1.3 the
