@@ -17,7 +17,7 @@ use withy_proto::crypto::tag::{self, NONCE, TAG};
 
 use crate::options::Secret;
 
-/// Tags that are remembered for each hour: 16 handshakes a second. If there are more, the oldest are
+/// Tags that are remembered for each hour: 18 handshakes a second. If there are more, the oldest are
 /// forgotten before their time.
 const HOURLY: usize = 1 << 16;
 
