@@ -115,9 +115,10 @@ impl<S: Socket> Builder<S> {
     }
 
     /// Gives the order of sent messages up over QUIC: small ones travel on several streams, so that a
-    /// lost packet holds few of them up, and large ones let small ones pass. Default `false`: the
-    /// messages of one connection arrive in the order in which they were sent. Requests and replies
-    /// between REQ and REP are always sent like this. Over tcp, ipc and inproc it changes nothing.
+    /// lost packet holds few of them up, and large ones let small ones pass: where small ones alone
+    /// fill the path, large ones wait. Default `false`: the messages of one connection arrive in the
+    /// order in which they were sent. Requests and replies between REQ and REP are always sent like
+    /// this. Over tcp, ipc and inproc it changes nothing.
     pub fn unordered(mut self, unordered: bool) -> Self {
         self.options.unordered = unordered;
         self

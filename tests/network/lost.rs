@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use withy::options::{DialOptions, Heartbeat};
-use withy::{EventKind, Message, Pull, Push};
+use withy::options::{DialOptions, Heartbeat, HighWaterMark};
+use withy::{Dealer, EventKind, Message, Monitor, Pull, Push, Reason, Router};
 use withy_tests::path::Path;
 use withy_tests::scale;
 
@@ -33,12 +33,28 @@ fn hasty() -> Push {
 }
 
 async fn disconnected(push: &Push) {
-    let mut monitor = push.monitor();
+    ended(&mut push.monitor()).await;
+}
+
+/// How the next connection ends.
+async fn ended(monitor: &mut Monitor) -> Reason {
     soon(async {
-        while let Some(event) = monitor.next().await {
-            if matches!(event.kind, EventKind::Disconnected { .. }) {
-                return;
+        loop {
+            let event = monitor.next().await.unwrap();
+            if let EventKind::Disconnected { reason, .. } = event.kind {
+                return reason;
             }
+        }
+    })
+    .await
+}
+
+/// Waits until answers came to PINGs that were sent from now on.
+async fn heartbeats(push: &Push) {
+    let before = push.stats().heartbeats;
+    soon(async {
+        while push.stats().heartbeats < before + 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
@@ -70,13 +86,7 @@ async fn what_may_not_have_arrived_is_counted() {
         assert!(arrived.insert(number_of(&soon(pull.recv()).await.unwrap())));
     }
     // Who answers a PING tells first what it has read.
-    let before = push.stats().heartbeats;
-    soon(async {
-        while push.stats().heartbeats < before + 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    heartbeats(&push).await;
     relay.set_dark(true);
     let sizes = [100, 70_000, 100, 8 << 20, 100, 100];
     for (number, size) in (640..).zip(sizes) {
@@ -109,4 +119,51 @@ async fn nothing_is_uncertain_after_a_peer_that_read_all() {
     let gone = disconnected(&push);
     let (_, ()) = tokio::join!(pull.close(), gone);
     assert_eq!(push.stats().uncertain, 0);
+}
+
+/// The peer went without a word, and its next connection takes the routing id over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_connection_that_is_handed_over_may_not_have_delivered_is_counted() {
+    let router = build(Router::builder());
+    let mut monitor = router.monitor();
+    let direct = router.bind_to("quic://127.0.0.1:*").await.unwrap();
+    let (relay, endpoint) = over(&direct, PATH, scale::seed()).await;
+    let dealer = || build(Dealer::builder().routing_id("name"));
+    let first = dealer();
+    first.connect_to(&*endpoint).unwrap();
+    soon(router.ready()).await.unwrap();
+    relay.set_dark(true);
+    for _ in 0..5 {
+        let lost = Message::from_iter(["name", "lost"]);
+        router.send(lost).await.unwrap();
+    }
+    let second = dealer();
+    second.connect_to(direct).unwrap();
+    assert_eq!(ended(&mut monitor).await, Reason::HandedOver);
+    assert_eq!(router.stats().uncertain, 5);
+}
+
+/// More than is read ahead for an application that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrived_for_an_application_that_was_away_is_received_after_the_loss() {
+    let mark = HighWaterMark {
+        messages: 10,
+        ..HighWaterMark::default()
+    };
+    let pull = build(Pull::builder().receive_high_water_mark(mark));
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to("quic://127.0.0.1:*").await.unwrap();
+    let (relay, endpoint) = over(&endpoint, PATH, scale::seed()).await;
+    let push = hasty();
+    push.connect_to(&*endpoint).unwrap();
+    for number in 0..400 {
+        push.send(numbered(number, 1_000)).await.unwrap();
+    }
+    // What was sent before arrives before the answers.
+    heartbeats(&push).await;
+    relay.set_dark(true);
+    ended(&mut monitor).await;
+    for number in 0..400 {
+        assert_eq!(number_of(&soon(pull.recv()).await.unwrap()), number);
+    }
 }

@@ -138,13 +138,14 @@ pub struct QuicOptions {
     /// without one. A dial shows itself as a member of the first, and a listener answers the members
     /// of any and nobody else. A [listener](crate::Listener::set_networks) can be told of others later.
     pub networks: Vec<Secret>,
-    /// Octets that one link may have received before they are read; default 1 MiB. A link cannot be
-    /// faster than this for each round trip.
+    /// Octets that one stream may have received before they are read; default 1 MiB. A link cannot be
+    /// faster than this for each round trip, except with large messages.
+    ///
+    /// A link has up to 9 streams in each direction: for commands, 4 for small messages (1 where their
+    /// order is kept) and 4 for large ones. A connection may have received 11 times as much for each of
+    /// its links, of the most that it had at a time, so that those which are not read hold no other up.
+    /// A peer that is not [admitted](crate::QuicReader::admit) yet gets 64 KiB at most.
     pub stream_receive_window: u32,
-    /// Octets that all links of one connection together may have received before they are read;
-    /// default 32 MiB. Links that are not read hold the others up once they fill it. A peer that is not
-    /// [admitted](crate::QuicReader::admit) yet gets 64 KiB at most.
-    pub receive_window: u32,
     /// Octets that all links of one connection together may have written before the peer has
     /// acknowledged them; default 4 MiB. Writers are told to wait above it.
     pub send_window: u32,
@@ -189,7 +190,6 @@ impl Default for QuicOptions {
             allow_classical: false,
             networks: Vec::new(),
             stream_receive_window: 1 << 20,
-            receive_window: 32 << 20,
             send_window: 4 << 20,
             max_links: 256,
             keep_alive: Duration::from_secs(5),

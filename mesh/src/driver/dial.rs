@@ -224,7 +224,8 @@ impl Core {
 
     fn hand_over(&self, holder: PipeKey) {
         self.close_link(holder, Reason::HandedOver);
-        self.detach(holder, false);
+        // Nobody knows what a peer that fell silent has read.
+        self.detach(holder, true);
     }
 
     /// What some options have said first on a new connection.
@@ -303,6 +304,7 @@ impl Core {
             }
         };
         if reason.is_loss() {
+            link.settled().await;
             self.read_rest(link.key());
         }
         self.detach(link.key(), reason.is_loss() || reason == Reason::Silent);

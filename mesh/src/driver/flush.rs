@@ -174,8 +174,10 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
             size,
         }) => {
             let taken = link.try_send(&mut items, size);
+            // Asked first: what leaves in between is among what has left.
+            let done = items.is_empty() && taken.is_ok() && link.is_drained();
             let left = link.unsent(messages, &items);
-            if items.is_empty() && taken.is_ok() && link.is_drained() {
+            if done {
                 return Ok(Progress::Done {
                     messages,
                     size,

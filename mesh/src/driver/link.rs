@@ -1,6 +1,7 @@
 //! What the parties of one connection share: how to write, and what its task is asked to do.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -328,6 +329,15 @@ impl Link {
         match &self.writer {
             Writer::Bytes(writer) => writer.poll_write_ready(cx),
             Writer::Items(end) => end.poll_writable(cx),
+        }
+    }
+
+    /// Waits until all that came of a lost connection can be read.
+    pub(crate) async fn settled(&self) {
+        if let Writer::Items(end) = &self.writer
+            && let Items::Streams(streams) = &**end
+        {
+            poll_fn(|cx| streams.poll_settled(cx)).await;
         }
     }
 

@@ -219,8 +219,15 @@ impl Core {
                 self.supplied(receiving, key, event);
             }
         }
-        if let Err(reason) = read {
-            self.end_reading(receiving, key, reason);
+        match read {
+            // Its messages that arrived are read when the link ends.
+            Err(reason) if reason.is_loss() => {
+                if let Some(receive_link) = receive_link(receiving, key) {
+                    receive_link.link.close(reason);
+                }
+            }
+            Err(reason) => self.end_reading(receiving, key, reason),
+            Ok(()) => {}
         }
     }
 

@@ -11,8 +11,9 @@ use withy_proto::zmtp::{Batch, Run};
 /// Octets that are gathered.
 const SIZE: usize = 64 * 1024;
 
-/// Less than this has memory of its own.
-const SMALL: usize = 4 * 1024;
+/// Less than this has memory of its own, of its size: all of a buffer waits until the peer has what is in
+/// it.
+const SMALL: usize = SIZE / 2;
 
 /// Buffers that are kept for the next: 4 MiB, which is what one connection has under way.
 const KEPT: usize = 64;
@@ -51,6 +52,30 @@ impl Drop for Buffer {
         let mut free = FREE.lock();
         if free.len() < KEPT {
             free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use withy_proto::Message;
+    use withy_proto::zmtp::{Framing, Outbox};
+
+    use super::*;
+
+    /// What was gathered in a buffer is not to be had as memory of its own.
+    #[test]
+    fn a_buffer_is_used_where_most_of_it_is() {
+        for (messages, own) in [(1, true), (30, true), (40, false), (80, false)] {
+            let mut outbox = Outbox::new(Framing::Clear);
+            for _ in 0..messages {
+                outbox.push(&Message::from([7; 1_000]));
+            }
+            let batch = outbox.take(Vec::new());
+            let next = next(&batch);
+            let size = next.len();
+            assert!(size > messages * 1_000 || size == SIZE);
+            assert_eq!(next.try_into_mut().is_ok(), own, "{size} octets");
         }
     }
 }

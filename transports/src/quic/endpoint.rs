@@ -50,8 +50,9 @@ const EARLY_STREAMS: u32 = 8;
 /// of ZMTP waits for it.
 const EARLY_WINDOW: u32 = 64 << 10;
 
-/// Streams for messages that a peer may open for each link, on an average: its lanes, and one more.
-const STREAMS: u32 = withy_proto::quic::LANES as u32 + 1;
+/// Streams for messages that a peer may open for each link: as many as it has at most, and two more,
+/// since quinn keeps up to an eighth of what there is to itself. So it does with octets.
+const STREAMS: u32 = (withy_proto::quic::LANES + withy_proto::quic::MAX_LARGE) as u32 + 2;
 
 /// How long the answer to a retry is good.
 const RETRY_LIFETIME: Duration = Duration::from_secs(15);
@@ -164,7 +165,7 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .max_concurrent_uni_streams(EARLY_STREAMS.into())
         .datagram_receive_buffer_size(None)
         .stream_receive_window(options.stream_receive_window.into())
-        .receive_window(options.receive_window.min(EARLY_WINDOW).into())
+        .receive_window(EARLY_WINDOW.into())
         .send_window(options.send_window.into())
         .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(Some(options.keep_alive))
@@ -175,10 +176,13 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
 
 /// What the peer of a connection gets once a link of it is admitted. Whoever has only proven a node's
 /// key may be anybody, and costs no more than the early limits.
+///
+/// Streams and octets are granted for each link, as many as it may have at most, so that a link which
+/// nobody reads takes none of another's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grant {
     links: u32,
-    streams: u32,
+    /// Octets that may wait on one stream.
     window: u32,
 }
 
@@ -187,16 +191,19 @@ impl Grant {
     pub(super) fn new(options: &QuicOptions, peer_opens: bool) -> Self {
         Self {
             links: if peer_opens { options.max_links } else { 0 },
-            streams: options.max_links.saturating_mul(STREAMS),
-            window: options.receive_window,
+            window: options.stream_receive_window,
         }
     }
 
-    /// Gives it; again it changes nothing.
-    pub(super) fn give(self, connection: &Connection) {
+    /// Gives it to a connection with so many links.
+    pub(super) fn give(self, connection: &Connection, links: usize) {
+        let links = u32::try_from(links).unwrap_or(u32::MAX);
+        let streams = links.saturating_mul(STREAMS);
+        // The control streams as well.
+        let window = u64::from(links) * u64::from(STREAMS + 1) * u64::from(self.window);
         connection.set_max_concurrent_bi_streams(self.links.into());
-        connection.set_max_concurrent_uni_streams(self.streams.into());
-        connection.set_receive_window(self.window.into());
+        connection.set_max_concurrent_uni_streams(streams.into());
+        connection.set_receive_window(VarInt::from_u64(window).unwrap_or(VarInt::MAX));
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 
 use super::guests::Admissions;
+use super::link::Ended;
 
 /// A use of a connection.
 #[derive(Debug, Clone)]
@@ -38,11 +39,12 @@ impl Lease {
     /// more can be done for it.
     ///
     /// `held` lives until the peer has all of the stream.
-    pub(super) fn retire(&self, stream: SendStream, held: Option<Held>) {
+    pub(super) fn retire(&self, stream: SendStream, link: Arc<Ended>, held: Option<Held>) {
         let lingering = Arc::clone(&self.lingering);
         lingering.0.send_modify(|count| *count += 1);
         let _ = self.keeper.send(Retired {
             stream,
+            link,
             lingering,
             _held: held,
         });
@@ -79,10 +81,12 @@ impl WeakLease {
     }
 }
 
-/// A stream whose link is closed, until the peer has all of it.
+/// A stream that was written to its end, until the peer has all of it.
 #[derive(Debug)]
 pub(super) struct Retired {
     pub(super) stream: SendStream,
+    /// That of the stream, which may go on without it.
+    pub(super) link: Arc<Ended>,
     lingering: Arc<Lingering>,
     _held: Option<Held>,
 }

@@ -48,15 +48,42 @@ pub(super) fn halves(
         ended,
         lease,
         held: Mutex::new(None),
+        first: true,
     };
     (reader, writer)
 }
 
-/// Whether our side ended the link, for a reader that waits.
+/// How the link ended, for a reader that waits.
 #[derive(Debug, Default)]
-struct Ended {
+pub(super) struct Ended {
+    /// Our side ended both directions.
     ended: AtomicBool,
+    /// The peer refused one of the link's streams.
+    refused: AtomicBool,
+    /// Our side sends no more.
+    closed: AtomicBool,
     reader: Mutex<Option<Waker>>,
+}
+
+impl Ended {
+    /// Whether our side still sends on the link.
+    pub(super) fn lives(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the peer refused one of the link's streams, and with it what that carried: the link
+    /// breaks.
+    pub(super) fn refuse(&self) {
+        self.set(&self.refused);
+    }
+
+    fn set(&self, what: &AtomicBool) {
+        let mut reader = self.reader.lock();
+        what.store(true, Ordering::Relaxed);
+        if let Some(waker) = reader.take() {
+            waker.wake();
+        }
+    }
 }
 
 /// The reading half of a QUIC stream.
@@ -79,7 +106,7 @@ impl QuicReader {
     pub fn admit(&self) {
         self.admission.get_or_init(|| self.lease.admissions.one());
         if let Some(more) = &self.more {
-            more.grant.give(&more.connection);
+            more.awaited.admit();
         }
     }
 
@@ -108,25 +135,29 @@ impl QuicReader {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer);
-        if polled.is_pending() && self.has_ended(cx) {
-            return Poll::Ready(Ok(()));
+        if polled.is_pending() {
+            return self.poll_end(cx);
         }
         polled
     }
 
-    /// Whether our writer ended both directions; if not, the task is woken when it does.
-    fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether our writer ended both directions, or the link broke; if not, the task is woken when it
+    /// does.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut reader = self.ended.reader.lock();
         if self.ended.ended.load(Ordering::Relaxed) {
             // The peer hears that nobody reads; it may have ended the stream itself.
             let _ = self.stream.stop(0_u32.into());
-            return true;
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended.refused.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         match &mut *reader {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        false
+        Poll::Pending
     }
 }
 
@@ -148,6 +179,8 @@ pub struct QuicWriter {
     lease: Lease,
     /// What lives until the peer has all that was written.
     held: Mutex<Option<Held>>,
+    /// Whether the link began with this stream, and ends with it.
+    first: bool,
 }
 
 #[derive(Debug)]
@@ -161,8 +194,8 @@ struct Sending {
 }
 
 impl QuicWriter {
-    /// The writer of a stream that goes in one direction.
-    pub(super) fn alone(stream: SendStream, lease: Lease) -> Self {
+    /// The writer of one more stream of the link, which goes in one direction.
+    pub(super) fn beside(&self, stream: SendStream) -> Self {
         let sending = Sending {
             stream: Some(stream),
             waiting: None,
@@ -170,9 +203,10 @@ impl QuicWriter {
         };
         Self {
             sending: Mutex::new(sending),
-            ended: Arc::default(),
-            lease,
+            ended: Arc::clone(&self.ended),
+            lease: self.lease.clone(),
             held: Mutex::new(None),
+            first: false,
         }
     }
 
@@ -247,20 +281,20 @@ impl QuicWriter {
             waker.wake();
         }
         drop(sending);
-        let mut reader = self.ended.reader.lock();
-        self.ended.ended.store(true, Ordering::Relaxed);
-        if let Some(waker) = reader.take() {
-            waker.wake();
-        }
+        self.ended.set(&self.ended.ended);
     }
 }
 
 impl Drop for QuicWriter {
     /// What was written still arrives.
     fn drop(&mut self) {
+        if self.first {
+            self.ended.closed.store(true, Ordering::Relaxed);
+        }
         if let Some(mut stream) = self.sending.get_mut().stream.take() {
             let _ = stream.finish();
-            self.lease.retire(stream, self.held.get_mut().take());
+            let link = Arc::clone(&self.ended);
+            self.lease.retire(stream, link, self.held.get_mut().take());
         }
     }
 }

@@ -58,7 +58,6 @@ pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) proven: tls::Proven,
     local: SocketAddr,
-    grant: Grant,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
     links: Links,
@@ -82,13 +81,13 @@ impl Wire {
         }
         let admissions = guest.as_ref().map(|guest| guest.admissions.clone());
         let (lease, retired) = Lease::new(admissions.unwrap_or_else(Admissions::new));
+        let links = Links::new(connection.clone(), grant);
         let wire = Self {
             connection,
             proven,
             local,
-            grant,
             full: Arc::default(),
-            links: Links::default(),
+            links,
         };
         tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
         let connection = wire.connection.clone();
@@ -193,7 +192,6 @@ impl Wire {
         let more = More {
             connection: self.connection.clone(),
             link,
-            grant: self.grant,
             lease: lease.clone(),
             arrivals,
             awaited,
@@ -280,9 +278,18 @@ async fn keep(
     connection.close(DONE, b"");
 }
 
-/// Waits until the peer has all of a stream, or does not want it.
+/// Waits until the peer has all of a stream, or does not want it. `limit` counts from when its link is
+/// closed, at least: what a link wrote that lives may wait its turn.
 async fn acknowledged(closed: Retired, limit: Duration) {
-    // Late, refused or lost: in no case can more be done for it.
-    let _ = timeout(limit, closed.stream.stopped()).await;
+    loop {
+        let lives = closed.link.lives();
+        match timeout(limit, closed.stream.stopped()).await {
+            Ok(Ok(Some(_))) if closed.link.lives() => closed.link.refuse(),
+            Err(_) if lives => continue,
+            // Late or lost: no more can be done for it.
+            _ => {}
+        }
+        break;
+    }
     drop(closed);
 }

@@ -19,8 +19,9 @@
 //! messages of one link come as they were sent. Out of order, each comes when it is there: what one
 //! lane lost holds nothing up on the others, and large messages pass small ones.
 //!
-//! A receiver says on the control stream how many messages it has read, by [`TAKEN`]: with
-//! each large message, after [`RECEIPT`] others, and when it is asked with a PING. No more than
+//! A receiver says on the control stream by [`TAKEN`] how many messages it has given out, and how many
+//! large ones it has read: with each large message, after [`RECEIPT`] others, and when it is asked with
+//! a PING. What waits for another message is not given out until the link is lost. No more than
 //! [`MAX_LARGE`] large messages are sent beyond those that were read, so that what is not read of one
 //! link leaves room for the others of its connection.
 //!
@@ -55,7 +56,7 @@ pub const MAX_WAITING: usize = 1_000;
 /// Octets that wait behind a large message, after which no more are read.
 pub const MAX_WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
-/// Small messages that are read before their sender is told of it.
+/// Small messages that are given out before their sender is told of it.
 pub const RECEIPT: u64 = 64;
 
 /// Whether a message has a stream of its own.

@@ -21,7 +21,9 @@ pub struct Order {
     early: BTreeMap<u64, Message>,
     /// Large messages that were given out before their marks came.
     arrived: BTreeSet<u64>,
+    /// Messages that were given out.
     messages: u64,
+    /// Large messages that were read.
     larges: u64,
 }
 
@@ -57,7 +59,7 @@ pub enum OrderError {
         /// Its number.
         number: u64,
     },
-    /// A lane was opened or announced twice, or cannot be.
+    /// A lane was opened or announced twice, or cannot be: in order there is but one.
     #[error("peer named lane {number} out of turn")]
     Lane {
         /// Its number.
@@ -87,9 +89,25 @@ impl Order {
                 let number = number as u64;
                 fresh.then_some(()).ok_or(OrderError::Lane { number })
             }
-            Carries::Large(number) if self.may_be_under_way(number) => Ok(()),
+            Carries::Large(number) if self.may_be_under_way(number) && self.is_missing(number) => {
+                Ok(())
+            }
             Carries::Large(number) => Err(OrderError::Number { number }),
         }
+    }
+
+    /// Whether no large message of this number was read yet.
+    fn is_missing(&self, number: u64) -> bool {
+        if number >= self.marks {
+            return !self.early.contains_key(&number) && !self.arrived.contains(&number);
+        }
+        self.awaited(number).is_some()
+    }
+
+    /// Where a large message belongs whose mark came.
+    fn awaited(&self, number: u64) -> Option<usize> {
+        let is = |slot: &Slot| matches!(slot, Slot::Awaited(awaited) if *awaited == number);
+        self.queue.iter().position(is)
     }
 
     /// Whether the sender may have sent this many large messages beyond those that were read.
@@ -112,14 +130,19 @@ impl Order {
             Item::Message(message) => message,
             Item::Command(command) => return self.announced(lane, &command, out),
         };
-        self.messages += 1;
         if self.queue.is_empty() || !self.keeps() {
-            out.push_back(Item::Message(message));
+            self.give(message, out);
         } else {
             self.octets += message.footprint();
             self.queue.push_back(Slot::There(message));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn give(&mut self, message: Message, out: &mut VecDeque<Item>) {
+        self.messages += 1;
+        out.push_back(Item::Message(message));
     }
 
     /// Whether order is kept. Nothing comes before the first stream is open.
@@ -137,7 +160,8 @@ impl Order {
         match *command {
             Command::Large(number) if lane == 0 => self.mark(number, out),
             Command::Lane(number) if lane == 0 => {
-                let lane = usize::try_from(number).ok().filter(|&lane| lane > 0);
+                let lane = usize::try_from(number).ok();
+                let lane = lane.filter(|&lane| lane > 0 && !self.keeps());
                 let lane = lane.and_then(|lane| self.lanes.get_mut(lane));
                 let fresh = lane.is_some_and(|lane| !std::mem::replace(&mut lane.announced, true));
                 fresh.then_some(()).ok_or(OrderError::Lane { number })
@@ -156,7 +180,7 @@ impl Order {
             return Ok(());
         }
         match self.early.remove(&number) {
-            Some(message) if self.queue.is_empty() => out.push_back(Item::Message(message)),
+            Some(message) if self.queue.is_empty() => self.give(message, out),
             Some(message) => {
                 self.octets += message.footprint();
                 self.queue.push_back(Slot::There(message));
@@ -176,34 +200,24 @@ impl Order {
         message: Message,
         out: &mut VecDeque<Item>,
     ) -> Result<(), OrderError> {
-        let refused = OrderError::Number { number };
-        if number >= self.marks {
-            // Its mark is on its way behind it.
-            let known = self.early.contains_key(&number) || self.arrived.contains(&number);
-            if known || !self.admits(number) {
-                return Err(refused);
-            }
-            if self.keeps() {
-                self.early.insert(number, message);
-            } else {
-                self.arrived.insert(number);
-                out.push_back(Item::Message(message));
-            }
-        } else {
-            let awaited =
-                |slot: &Slot| matches!(slot, Slot::Awaited(awaited) if *awaited == number);
-            let at = self.queue.iter().position(awaited).ok_or(refused)?;
-            if self.keeps() {
-                self.octets += message.footprint();
-                self.queue[at] = Slot::There(message);
-                self.give_out(out);
-            } else {
-                self.queue.remove(at);
-                out.push_back(Item::Message(message));
-            }
+        if !self.admits(number) || !self.is_missing(number) {
+            return Err(OrderError::Number { number });
         }
-        self.messages += 1;
         self.larges += 1;
+        let at = self.awaited(number);
+        if !self.keeps() {
+            if at.and_then(|at| self.queue.remove(at)).is_none() {
+                self.arrived.insert(number);
+            }
+            self.give(message, out);
+        } else if let Some(at) = at {
+            self.octets += message.footprint();
+            self.queue[at] = Slot::There(message);
+            self.give_out(out);
+        } else {
+            // Its mark is on its way behind it.
+            self.early.insert(number, message);
+        }
         Ok(())
     }
 
@@ -211,8 +225,23 @@ impl Order {
         while let Some(Slot::There(_)) = self.queue.front() {
             if let Some(Slot::There(message)) = self.queue.pop_front() {
                 self.octets -= message.footprint();
-                out.push_back(Item::Message(message));
+                self.give(message, out);
             }
+        }
+    }
+
+    /// Gives out all that waits, in order, without the large messages that it waits for: the link is
+    /// lost, and they will not come.
+    pub fn give_up(&mut self, out: &mut VecDeque<Item>) {
+        let waiting = std::mem::take(&mut self.queue).into_iter();
+        let there = waiting.filter_map(|slot| match slot {
+            Slot::There(message) => Some(message),
+            Slot::Awaited(_) => None,
+        });
+        let early = std::mem::take(&mut self.early).into_values();
+        self.octets = 0;
+        for message in there.chain(early) {
+            self.give(message, out);
         }
     }
 
@@ -240,7 +269,7 @@ impl Order {
         lanes && self.queue.is_empty() && self.early.is_empty()
     }
 
-    /// Messages that were read, of all sizes.
+    /// Messages that were given out, of all sizes.
     #[inline]
     pub fn messages(&self) -> u64 {
         self.messages
@@ -334,7 +363,9 @@ mod tests {
                     order.open(header(ordered, Carries::Lane(lane))).unwrap();
                 }
                 let lane = random.next_u64() as usize % lanes.len();
-                if !order.is_full()
+                // As often as something is sent: marks come late, too.
+                if random.next_u64().is_multiple_of(2)
+                    && !order.is_full()
                     && let Some(item) = lanes[lane].pop_front()
                 {
                     order.data(lane, item, &mut out).unwrap();
@@ -388,10 +419,13 @@ mod tests {
                 assert_eq!(order.large(number, message(0, true), &mut out), refused);
             }
             let far = MAX_LARGE as u64 + 1;
-            assert_eq!(
-                order.open(header(ordered, Carries::Large(far))),
-                Err(OrderError::Number { number: far })
-            );
+            // The first was read before.
+            for number in [0, far] {
+                assert_eq!(
+                    order.open(header(ordered, Carries::Large(number))),
+                    Err(OrderError::Number { number })
+                );
+            }
             assert_eq!(
                 order.open(header(!ordered, Carries::Large(1))),
                 Err(OrderError::Mixed)
@@ -400,7 +434,8 @@ mod tests {
                 order.open(header(ordered, Carries::Lane(0))),
                 Err(OrderError::Lane { number: 0 })
             );
-            order.data(0, command(Command::Lane(1)), &mut out).unwrap();
+            let announced = order.data(0, command(Command::Lane(1)), &mut out);
+            assert_eq!(announced.is_ok(), !ordered);
             for number in [0, 1, LANES as u64, u64::MAX] {
                 let refused = Err(OrderError::Lane { number });
                 let named = command(Command::Lane(number));
@@ -427,6 +462,41 @@ mod tests {
         order.open(header(false, Carries::Lane(1))).unwrap();
         order.end(1);
         assert!(order.is_complete());
+    }
+
+    /// Numbers that were read are refused whether their marks came or not, or large messages could be
+    /// under way without a limit.
+    #[test]
+    fn a_large_message_is_opened_once() {
+        for (ordered, marked) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut order = opened(ordered);
+            let mut out = VecDeque::new();
+            let first = header(ordered, Carries::Large(0));
+            assert_eq!(order.open(first), Ok(()));
+            if marked {
+                order.data(0, command(Command::Large(0)), &mut out).unwrap();
+                assert_eq!(order.open(first), Ok(()), "it is still missing");
+            }
+            order.large(0, message(0, true), &mut out).unwrap();
+            assert_eq!(order.open(first), Err(OrderError::Number { number: 0 }));
+        }
+    }
+
+    #[test]
+    fn what_waits_is_read_once_it_is_given_out_and_all_of_it_when_the_rest_is_lost() {
+        let mut order = opened(true);
+        let mut out = VecDeque::new();
+        let mark = |number| command(Command::Large(number));
+        let small = |number| Item::Message(message(number, false));
+        for item in [small(0), mark(0), small(2), mark(1), small(4)] {
+            order.data(0, item, &mut out).unwrap();
+        }
+        order.large(1, message(3, true), &mut out).unwrap();
+        order.large(2, message(5, true), &mut out).unwrap();
+        assert_eq!((order.messages(), order.larges(), out.len()), (1, 2, 1));
+        order.give_up(&mut out);
+        assert!(out.iter().map(number).eq([0, 2, 3, 4, 5]));
+        assert_eq!((order.messages(), order.held()), (5, 0));
     }
 
     #[test]

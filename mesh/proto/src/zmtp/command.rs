@@ -43,11 +43,11 @@ pub enum Command {
     Large(u64),
     /// On lane 0 of such a link: there is a lane of this number.
     Lane(u64),
-    /// On the control stream of such a link: so many messages were read.
+    /// On the control stream of such a link: so much was read.
     Taken {
-        /// Messages of all sizes.
+        /// Messages of all sizes that were given out.
         messages: u64,
-        /// Those that had a stream of their own.
+        /// Messages with a stream of their own that came whole.
         larges: u64,
     },
     /// A command that is none of these; ignored, as libzmq does it.

@@ -16,10 +16,12 @@
 
 mod reading;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use quinn::{Connection, RecvStream};
@@ -30,10 +32,13 @@ use withy_proto::zmtp::{DecodeError, Decoder, Item, Limits};
 
 use self::reading::{Reading, Receiving};
 use self::sending::{Sending, Taken};
-use super::endpoint::Grant;
 use super::lease::Lease;
 use super::link::{QuicReader, QuicWriter};
 use super::sort::Awaited;
+
+/// Turns over the streams of a link before somebody else has one: with the windows of the defaults,
+/// more than what a link may have received and not read takes.
+const TURNS: usize = 64;
 
 /// The priority of control streams: before all others.
 pub(super) const CONTROL: i32 = 6;
@@ -59,7 +64,6 @@ pub(super) struct Arrived {
 pub(super) struct More {
     pub(super) connection: Connection,
     pub(super) link: u64,
-    pub(super) grant: Grant,
     pub(super) lease: Lease,
     /// What the peer opened.
     pub(super) arrivals: mpsc::Receiver<Arrived>,
@@ -115,10 +119,10 @@ impl Streams {
             ..
         } = *reader.more.take().expect("a link is taken over once");
         let spread = Spread::new(ordered);
-        let mut sending = Sending::new(writer, spread, priority, connection, link, lease.clone());
+        let mut sending = Sending::new(writer, spread, priority, connection, link);
         // The peer waits for the end of our lane 0 before it believes that all has come: it is opened
         // even if nothing is ever said.
-        sending.flush(&mut Context::from_waker(Waker::noop()));
+        sending.flush();
         let receiving = Receiving::new(reader, decoder, limits, lease, arrivals, awaited);
         Self {
             sending: Mutex::new(Some(sending)),
@@ -135,11 +139,10 @@ impl Streams {
     pub fn try_send_batch(&self, batch: &mut VecDeque<Item>) -> Result<usize, StreamsError> {
         let mut sending = self.sending.lock();
         let sending = sending.as_mut().ok_or(StreamsError::Closed)?;
-        let cx = &mut Context::from_waker(Waker::noop());
         sending.expect(batch.front());
         let mut taken = 0;
         loop {
-            sending.flush(cx);
+            sending.flush();
             if sending.lost {
                 return Err(StreamsError::Closed);
             }
@@ -156,7 +159,7 @@ impl Streams {
         }
     }
 
-    /// Whether all that was taken is with the system.
+    /// Whether all that was taken is with the system; never again if it was lost.
     pub fn is_drained(&self) -> bool {
         let sending = self.sending.lock();
         sending.as_ref().is_none_or(Sending::is_drained)
@@ -199,10 +202,13 @@ impl Streams {
             return Poll::Ready(Err(error));
         }
         let mut receipted = None;
+        let mut turns = 0;
         let result = loop {
             let result = receiving.read(cx, into, &mut receipted);
+            turns += 1;
             // A large message takes many turns, and whoever polls may have no other.
-            if !matches!(result, Ok(Reading::Turn)) || into.len() > before {
+            let goes_on = matches!(result, Ok(Reading::Turn)) && into.len() == before;
+            if !goes_on || turns == TURNS {
                 break result;
             }
         };
@@ -216,10 +222,12 @@ impl Streams {
             Err(error) => return Poll::Ready(Err(error)),
             Ok(Reading::Ended) if count == 0 => return Poll::Ready(Err(StreamsError::Closed)),
             Ok(Reading::Turn | Reading::Ended) => cx.waker().wake_by_ref(),
-            Ok(Reading::All) if count == 0 => return Poll::Pending,
             Ok(Reading::All) => {}
         }
-        Poll::Ready(Ok(count))
+        match count {
+            0 => Poll::Pending,
+            count => Poll::Ready(Ok(count)),
+        }
     }
 
     /// Appends commands that have come to `into`, for somebody who has no room for messages. If there
@@ -227,7 +235,7 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// As [`Streams::poll_recv_batch`].
+    /// As [`Streams::poll_recv_batch`], for which messages that came before a loss are still there.
     pub fn poll_commands(
         &self,
         cx: &mut Context<'_>,
@@ -239,12 +247,21 @@ impl Streams {
             return Err(error);
         }
         let mut receipted = None;
-        let more = receiving.read_control(cx, into, &mut receipted);
+        let more = receiving.read_commands(cx, into, &mut receipted);
         self.account(cx, receiving, receipted);
         if more? {
             cx.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    /// Waits until no more streams come from a connection that is lost; at once if it is not.
+    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut receiving = self.receiving.lock();
+        match receiving.as_mut().is_some_and(|it| it.is_unsettled(cx)) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
     }
 
     /// Notes what the peer has read, and tells it what we have.
@@ -262,7 +279,7 @@ impl Streams {
         }
         if let Some(receipt) = receipt {
             sending.tell(receipt);
-            sending.flush(&mut Context::from_waker(Waker::noop()));
+            sending.flush();
         }
         receiving.owes = sending.poll_control(cx);
     }
@@ -287,7 +304,7 @@ impl Streams {
             if let Some(receiving) = &receiving {
                 // At best: nothing waits for it.
                 sending.tell(receiving.taken());
-                sending.flush(&mut Context::from_waker(Waker::noop()));
+                sending.flush();
             }
             // To stop reading is to tell the peer so, which would end the link before it has read
             // all of ours.

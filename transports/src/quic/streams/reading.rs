@@ -39,11 +39,13 @@ pub(super) struct Receiving {
     pub(super) owes: bool,
     /// Nothing comes any more from the connection.
     gone: bool,
+    /// Why something is missing; what came all the same is read first.
+    broken: Option<io::Error>,
     /// What went wrong behind items that were given out.
     pub(super) failed: Option<StreamsError>,
     limits: Limits,
     lease: Lease,
-    _awaited: Awaited,
+    awaited: Awaited,
 }
 
 /// A stream that is read.
@@ -88,10 +90,11 @@ impl Receiving {
             asked: false,
             owes: false,
             gone: false,
+            broken: None,
             failed: None,
             limits,
             lease,
-            _awaited: awaited,
+            awaited,
         }
     }
 
@@ -103,33 +106,92 @@ impl Receiving {
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<Reading, StreamsError> {
-        let mut more = self.read_control(cx, into, receipted)?;
+        match self.read_all(cx, into, receipted) {
+            // What follows a loss may well look wrong.
+            Err(_) if self.broken.is_some() => Err(self.lost()),
+            read => read,
+        }
+    }
+
+    fn read_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+        receipted: &mut Option<Taken>,
+    ) -> Result<Reading, StreamsError> {
+        let read = self.read_control(cx, into, receipted);
+        let mut more = aside(&mut self.broken, read)?;
         self.arrive(cx)?;
         let order = &mut self.order;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(lane) = lane
                 && !order.is_full()
             {
-                more |= lane.read(cx, |item| Ok(order.data(number, item, into)?))?;
+                let read = lane.read(cx, |item| Ok(order.data(number, item, into)?));
+                more |= aside(&mut self.broken, read)?;
                 if lane.ended {
                     order.end(number);
                 }
             }
         }
         more |= self.read_large(cx, into)?;
-        if self.control.ended && self.order.is_complete() {
+        // What was reset looks ended when it is read once more.
+        if self.broken.is_none() && self.control.ended && self.order.is_complete() {
             return Ok(Reading::Ended);
         }
         let ended = self.control.ended && self.lanes.iter().flatten().all(|lane| lane.ended);
         if ended && self.gone && self.large.is_empty() {
             // What is missing will not come.
-            return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+            self.broken.get_or_insert_with(cut);
         }
-        Ok(if more { Reading::Turn } else { Reading::All })
+        if more {
+            return Ok(Reading::Turn);
+        }
+        // Streams that came with the last packets may be on their way to us.
+        if self.broken.is_none() || !self.gone && self.awaited.is_lost() {
+            return Ok(Reading::All);
+        }
+        if self.order.held() > 0 {
+            // There is room again for what is on the lanes.
+            self.order.give_up(into);
+            return Ok(Reading::Turn);
+        }
+        Err(self.lost())
     }
 
-    /// Reads commands alone; returns whether there may be more.
-    pub(super) fn read_control(
+    /// Whether streams of a lost connection may be on their way to us; if so, the task is woken when
+    /// they are here.
+    pub(super) fn is_unsettled(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.awaited.is_lost() {
+            return false;
+        }
+        if let Err(error) = self.arrive(cx) {
+            self.failed.get_or_insert(error);
+        }
+        !self.gone
+    }
+
+    fn lost(&mut self) -> StreamsError {
+        let error = self.broken.take();
+        StreamsError::Lost(error.unwrap_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Reads commands alone, for somebody who has no room for messages.
+    pub(super) fn read_commands(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut VecDeque<Item>,
+        receipted: &mut Option<Taken>,
+    ) -> Result<bool, StreamsError> {
+        let read = self.read_control(cx, into, receipted);
+        if let Err(StreamsError::Lost(error)) = &read {
+            // Messages that came are still there to be read.
+            self.broken.get_or_insert_with(|| error.kind().into());
+        }
+        read
+    }
+
+    fn read_control(
         &mut self,
         cx: &mut Context<'_>,
         into: &mut VecDeque<Item>,
@@ -165,18 +227,19 @@ impl Receiving {
                 break;
             }
             let mut whole = false;
-            more |= stream.read(cx, |item| match item {
+            let read = stream.read(cx, |item| match item {
                 Item::Message(message) if !whole => {
                     whole = true;
                     Ok(order.large(number, message, into)?)
                 }
                 _ => Err(OrderError::Number { number }.into()),
-            })?;
+            });
+            more |= aside(&mut self.broken, read)?;
             if whole {
                 done.push(number);
             } else if stream.ended {
                 // It ended in the middle of its message.
-                return Err(StreamsError::Lost(io::ErrorKind::UnexpectedEof.into()));
+                self.broken.get_or_insert_with(cut);
             }
         }
         for number in done {
@@ -235,6 +298,25 @@ impl Receiving {
             messages: self.order.messages(),
             larges: self.order.larges(),
         }
+    }
+}
+
+/// A stream ended before its time, or what it announced does not come.
+fn cut() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+/// Keeps what a stream was lost with until the others are read.
+fn aside(
+    broken: &mut Option<io::Error>,
+    read: Result<bool, StreamsError>,
+) -> Result<bool, StreamsError> {
+    match read {
+        Err(StreamsError::Lost(error)) => {
+            broken.get_or_insert(error);
+            Ok(false)
+        }
+        read => read,
     }
 }
 

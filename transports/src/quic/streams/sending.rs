@@ -12,7 +12,6 @@ use withy_proto::zmtp::{Batch, Command, Framing, Item, Outbox};
 
 use super::priorities;
 use crate::quic::chunk;
-use crate::quic::lease::Lease;
 use crate::quic::link::QuicWriter;
 
 /// Octets that are taken at a time: of commands, and of small messages for all lanes together.
@@ -34,7 +33,6 @@ pub(super) struct Sending {
     priority: Priority,
     connection: Connection,
     link: u64,
-    lease: Lease,
     opening: Option<Opening>,
     /// A stream that was opened while nobody wrote.
     opened: Option<SendStream>,
@@ -77,7 +75,6 @@ impl Sending {
         priority: Priority,
         connection: Connection,
         link: u64,
-        lease: Lease,
     ) -> Self {
         Self {
             control: Out {
@@ -90,7 +87,6 @@ impl Sending {
             priority,
             connection,
             link,
-            lease,
             opening: None,
             opened: None,
             begun: false,
@@ -190,7 +186,7 @@ impl Sending {
             if done || self.lost || self.control.poll_ready(cx).is_pending() {
                 return !done && !self.lost;
             }
-            self.flush(&mut Context::from_waker(Waker::noop()));
+            self.flush();
             // It may have been the other task's waker that ours took the place of.
             self.wake();
         }
@@ -203,7 +199,7 @@ impl Sending {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.lost || self.outs().all(Out::is_drained)
+        self.outs().all(Out::is_drained)
     }
 
     fn outs(&self) -> impl Iterator<Item = &Out> {
@@ -212,13 +208,13 @@ impl Sending {
     }
 
     /// Writes what the streams take.
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if self.write(cx).is_err() {
+    pub(super) fn flush(&mut self) {
+        if self.write().is_err() {
             self.lost = true;
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         if self.control.has_room()
             && let Some(Taken { messages, larges }) = self.receipt.take()
         {
@@ -227,7 +223,7 @@ impl Sending {
         }
         self.control.write()?;
         while self.wants_stream()
-            && let Some(stream) = self.open(cx)?
+            && let Some(stream) = self.open()?
         {
             self.begin(stream);
         }
@@ -258,8 +254,8 @@ impl Sending {
         lanes || self.lanes[0].writer.is_none() || self.large.iter().any(Out::awaits_stream)
     }
 
-    /// A new stream, if there is one to be had.
-    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Option<SendStream>> {
+    /// A new stream, if there is one to be had; if not, whoever waits is woken when there is.
+    fn open(&mut self) -> io::Result<Option<SendStream>> {
         if let Some(opened) = self.opened.take() {
             return Ok(Some(opened));
         }
@@ -268,7 +264,9 @@ impl Sending {
             let connection = connection.clone();
             Box::pin(async move { connection.open_uni().await.ok() })
         });
-        match opening.as_mut().poll(cx) {
+        // Of the wakers that it is polled with, it knows the last.
+        let waker = self.waiting.as_ref().unwrap_or(Waker::noop());
+        match opening.as_mut().poll(&mut Context::from_waker(waker)) {
             Poll::Ready(stream) => {
                 self.opening = None;
                 let lost = || io::ErrorKind::NotConnected.into();
@@ -306,7 +304,8 @@ impl Sending {
             carries,
         };
         out.head = header.encode().to_vec();
-        out.writer = Some(QuicWriter::alone(stream, self.lease.clone()));
+        let control = self.control.writer.as_ref();
+        out.writer = control.map(|control| control.beside(stream));
     }
 
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -316,7 +315,7 @@ impl Sending {
         }
         let mut ready = self.is_drained() && !self.owes_reading();
         if self.opening.is_some() {
-            match self.open(cx) {
+            match self.open() {
                 Ok(None) => {}
                 Ok(opened) => {
                     self.opened = opened;
