@@ -12,6 +12,10 @@ pub(super) const UNKNOWN_LINK: quinn::VarInt = quinn::VarInt::from_u32(2);
 /// The side that dialled has no link left.
 pub(super) const DONE: quinn::VarInt = quinn::VarInt::from_u32(0);
 
+/// Nothing more is read of a stream: its message came whole before its end did, or its link is closed.
+/// quinn says it when a stream that is read is dropped.
+pub(super) const ENOUGH: quinn::VarInt = quinn::VarInt::from_u32(0);
+
 /// No link of the connection was admitted in time, or none is and others need the place.
 pub(super) const NOT_ADMITTED: quinn::VarInt = quinn::VarInt::from_u32(3);
 

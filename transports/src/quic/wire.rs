@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use super::endpoint::Grant;
-use super::error::{DONE, NOBODY_LISTENS, NOT_ADMITTED, UNKNOWN_LINK};
+use super::error::{DONE, ENOUGH, NOBODY_LISTENS, NOT_ADMITTED, UNKNOWN_LINK};
 use super::guests::Admissions;
 use super::lease::{Lease, Retired};
 use super::link;
@@ -284,7 +284,7 @@ async fn acknowledged(closed: Retired, limit: Duration) {
     loop {
         let lives = closed.link.lives();
         match timeout(limit, closed.stream.stopped()).await {
-            Ok(Ok(Some(_))) if closed.link.lives() => closed.link.refuse(),
+            Ok(Ok(Some(code))) if code != ENOUGH && closed.link.lives() => closed.link.refuse(),
             Err(_) if lives => continue,
             // Late or lost: no more can be done for it.
             _ => {}

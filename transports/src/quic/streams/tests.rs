@@ -14,7 +14,7 @@ use withy_proto::quic::{Carries, LANES, MAX_LARGE};
 use withy_proto::zmtp::{Command, Framing, Outbox};
 
 use super::super::listener::Accepting;
-use super::super::{chunk, pool};
+use super::super::{chunk, error, pool};
 use super::*;
 use crate::options::{QuicOptions, Secret};
 use crate::{ByteReader, ByteWriter, Connected, Link};
@@ -228,6 +228,24 @@ async fn a_link_whose_stream_is_refused_is_lost() {
     assert!(matches!(error, StreamsError::Lost(_)), "{error}");
     assert!(messages.is_empty());
     assert_eq!(ours.take_back().1, 1, "one is uncertain");
+}
+
+/// Its message came whole, the end of the stream was still on its way.
+#[tokio::test]
+async fn a_stream_that_was_read_enough_ends_no_link() {
+    let mut between = Between::new(QuicOptions::default());
+    let (ours, mut raw) = between.raw().await;
+    let mut batch = VecDeque::from([Item::Message(message(1, LONG))]);
+    ours.try_send_batch(&mut batch).unwrap();
+    while let mut arrived = raw.arrived().await
+        && (arrived.header.carries == Carries::Lane(0)
+            || arrived.stream.stop(error::ENOUGH).is_err())
+    {}
+    let mut lane = raw.begin(Carries::Lane(0)).await;
+    for octet in 0..50 {
+        lane.write_all(&encoded([item(octet)])).await.unwrap();
+        assert_eq!(receive(&ours).await.unwrap(), [octet]);
+    }
 }
 
 /// The peer gave the link up, or the connection is gone.
