@@ -9,5 +9,6 @@ mod commands;
 mod losses;
 mod lost;
 mod namespace;
+mod shares;
 mod support;
 mod unordered;

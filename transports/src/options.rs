@@ -147,7 +147,8 @@ pub struct QuicOptions {
     /// A peer that is not [admitted](crate::QuicReader::admit) yet gets 64 KiB at most.
     pub stream_receive_window: u32,
     /// Octets that all links of one connection together may have written before the peer has
-    /// acknowledged them; default 4 MiB. Writers are told to wait above it.
+    /// acknowledged them, for each of its links, of the most that it had at a time; default 8 MiB, which
+    /// is what the streams for messages of one may have. Writers are told to wait above it.
     pub send_window: u32,
     /// Links that a peer may open on one connection at a time; default 256, and 8 at most until it is
     /// [admitted](crate::QuicReader::admit). Above it dials make another connection. Each costs the
@@ -190,7 +191,7 @@ impl Default for QuicOptions {
             allow_classical: false,
             networks: Vec::new(),
             stream_receive_window: 1 << 20,
-            send_window: 4 << 20,
+            send_window: 8 << 20,
             max_links: 256,
             keep_alive: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),

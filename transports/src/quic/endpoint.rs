@@ -184,6 +184,8 @@ pub(super) struct Grant {
     links: u32,
     /// Octets that may wait on one stream.
     window: u32,
+    /// Octets that we may have under way for each link.
+    send: u32,
 }
 
 impl Grant {
@@ -192,6 +194,7 @@ impl Grant {
         Self {
             links: if peer_opens { options.max_links } else { 0 },
             window: options.stream_receive_window,
+            send: options.send_window,
         }
     }
 
@@ -203,6 +206,9 @@ impl Grant {
         let window = u64::from(links) * u64::from(STREAMS + 1) * u64::from(self.window);
         connection.set_max_concurrent_bi_streams(self.links.into());
         connection.set_max_concurrent_uni_streams(streams.into());
+        // What all links have under way is no less than what each may have: of streams that wait for
+        // more, quinn asks the latest first, and others starve.
+        connection.set_send_window(u64::from(links) * u64::from(self.send));
         connection.set_receive_window(VarInt::from_u64(window).unwrap_or(VarInt::MAX));
     }
 }
