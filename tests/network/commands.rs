@@ -117,7 +117,7 @@ async fn a_heartbeat_passes_the_bulk_of_its_own_link() {
         }
     });
     let taking = tokio::spawn(async move { while pull.recv().await.is_ok() {} });
-    let wanted = scale::count(60, 1_000) as usize;
+    let wanted = scale::count(60, 300) as usize;
     let mut all = Vec::new();
     let mut known = 0;
     soon(async {
