@@ -14,6 +14,8 @@
 //!
 //! [`MAX_LARGE`]: withy_proto::quic::MAX_LARGE
 
+mod marks;
+mod out;
 mod reading;
 mod sending;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use withy_proto::mechanism::Opener;
 use withy_proto::quic::{Carries, LANES, Order, OrderError, RECEIPT};
 use withy_proto::zmtp::{Command, Decoder, Item, Limits};
 
+use super::marks::{Mark, Reader};
 use super::sending::Taken;
 use super::{Arrived, StreamsError};
 use crate::quic::lease::Lease;
@@ -30,7 +31,9 @@ pub(super) struct Receiving {
     lanes: [Option<In>; LANES],
     large: BTreeMap<u64, In>,
     arrivals: mpsc::Receiver<Arrived>,
+    arrived: Mark,
     order: Order,
+    reader: Reader,
     /// What the peer was told that we have read.
     told: Taken,
     /// The peer asked whether we are there.
@@ -54,6 +57,7 @@ struct In {
     reader: QuicReader,
     decoder: Decoder,
     ended: bool,
+    mark: Mark,
 }
 
 /// How reading ended.
@@ -76,16 +80,20 @@ impl Receiving {
         arrivals: mpsc::Receiver<Arrived>,
         awaited: Awaited,
     ) -> Self {
+        let reader = Reader::default();
         Self {
             control: In {
                 reader: control,
                 decoder,
                 ended: false,
+                mark: reader.mark(),
             },
             lanes: [const { None }; LANES],
             large: BTreeMap::new(),
             arrivals,
+            arrived: reader.mark(),
             order: Order::default(),
+            reader,
             told: Taken::default(),
             asked: false,
             owes: false,
@@ -119,22 +127,25 @@ impl Receiving {
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<Reading, StreamsError> {
-        let read = self.read_control(cx, into, receipted);
+        self.reader.is(cx);
+        let read = self.read_control(into, receipted);
         let mut more = aside(&mut self.broken, read)?;
-        self.arrive(cx)?;
+        if self.arrived.take() {
+            self.arrive(None)?;
+        }
         let order = &mut self.order;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(lane) = lane
                 && !order.is_full()
             {
-                let read = lane.read(cx, |item| Ok(order.data(number, item, into)?));
+                let read = lane.read(|item| Ok(order.data(number, item, into)?));
                 more |= aside(&mut self.broken, read)?;
                 if lane.ended {
                     order.end(number);
                 }
             }
         }
-        more |= self.read_large(cx, into)?;
+        more |= self.read_large(into)?;
         // What was reset looks ended when it is read once more.
         if self.broken.is_none() && self.control.ended && self.order.is_complete() {
             return Ok(Reading::Ended);
@@ -165,9 +176,11 @@ impl Receiving {
         if !self.awaited.is_lost() {
             return false;
         }
-        if let Err(error) = self.arrive(cx) {
+        if let Err(error) = self.arrive(Some(cx)) {
             self.failed.get_or_insert(error);
         }
+        // The reader is not woken by what comes now.
+        self.arrived.set();
         !self.gone
     }
 
@@ -183,7 +196,8 @@ impl Receiving {
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<bool, StreamsError> {
-        let read = self.read_control(cx, into, receipted);
+        self.reader.is(cx);
+        let read = self.read_control(into, receipted);
         if let Err(StreamsError::Lost(error)) = &read {
             // Messages that came are still there to be read.
             self.broken.get_or_insert_with(|| error.kind().into());
@@ -193,12 +207,11 @@ impl Receiving {
 
     fn read_control(
         &mut self,
-        cx: &mut Context<'_>,
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<bool, StreamsError> {
         let asked = &mut self.asked;
-        self.control.read(cx, |item| {
+        self.control.read(|item| {
             if let Item::Command(command) = &item {
                 match **command {
                     Command::Taken { messages, larges } => {
@@ -214,11 +227,7 @@ impl Receiving {
         })
     }
 
-    fn read_large(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut VecDeque<Item>,
-    ) -> Result<bool, StreamsError> {
+    fn read_large(&mut self, into: &mut VecDeque<Item>) -> Result<bool, StreamsError> {
         let mut more = false;
         let mut done = Vec::new();
         let order = &mut self.order;
@@ -227,7 +236,7 @@ impl Receiving {
                 break;
             }
             let mut whole = false;
-            let read = stream.read(cx, |item| match item {
+            let read = stream.read(|item| match item {
                 Item::Message(message) if !whole => {
                     whole = true;
                     Ok(order.large(number, message, into)?)
@@ -250,10 +259,15 @@ impl Receiving {
         Ok(more)
     }
 
-    /// Takes the streams in that the peer opened.
-    fn arrive(&mut self, cx: &mut Context<'_>) -> Result<(), StreamsError> {
+    /// Takes the streams in that the peer opened. The task of `cx` is woken by the next; without it, the
+    /// reader.
+    fn arrive(&mut self, mut cx: Option<&mut Context<'_>>) -> Result<(), StreamsError> {
         while !self.gone {
-            let Arrived { header, stream } = match self.arrivals.poll_recv(cx) {
+            let polled = match &mut cx {
+                Some(cx) => self.arrivals.poll_recv(cx),
+                None => self.arrivals.poll_recv(&mut self.arrived.context()),
+            };
+            let Arrived { header, stream } = match polled {
                 Poll::Ready(Some(arrived)) => arrived,
                 Poll::Ready(None) => {
                     self.gone = true;
@@ -266,6 +280,7 @@ impl Receiving {
                 reader: QuicReader::alone(stream, self.lease.clone()),
                 decoder: Decoder::new(self.limits, Opener::Clear),
                 ended: false,
+                mark: self.reader.mark(),
             };
             match header.carries {
                 Carries::Lane(number) => self.lanes[number] = Some(stream),
@@ -324,19 +339,24 @@ impl In {
     /// Reads until the stream has nothing, or has given its turn; returns whether there may be more.
     fn read(
         &mut self,
-        cx: &mut Context<'_>,
         mut sink: impl FnMut(Item) -> Result<(), StreamsError>,
     ) -> Result<bool, StreamsError> {
+        if !self.mark.take() {
+            return Ok(false);
+        }
         let mut turn = 0;
         let mut undecoded = self.decoder.has_tail();
         while !self.ended && turn < READ {
             let read = BUFFER.with_borrow_mut(|buffer| {
-                self.read_once(cx, buffer, std::mem::take(&mut undecoded), &mut sink)
+                self.read_once(buffer, std::mem::take(&mut undecoded), &mut sink)
             })?;
             match read {
                 Some(read) => turn += read,
                 None => return Ok(false),
             }
+        }
+        if !self.ended {
+            self.mark.set();
         }
         Ok(!self.ended)
     }
@@ -344,13 +364,15 @@ impl In {
     /// Reads once; `None` when nothing is there.
     fn read_once(
         &mut self,
-        cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
         undecoded: bool,
         sink: &mut impl FnMut(Item) -> Result<(), StreamsError>,
     ) -> Result<Option<usize>, StreamsError> {
         let direct = match self.decoder.body() {
-            Some(mut body) => Some(self.reader.poll_read_buf(cx, &mut body)),
+            Some(mut body) => {
+                let cx = &mut self.mark.context();
+                Some(self.reader.poll_read_buf(cx, &mut body))
+            }
             None => None,
         };
         if let Some(polled) = direct {
@@ -370,7 +392,7 @@ impl In {
             return Ok(Some(0));
         }
         let mut room = ReadBuf::new(&mut buffer[tail.len()..]);
-        match self.reader.poll_read(cx, &mut room) {
+        match self.reader.poll_read(&mut self.mark.context(), &mut room) {
             Poll::Ready(Ok(())) => {
                 let read = room.filled().len();
                 self.ended = read == 0;

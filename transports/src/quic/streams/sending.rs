@@ -1,21 +1,20 @@
-//! What is sent on a link's streams.
+//! What is sent on a link's streams, and on which.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use withy_proto::Message;
 use withy_proto::quic::{Carries, Header, MAX_LARGE, Priority, Spread, is_large};
-use withy_proto::zmtp::{Batch, Command, Framing, Item, Outbox};
+use withy_proto::zmtp::{Command, Item};
 
+use super::out::Out;
 use super::priorities;
-use crate::quic::chunk;
 use crate::quic::link::QuicWriter;
 
 /// Octets that are taken at a time: of commands, and of small messages for all lanes together.
-const BATCH: usize = 256 * 1024;
+pub(super) const BATCH: usize = 256 * 1024;
 
 /// How many messages a peer has read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,21 +52,6 @@ pub(super) struct Sending {
 
 type Opening = Pin<Box<dyn Future<Output = Option<SendStream>> + Send>>;
 
-/// A stream, and what it was not able to take yet.
-#[derive(Debug)]
-struct Out {
-    carries: Option<Carries>,
-    /// `None` until the stream is open.
-    writer: Option<QuicWriter>,
-    outbox: Outbox,
-    /// The octets in front of all frames.
-    head: Vec<u8>,
-    batch: Option<Batch>,
-    /// What is next of the batch.
-    chunk: Bytes,
-    spare: Vec<u8>,
-}
-
 impl Sending {
     pub(super) fn new(
         control: QuicWriter,
@@ -77,11 +61,8 @@ impl Sending {
         link: u64,
     ) -> Self {
         Self {
-            control: Out {
-                writer: Some(control),
-                ..Out::new(None)
-            },
-            lanes: vec![Out::new(Some(Carries::Lane(0)))],
+            control: Out::control(control),
+            lanes: vec![Out::carrying(Carries::Lane(0))],
             large: Vec::new(),
             spread,
             priority,
@@ -132,7 +113,7 @@ impl Sending {
         let lane = self.spread.lane(lanes.len(), |lane| lanes[lane].waiting());
         let room = BATCH / lanes.len();
         let out = &mut lanes[lane];
-        let room = out.batch.is_none() && out.outbox.size() < room;
+        let room = out.waiting() < room;
         if room {
             self.spread.took(lane);
             out.outbox.push(message);
@@ -148,7 +129,7 @@ impl Sending {
             let number = self.spread.number_large();
             let mark = Command::Large(number);
             self.lanes[0].outbox.push_command(&mark);
-            let mut out = Out::new(Some(Carries::Large(number)));
+            let mut out = Out::carrying(Carries::Large(number));
             out.outbox.push(message);
             self.large.push(out);
         }
@@ -286,7 +267,7 @@ impl Sending {
                 let number = self.lanes.len();
                 let announced = Command::Lane(number as u64);
                 self.lanes[0].outbox.push_command(&announced);
-                self.lanes.push(Out::new(Some(Carries::Lane(number))));
+                self.lanes.push(Out::carrying(Carries::Lane(number)));
                 &mut self.lanes[number]
             }
         };
@@ -365,97 +346,6 @@ impl Sending {
         }
         let written = self.taken.saturating_sub(messages.len() as u64);
         (messages, written.saturating_sub(self.receipted.messages))
-    }
-}
-
-impl Out {
-    fn new(carries: Option<Carries>) -> Self {
-        Self {
-            carries,
-            writer: None,
-            outbox: Outbox::new(Framing::Clear),
-            head: Vec::new(),
-            batch: None,
-            chunk: Bytes::new(),
-            spare: Vec::new(),
-        }
-    }
-
-    fn awaits_stream(&self) -> bool {
-        self.writer.is_none()
-    }
-
-    fn has_room(&self) -> bool {
-        self.batch.is_none() || self.outbox.size() < BATCH
-    }
-
-    /// Octets that wait; a stream that takes nothing has more than any other.
-    #[inline]
-    fn waiting(&self) -> usize {
-        match self.batch {
-            Some(_) => usize::MAX,
-            None => self.outbox.size(),
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        self.head.is_empty() && self.batch.is_none() && self.outbox.is_empty()
-    }
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.writer {
-            Some(writer) => writer.poll_write_ready(cx).map(drop),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Writes what the stream takes, and returns how many messages that completed.
-    fn write(&mut self) -> io::Result<u64> {
-        let Some(writer) = &self.writer else {
-            return Ok(0);
-        };
-        while !self.head.is_empty() {
-            match writer.try_write(&self.head) {
-                Ok(written) => drop(self.head.drain(..written)),
-                Err(error) => return blocked(error),
-            }
-        }
-        let mut left = 0;
-        loop {
-            let batch = match &mut self.batch {
-                Some(batch) => batch,
-                None if self.outbox.is_empty() => return Ok(left),
-                none => none.insert(self.outbox.take(std::mem::take(&mut self.spare))),
-            };
-            while !batch.is_done() {
-                if self.chunk.is_empty() {
-                    self.chunk = chunk::next(batch);
-                }
-                match writer.try_write_chunk(&mut self.chunk) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => batch.advance(written),
-                    Err(error) => return blocked(error).map(|none| left + none),
-                }
-            }
-            if let Some(batch) = self.batch.take() {
-                left += batch.messages() as u64;
-                self.spare = batch.into_spare();
-            }
-        }
-    }
-
-    fn recover(&mut self, messages: &mut Vec<Message>) {
-        let waiting = self.outbox.take(Vec::new());
-        for batch in self.batch.take().into_iter().chain([waiting]) {
-            messages.extend(batch.recover().into_iter().flatten());
-        }
-    }
-}
-
-fn blocked(error: io::Error) -> io::Result<u64> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => Ok(0),
-        _ => Err(error),
     }
 }
 
