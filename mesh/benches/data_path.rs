@@ -69,10 +69,11 @@ fn encode(framing: Framing, sealer: &mut Sealer, message: &Message, count: u64) 
 
 fn decode(decoder: &mut Decoder, octets: &mut [u8]) -> usize {
     let (mut at, mut count) = (0, 0);
+    let mut message = Message::new();
     loop {
-        let (used, item) = decoder.decode(&mut octets[at..]).unwrap();
+        let (used, decoded) = decoder.decode(&mut octets[at..], &mut message).unwrap();
         at += used;
-        match black_box(item) {
+        match black_box(decoded) {
             Some(_) => count += 1,
             None => return count,
         }

@@ -209,7 +209,7 @@ impl<S: SendsAny> Blocking<S> {
     /// The message comes back with the reason.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         match self.0.owner().try_send(message.into()) {
-            Err(SendError::Full(message)) => block_on(self.0.owner().send(message)),
+            Err(SendError::Full(mut message)) => block_on(self.0.owner().send(&mut message)),
             result => result,
         }
     }

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use withy_proto::endpoint::EndpointError;
-use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::trust::IdError;
 use withy_proto::{Endpoint, Message};
 pub use withy_transports::ListenError;
 
-use crate::driver::send::Rejected;
 use crate::identity::IdentityError;
 
 /// Why a socket could not be bound. Nothing changed.
@@ -152,18 +150,6 @@ impl SendError {
     /// Whether the same call may succeed later.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Full(_) | Self::Timeout(_) | Self::Unroutable(_))
-    }
-}
-
-impl From<Rejected> for SendError {
-    fn from(rejected: Rejected) -> Self {
-        match rejected {
-            Rejected::Closed(message) => Self::Closed(message),
-            Rejected::NotSent(NotSent::Full(message)) => Self::Full(message),
-            Rejected::NotSent(NotSent::Unroutable(message)) => Self::Unroutable(message),
-            Rejected::NotSent(NotSent::PeerGone(message)) => Self::PeerGone(message),
-            Rejected::NotSent(NotSent::NoIdentity(message)) => Self::NoIdentity(message),
-        }
     }
 }
 

@@ -232,10 +232,16 @@ impl Pump<'_> {
                 continue;
             }
             self.to.owner().core().pay_debt().await;
-            if !self.try_send(transit, never_waits)? {
-                let size = transit.size();
+            if self.try_send(transit, never_waits)? {
+                continue;
+            }
+            let size = transit.size();
+            if let Some(message) = &mut transit.next {
                 tokio::select! {
-                    sent = self.to.owner().send_from(&mut transit.next) => self.judge(size, sent)?,
+                    sent = self.to.owner().send(message) => {
+                        transit.next = None;
+                        self.judge(size, sent)?;
+                    }
                     _ = self.state.changed() => {}
                 }
             }

@@ -92,8 +92,9 @@ impl Select {
         let mut nothing = Nothing::Empty;
         for at in 0..count {
             let index = (self.next + at) % count;
-            match self.owners[index].core().try_receive() {
-                Ok((_, message)) => {
+            let mut message = Message::new();
+            match self.owners[index].core().try_receive(&mut message) {
+                Ok(_) => {
                     self.next = index + 1;
                     return Ok((index, message));
                 }

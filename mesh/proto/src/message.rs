@@ -311,6 +311,16 @@ impl Message {
         }
     }
 
+    /// Becomes one frame with the first `len` of `octets`, in place: a message that is made where it is
+    /// wanted need not be moved there.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[inline]
+    pub(crate) fn become_front(&mut self, octets: &[u8], len: usize) {
+        self.0 = Frames::One(Frame::copy_from_front(octets, len));
+    }
+
     /// The frames, in order; at least one.
     #[inline]
     pub fn frames(&self) -> &[Frame] {

@@ -127,18 +127,19 @@ impl Core {
             }
         };
         let mut read = 0;
+        let mut message = Message::new();
         loop {
             while let Some(current) = receiving.current {
                 if is_full(receiving) {
                     return self.pause(receiving, key);
                 }
-                if let Some(message) = self.decode_current(receiving, current) {
-                    keep(receiving, message);
+                if self.decode_current(receiving, current, &mut message) {
+                    keep(receiving, std::mem::take(&mut message));
                 }
             }
-            while let Some(event) = receiving.inc.next_supplied(key) {
-                if let Some(message) = self.supplied(receiving, key, event) {
-                    keep(receiving, message);
+            while let Some(event) = receiving.inc.next_supplied(key, &mut message) {
+                if self.supplied(receiving, key, event, &message) {
+                    keep(receiving, std::mem::take(&mut message));
                 }
             }
             if is_full(receiving) {
@@ -194,14 +195,15 @@ impl Core {
         if !self.options.conflate_received {
             self.keep_queued(receiving, key);
         }
+        let mut message = Message::new();
         while let Some(current) = receiving.current.filter(|current| current.key == key) {
-            if let Some(message) = self.decode_current(receiving, current) {
-                self.keep_ended(receiving, key, message);
+            if self.decode_current(receiving, current, &mut message) {
+                self.keep_ended(receiving, key, std::mem::take(&mut message));
             }
         }
-        while let Some(event) = receiving.inc.next_supplied(key) {
-            if let Some(message) = self.supplied(receiving, key, event) {
-                self.keep_ended(receiving, key, message);
+        while let Some(event) = receiving.inc.next_supplied(key, &mut message) {
+            if self.supplied(receiving, key, event, &message) {
+                self.keep_ended(receiving, key, std::mem::take(&mut message));
             }
         }
         if receive_link(receiving, key).is_some_and(|receive_link| receive_link.undecoded) {
@@ -211,10 +213,12 @@ impl Core {
                 .map(|decoder| decoder.unstash())
                 .unwrap_or_default();
             let mut at = 0;
-            while let Ok((used, Some(event))) = receiving.inc.decode(key, &mut tail[at..]) {
+            while let Ok((used, Some(event))) =
+                receiving.inc.decode(key, &mut tail[at..], &mut message)
+            {
                 at += used;
-                if let Some(message) = self.supplied(receiving, key, event) {
-                    self.keep_ended(receiving, key, message);
+                if self.supplied(receiving, key, event, &message) {
+                    self.keep_ended(receiving, key, std::mem::take(&mut message));
                 }
             }
         }

@@ -235,10 +235,10 @@ impl Core {
             SocketType::Req | SocketType::Dealer | SocketType::Router
         );
         if self.options.probe_router && probes && peer.kind == SocketType::Router {
-            let _ = self.try_send_to(link.key(), Message::new());
+            let _ = self.try_send_to(link.key(), &mut Message::new());
         }
         if let Some(welcome) = &self.options.xpub.welcome {
-            let _ = self.try_send_to(link.key(), welcome.clone());
+            let _ = self.try_send_to(link.key(), &mut welcome.clone());
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
+use withy_proto::Message;
 use withy_proto::SocketType;
 use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::{DecodeError, Item};
@@ -216,7 +217,7 @@ impl Core {
             if let Item::Command(command) = item
                 && let Some(event) = receiving.inc.command(*command)
             {
-                self.supplied(receiving, key, event);
+                self.supplied(receiving, key, event, &Message::new());
             }
         }
         match read {

@@ -47,19 +47,20 @@ pub(crate) enum Nothing {
 }
 
 impl Core {
-    /// Takes the next message of any pipe, in turn.
+    /// Takes the next message of any pipe, in turn, into `message`: a message that is made where it is
+    /// wanted costs less than one that is moved there.
     #[inline]
-    pub(crate) fn try_receive(&self) -> Result<(PipeKey, Message), Nothing> {
-        let mut receiving = self.receiving.lock();
-        self.take_turn(&mut receiving)
+    pub(crate) fn try_receive(&self, message: &mut Message) -> Result<PipeKey, Nothing> {
+        self.take_turn(&mut self.receiving.lock(), message)
     }
 
     /// As [`Core::try_receive`], for who waits where nothing is.
     #[inline]
     pub(crate) fn receive_or_wait(
         &self,
-    ) -> Result<(PipeKey, Message), Stalled<impl Future<Output = ()> + Send + use<>>> {
-        self.take_turn_or_wait(&mut self.receiving.lock())
+        message: &mut Message,
+    ) -> Result<PipeKey, Stalled<impl Future<Output = ()> + Send + use<>>> {
+        self.take_turn_or_wait(&mut self.receiving.lock(), message)
     }
 
     /// As [`Core::receive_or_wait`], for who does more under the lock.
@@ -67,8 +68,10 @@ impl Core {
     pub(crate) fn take_turn_or_wait(
         &self,
         receiving: &mut Receiving,
-    ) -> Result<(PipeKey, Message), Stalled<impl Future<Output = ()> + Send + use<>>> {
-        self.take_turn(receiving).map_err(|nothing| match nothing {
+        message: &mut Message,
+    ) -> Result<PipeKey, Stalled<impl Future<Output = ()> + Send + use<>>> {
+        let taken = self.take_turn(receiving, message);
+        taken.map_err(|nothing| match nothing {
             // Still under the lock: who takes what comes next sees that somebody waits.
             Nothing::Empty => Stalled::Wait(self.ready.waiting()),
             Nothing::Yield => Stalled::Yield,
@@ -77,12 +80,16 @@ impl Core {
     }
 
     #[inline]
-    fn take_turn(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
-        let mut result = self.next(receiving);
+    fn take_turn(
+        &self,
+        receiving: &mut Receiving,
+        message: &mut Message,
+    ) -> Result<PipeKey, Nothing> {
+        let result = self.next(receiving, message);
         if self.options.conflate_received
-            && let Ok((key, message)) = &mut result
+            && let Ok(key) = result
         {
-            self.overtake(receiving, *key, message);
+            self.overtake(receiving, key, message);
         }
         // Others may wait while there is more than this receiver took.
         let more = result.is_ok()
@@ -97,11 +104,12 @@ impl Core {
     }
 
     #[inline]
-    fn next(&self, receiving: &mut Receiving) -> Result<(PipeKey, Message), Nothing> {
+    fn next(&self, receiving: &mut Receiving, message: &mut Message) -> Result<PipeKey, Nothing> {
         Self::spend(receiving)?;
         receiving.taken += 1;
-        if let Some(notice) = receiving.take_notice() {
-            return Ok(notice);
+        if let Some((key, notice)) = receiving.take_notice() {
+            *message = notice;
+            return Ok(key);
         }
         loop {
             while let Some(current) = receiving.current {
@@ -109,8 +117,8 @@ impl Core {
                     let _ = self.pause(receiving, current.key);
                     continue;
                 }
-                if let Some(message) = self.decode_current(receiving, current) {
-                    return Ok((current.key, message));
+                if self.decode_current(receiving, current, message) {
+                    return Ok(current.key);
                 }
                 Self::spend(receiving)?;
             }
@@ -120,10 +128,10 @@ impl Core {
                     receiving.rotation.push_back(key);
                     continue;
                 }
-                match receiving.inc.next_supplied(key) {
+                match receiving.inc.next_supplied(key, message) {
                     Some(event) => {
-                        if let Some(message) = self.supplied(receiving, key, event) {
-                            return Ok((key, message));
+                        if self.supplied(receiving, key, event, message) {
+                            return Ok(key);
                         }
                         Self::spend(receiving)?;
                     }
@@ -134,9 +142,9 @@ impl Core {
                 }
             }
             Self::spend(receiving)?;
-            match self.next_pipe(receiving) {
-                Some((key, Some(message))) => return Ok((key, message)),
-                Some((_, None)) => {}
+            match self.next_pipe(receiving, message) {
+                Some((key, true)) => return Ok(key),
+                Some((_, false)) => {}
                 None => {
                     receiving.budget = 0;
                     buffer::give_back(&mut receiving.buffer);
@@ -163,43 +171,51 @@ impl Core {
         Ok(())
     }
 
-    /// Decodes from the buffer until there is a message or nothing more.
+    /// Decodes from the buffer until there is a message, which goes into `message`, or nothing more;
+    /// returns whether there is one.
     #[inline]
     pub(super) fn decode_current(
         &self,
         receiving: &mut Receiving,
         current: Current,
-    ) -> Option<Message> {
+        message: &mut Message,
+    ) -> bool {
         let Current { key, start, end } = current;
-        match receiving.inc.decode(key, &mut receiving.buffer[start..end]) {
+        let input = &mut receiving.buffer[start..end];
+        match receiving.inc.decode(key, input, message) {
             Ok((used, event)) => {
                 let start = start + used;
                 receiving.current =
                     (start < end && event.is_some()).then_some(Current { key, start, end });
-                match event? {
-                    Event::Message(message) => {
+                match event {
+                    Some(Event::Message) => {
                         if self.options.rate.messages.is_some() {
                             self.charge(receiving, key, 1, 0);
                         }
-                        Some(message)
+                        true
                     }
-                    Event::Control(control) => {
+                    Some(Event::Control(control)) => {
                         self.control(receiving, key, *control);
-                        None
+                        false
                     }
+                    None => false,
                 }
             }
             Err(error) => {
                 receiving.current = None;
                 self.break_off(receiving, key, error);
-                None
+                false
             }
         }
     }
 
-    /// Gives the next pipe its turn: a message that was queued, or a read. `None` when no pipe
-    /// has anything.
-    fn next_pipe(&self, receiving: &mut Receiving) -> Option<(PipeKey, Option<Message>)> {
+    /// Gives the next pipe its turn: a message that was queued goes into `message`, which is told; or
+    /// a read. `None` when no pipe has anything.
+    fn next_pipe(
+        &self,
+        receiving: &mut Receiving,
+        message: &mut Message,
+    ) -> Option<(PipeKey, bool)> {
         self.list_woken(receiving);
         let key = receiving.rotation.pop_front()?;
         if self.is_backed_up(receiving, key)
@@ -209,9 +225,10 @@ impl Core {
             receive_link.listed = false;
             let waker = receive_link.waker.clone();
             self.read_commands(receiving, key, &mut Context::from_waker(&waker));
-            return Some((key, None));
+            return Some((key, false));
         }
-        if let Some(message) = receiving.inc.dequeue(key) {
+        if let Some(queued) = receiving.inc.dequeue(key) {
+            *message = queued;
             // As much as a read would have given.
             receiving.dequeued += size_of::<Message>().max(message.size());
             if receiving.dequeued < read::share(receiving.rotation.len()) {
@@ -228,26 +245,26 @@ impl Core {
                 receive_link.link.paused.store(false, Ordering::Relaxed);
                 receive_link.link.asked.ask(link::RESUME);
             }
-            return Some((key, Some(message)));
+            return Some((key, true));
         }
         receiving.dequeued = 0;
-        if let Some(event) = receiving.inc.next_supplied(key) {
+        if let Some(event) = receiving.inc.next_supplied(key, message) {
             receiving.supplied = Some(key);
-            return Some((key, self.supplied(receiving, key, event)));
+            return Some((key, self.supplied(receiving, key, event, message)));
         }
         let Some(receive_link) = receive_link(receiving, key) else {
-            return Some((key, None));
+            return Some((key, false));
         };
         if receive_link.ended || self.task_reads() {
             receive_link.listed = false;
-            return Some((key, None));
+            return Some((key, false));
         }
         let waker = receive_link.waker.clone();
         if self.options.rate.is_set() && self.rests(receiving, key) {
             if let Some(receive_link) = self::receive_link(receiving, key) {
                 receive_link.listed = false;
             }
-            return Some((key, None));
+            return Some((key, false));
         }
         match self.read(receiving, key, &mut Context::from_waker(&waker)) {
             Read::Some(_) => receiving.rotation.push_back(key),
@@ -258,7 +275,7 @@ impl Core {
                 }
             }
         }
-        Some((key, None))
+        Some((key, false))
     }
 
     /// Puts the pipes that became readable into the rotation.
@@ -278,24 +295,26 @@ impl Core {
         }
     }
 
-    /// Takes an event of a link inside the process.
+    /// Does what an event asks for of a link that carries items; returns whether it is a message, which
+    /// is `message` then.
     #[inline]
     pub(super) fn supplied(
         &self,
         receiving: &mut Receiving,
         key: PipeKey,
         event: Event,
-    ) -> Option<Message> {
+        message: &Message,
+    ) -> bool {
         match event {
-            Event::Message(message) => {
+            Event::Message => {
                 if self.options.rate.is_set() {
                     self.charge(receiving, key, 1, message.size() as u64);
                 }
-                Some(message)
+                true
             }
             Event::Control(control) => {
                 self.control(receiving, key, *control);
-                None
+                false
             }
         }
     }
@@ -334,11 +353,13 @@ impl Core {
         }
     }
 
-    /// Waits for the next message. Cancel-safe: a message is taken in the poll that returns it.
-    pub(crate) async fn receive(&self) -> Result<(PipeKey, Message), Nothing> {
+    /// Waits for the next message, which goes into `message`. Cancel-safe: a message is taken in the
+    /// poll that returns.
+    #[inline]
+    pub(crate) async fn receive(&self, message: &mut Message) -> Result<PipeKey, Nothing> {
         loop {
-            match self.receive_or_wait() {
-                Ok(received) => return Ok(received),
+            match self.receive_or_wait(message) {
+                Ok(key) => return Ok(key),
                 Err(Stalled::Wait(waiting)) => waiting.await,
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(Nothing::Closed),

@@ -10,6 +10,7 @@ use withy_proto::{Message, SocketType};
 
 use super::core::{Core, Sending};
 use super::link;
+use crate::error::SendError;
 use crate::event::Reason;
 
 /// A caller writes itself when the link was idle for this long.
@@ -21,11 +22,27 @@ const OVERDUE_MANY: Duration = Duration::from_millis(2);
 /// Below this many waiting messages the clock is read for each, above it for one in as many.
 const CLOCK_EVERY: usize = 16;
 
-/// Why a message came back to the sender.
-#[derive(Debug)]
+/// Why a message stayed with the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rejected {
     NotSent(NotSent),
-    Closed(Message),
+    Closed,
+}
+
+impl Rejected {
+    /// There may be room later.
+    pub(crate) const FULL: Self = Self::NotSent(NotSent::Full);
+
+    /// As an error that gives the message back.
+    pub(crate) fn with(self, message: Message) -> SendError {
+        match self {
+            Self::Closed => SendError::Closed(message),
+            Self::NotSent(NotSent::Full) => SendError::Full(message),
+            Self::NotSent(NotSent::Unroutable) => SendError::Unroutable(message),
+            Self::NotSent(NotSent::PeerGone) => SendError::PeerGone(message),
+            Self::NotSent(NotSent::NoIdentity) => SendError::NoIdentity(message),
+        }
+    }
 }
 
 impl From<NotSent> for Rejected {
@@ -35,12 +52,13 @@ impl From<NotSent> for Rejected {
 }
 
 impl Core {
-    /// Sends a message the way the socket's type does it, and does or arranges its flush.
+    /// Sends a message the way the socket's type does it, and does or arranges its flush. It is read
+    /// where it is, and stays there whole if it is rejected.
     #[inline]
-    pub(crate) fn try_send(&self, message: Message) -> Result<(), Rejected> {
+    pub(crate) fn try_send(&self, message: &mut Message) -> Result<(), Rejected> {
         let mut sending = self.sending.lock();
         if sending.closed {
-            return Err(Rejected::Closed(message));
+            return Err(Rejected::Closed);
         }
         sending.out.send(message)?;
         self.after_send(sending);
@@ -50,12 +68,10 @@ impl Core {
     /// Sends once there is room. Cancel-safe: the message is accepted in the last poll, or not at
     /// all.
     #[inline]
-    pub(crate) async fn send(&self, message: Message) -> Result<(), Rejected> {
+    pub(crate) async fn send(&self, message: &mut Message) -> Result<(), Rejected> {
         self.pay_debt().await;
         match self.try_send(message) {
-            Err(Rejected::NotSent(NotSent::Full(message))) => {
-                self.send_when_room(message, Self::try_send).await
-            }
+            Err(Rejected::FULL) => self.send_when_room(message, Self::try_send).await,
             result => result,
         }
     }
@@ -72,25 +88,24 @@ impl Core {
     /// Tries `send` again whenever there may be room.
     pub(crate) async fn send_when_room(
         &self,
-        mut message: Message,
-        mut send: impl FnMut(&Self, Message) -> Result<(), Rejected>,
+        message: &mut Message,
+        mut send: impl FnMut(&Self, &mut Message) -> Result<(), Rejected>,
     ) -> Result<(), Rejected> {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            message = match send(self, message) {
-                Err(Rejected::NotSent(NotSent::Full(message))) => message,
+            match send(self, message) {
+                Err(Rejected::FULL) => room.await,
                 result => return result,
-            };
-            room.await;
+            }
         }
     }
 
     /// Sends to one pipe, and does or arranges its flush.
-    pub(crate) fn try_send_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+    pub(crate) fn try_send_to(&self, key: PipeKey, message: &mut Message) -> Result<(), Rejected> {
         let mut sending = self.sending.lock();
         if sending.closed {
-            return Err(Rejected::Closed(message));
+            return Err(Rejected::Closed);
         }
         sending.out.send_to(key, message)?;
         self.after_send(sending);
@@ -99,10 +114,10 @@ impl Core {
 
     /// Sends a REP's reply. It never waits: a peer that leaves its replies unread is not read
     /// until it has room again.
-    pub(crate) fn reply_to(&self, key: PipeKey, message: Message) -> Result<(), Rejected> {
+    pub(crate) fn reply_to(&self, key: PipeKey, message: &mut Message) -> Result<(), Rejected> {
         let mut sending = self.sending.lock();
         if sending.closed {
-            return Err(Rejected::Closed(message));
+            return Err(Rejected::Closed);
         }
         if !sending.out.reply_to(key, message)?
             && let Some(Some(send_link)) = sending.links.get(key.index())

@@ -210,7 +210,7 @@ macro_rules! sends {
                 &self,
                 message: impl Into<withy_proto::Message>,
             ) -> Result<(), $crate::error::SendError> {
-                self.owner.send(message.into()).await
+                self.owner.send(&mut message.into()).await
             }
 
             /// Sends a message if there is room for it now.

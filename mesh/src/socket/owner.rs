@@ -9,7 +9,6 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use withy_proto::endpoint::{EndpointError, Quic};
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::trust::{IdError, IdentityId, NodeId};
 use withy_proto::{Endpoint, Message, SocketType};
 
@@ -193,49 +192,39 @@ impl Owner {
 
     // Sending.
 
+    /// Sends `message` once there is room; what is left of it then is of no use. A cancelled call leaves
+    /// it as it was.
     #[inline]
-    pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
-        self.core().send(message).await.map_err(SendError::from)
+    pub(crate) async fn send(&self, message: &mut Message) -> Result<(), SendError> {
+        let sent = self.core().send(message).await;
+        sent.map_err(|rejected| rejected.with(std::mem::take(message)))
     }
 
     #[inline]
-    pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
-        self.core().try_send(message).map_err(SendError::from)
+    pub(crate) fn try_send(&self, mut message: Message) -> Result<(), SendError> {
+        match self.core().try_send(&mut message) {
+            Ok(()) => Ok(()),
+            Err(rejected) => Err(rejected.with(message)),
+        }
     }
 
     pub(crate) async fn send_timeout(
         &self,
-        message: Message,
+        mut message: Message,
         timeout: Duration,
     ) -> Result<(), SendError> {
         let core = self.core();
-        let first = core.try_send(message);
-        let Err(Rejected::NotSent(NotSent::Full(message))) = first else {
-            return first.map_err(SendError::from);
-        };
-        // The message stays here, so that it can be given back when the time is up.
-        let mut waiting = Some(message);
-        let sending = self.send_from(&mut waiting);
-        match tokio::time::timeout(timeout, sending).await {
-            Ok(result) => result,
-            Err(_) => Err(SendError::Timeout(waiting.unwrap_or_default())),
-        }
-    }
-
-    /// Sends `waiting` once there is room. A cancelled call leaves the message where it is.
-    pub(crate) async fn send_from(&self, waiting: &mut Option<Message>) -> Result<(), SendError> {
-        let core = self.core();
-        loop {
-            let mut room = std::pin::pin!(core.room.notified());
-            room.as_mut().enable();
-            let Some(message) = waiting.take() else {
-                return Ok(());
-            };
-            match core.try_send(message) {
-                Err(Rejected::NotSent(NotSent::Full(message))) => *waiting = Some(message),
-                result => return result.map_err(SendError::from),
+        let sent = match core.try_send(&mut message) {
+            Err(Rejected::FULL) => {
+                let sending = core.send_when_room(&mut message, Core::try_send);
+                tokio::time::timeout(timeout, sending).await
             }
-            room.await;
+            sent => Ok(sent),
+        };
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(rejected)) => Err(rejected.with(message)),
+            Err(_) => Err(SendError::Timeout(message)),
         }
     }
 
@@ -243,12 +232,14 @@ impl Owner {
 
     #[inline]
     pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
-        let (_, message) = self.core().receive().await?;
+        let mut message = Message::new();
+        self.core().receive(&mut message).await?;
         Ok(message)
     }
 
     pub(crate) async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
-        let (key, message) = self.core().receive().await?;
+        let mut message = Message::new();
+        let key = self.core().receive(&mut message).await?;
         Ok((message, PeerKey(key)))
     }
 
@@ -258,10 +249,11 @@ impl Owner {
 
     #[inline]
     pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        let mut message = Message::new();
         let mut yielded = false;
         loop {
-            match self.core().try_receive() {
-                Ok((_, message)) => return Ok(message),
+            match self.core().try_receive(&mut message) {
+                Ok(_) => return Ok(message),
                 // Twice means that peers send only what is not for the application.
                 Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),
@@ -288,9 +280,12 @@ impl Owner {
         messages.push(self.recv().await?);
         let mut received = 1;
         while received < max {
-            match core.try_receive() {
-                Ok((_, message)) => messages.push(message),
+            messages.push(Message::new());
+            let place = messages.len() - 1;
+            match core.try_receive(&mut messages[place]) {
+                Ok(_) => {}
                 Err(nothing) => {
+                    messages.pop();
                     if matches!(nothing, Nothing::Yield) {
                         // Not here: a cancelled call may not leave messages behind.
                         core.debt.store(true, Relaxed);

@@ -67,7 +67,8 @@ impl Rep {
     /// Cancel-safe: a cancelled call took no request.
     pub async fn recv(&self) -> Result<Request, ReceiveError> {
         loop {
-            let (from, message) = self.owner.core().receive().await?;
+            let mut message = Message::new();
+            let from = self.owner.core().receive(&mut message).await?;
             if let Some(request) = self.request(from, message) {
                 return Ok(request);
             }
@@ -81,8 +82,9 @@ impl Rep {
     pub fn try_recv(&self) -> Result<Request, ReceiveError> {
         let mut yielded = false;
         loop {
-            match self.owner.core().try_receive() {
-                Ok((from, message)) => {
+            let mut message = Message::new();
+            match self.owner.core().try_receive(&mut message) {
+                Ok(from) => {
                     if let Some(request) = self.request(from, message) {
                         return Ok(request);
                     }
@@ -155,7 +157,8 @@ impl Request {
             ..
         } = self;
         core.pay_debt().await;
-        core.reply_to(from, join(envelope, message.into()))
-            .map_err(SendError::from)
+        let mut reply = join(envelope, message.into());
+        let sent = core.reply_to(from, &mut reply);
+        sent.map_err(|rejected| rejected.with(reply))
     }
 }

@@ -310,7 +310,7 @@ impl Core {
         // The pipe was chosen because it has room.
         let sent = sending
             .out
-            .send_to(to, wrap(message, correlated.then_some(id)));
+            .send_to(to, &mut wrap(message, correlated.then_some(id)));
         debug_assert!(sent.is_ok());
         self.after_send(sending);
         Ok(Ok(Pending {
@@ -368,7 +368,8 @@ impl Core {
     /// the requests of a lost connection finds each reply either matched or still to be taken.
     fn reply_or_wait(&self) -> Result<Matched, Stalled<impl Future<Output = ()> + Send + use<>>> {
         let mut receiving = self.receiving.lock();
-        let (from, message) = self.take_turn_or_wait(&mut receiving)?;
+        let mut message = Message::new();
+        let from = self.take_turn_or_wait(&mut receiving, &mut message)?;
         let reply = receiving.requests.reply(from, message);
         Ok(Matched { from, reply })
     }

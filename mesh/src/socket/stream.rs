@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use futures_sink::Sink;
 use withy_proto::Message;
-use withy_proto::pattern::outgoing::NotSent;
 
 use super::{ReceivesAny, SendsAny};
 use crate::driver::core::Core;
@@ -59,8 +58,9 @@ impl<S: Unpin> Stream for Messages<S> {
                 ready!(wait.as_mut().poll(cx));
                 this.wait = None;
             }
-            match this.core.receive_or_wait() {
-                Ok((_, message)) => return Poll::Ready(Some(message)),
+            let mut message = Message::new();
+            match this.core.receive_or_wait(&mut message) {
+                Ok(_) => return Poll::Ready(Some(message)),
                 Err(Stalled::Closed) => return Poll::Ready(None),
                 Err(Stalled::Yield) => {
                     cx.waker().wake_by_ref();
@@ -109,7 +109,7 @@ impl<S> std::fmt::Debug for Outlet<S> {
 impl<S> Outlet<S> {
     /// Sends the message that is held, once there is room.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        while let Some(message) = self.held.take() {
+        while let Some(mut message) = self.held.take() {
             if let Some(wait) = &mut self.wait
                 && wait.as_mut().poll(cx).is_pending()
             {
@@ -120,17 +120,17 @@ impl<S> Outlet<S> {
             let core = Arc::clone(&self.core);
             let mut wait: Wait = Box::pin(async move { core.room.notified().await });
             let registered = wait.as_mut().poll(cx);
-            match self.core.try_send(message) {
-                Err(Rejected::NotSent(NotSent::Full(message))) => {
+            match self.core.try_send(&mut message) {
+                Err(Rejected::FULL) => {
                     self.held = Some(message);
                     self.wait = registered.is_pending().then_some(wait);
                     if self.wait.is_some() {
                         return Poll::Pending;
                     }
                 }
-                result => {
+                sent => {
                     self.wait = None;
-                    return Poll::Ready(result.map_err(SendError::from));
+                    return Poll::Ready(sent.map_err(|rejected| rejected.with(message)));
                 }
             }
         }
@@ -145,14 +145,14 @@ impl<S: Unpin + SendsAny> Sink<Message> for Outlet<S> {
         self.get_mut().poll_held(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
+    fn start_send(self: Pin<&mut Self>, mut message: Message) -> Result<(), SendError> {
         let this = self.get_mut();
-        match this.core.try_send(message) {
-            Err(Rejected::NotSent(NotSent::Full(message))) => {
+        match this.core.try_send(&mut message) {
+            Err(Rejected::FULL) => {
                 this.held = Some(message);
                 Ok(())
             }
-            result => result.map_err(SendError::from),
+            sent => sent.map_err(|rejected| rejected.with(message)),
         }
     }
 

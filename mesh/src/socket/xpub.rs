@@ -61,12 +61,12 @@ impl XPub {
         peer: PeerKey,
         message: impl Into<Message>,
     ) -> Result<(), SendError> {
-        let send = |core: &Core, message| core.try_send_to(peer.0, message);
+        let mut message = message.into();
+        let send = |core: &Core, message: &mut Message| core.try_send_to(peer.0, message);
         let core = self.owner.core();
         core.pay_debt().await;
-        core.send_when_room(message.into(), send)
-            .await
-            .map_err(SendError::from)
+        let sent = core.send_when_room(&mut message, send).await;
+        sent.map_err(|rejected| rejected.with(message))
     }
 
     /// Subscribes a peer to `topic`, or takes that back, in manual mode (libzmq: XPUB_MANUAL with

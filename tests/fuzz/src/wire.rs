@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 
+use withy_proto::Message;
 use withy_proto::crypto::aead::{Key, Suite, TAG};
 use withy_proto::crypto::{Provider, Randomness, Seeded};
 use withy_proto::mechanism::{Opener, Sealer};
@@ -103,13 +104,14 @@ impl Receiver {
                 return;
             }
         }
+        let mut message = Message::new();
         let mut at = 0;
         loop {
-            match self.decoder.decode(&mut input[at..]) {
-                Ok((used, item)) => {
+            match self.decoder.decode(&mut input[at..], &mut message) {
+                Ok((used, decoded)) => {
                     at += used;
-                    match item {
-                        Some(item) => self.items.push(item),
+                    match decoded {
+                        Some(decoded) => self.items.push(decoded.into_item(&mut message)),
                         None => break,
                     }
                 }

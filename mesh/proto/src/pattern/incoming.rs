@@ -10,15 +10,14 @@ use super::SocketType;
 use super::pipe::{HighWaterMark, PipeKey};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, DecodeError, Decoder, Item, Limits};
+use crate::zmtp::{Command, DecodeError, Decoded, Decoder, Item, Limits};
 
 /// What the driver is to do about what a pipe sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// For the application.
-    Message(Message),
-    /// For the connection, or for the publishing half. Apart, so that nothing small overlaps a
-    /// message on its way.
+    /// A message for the application, in the place that was given for it.
+    Message,
+    /// For the connection, or for the publishing half.
     Control(Box<Control>),
 }
 
@@ -169,8 +168,9 @@ impl Incoming {
         }
     }
 
-    /// Takes the next event from the front of `input` and says how many octets it used. Without
-    /// an event, the rest was stashed: all of `input` is used.
+    /// Takes the next event from the front of `input` and says how many octets it used. A message goes
+    /// into `message`, whatever was there. Without an event, the rest was stashed: all of `input` is
+    /// used.
     ///
     /// # Errors
     /// The connection must close.
@@ -179,20 +179,25 @@ impl Incoming {
         &mut self,
         key: PipeKey,
         input: &mut [u8],
+        message: &mut Message,
     ) -> Result<(usize, Option<Event>), DecodeError> {
         let mut at = 0;
         loop {
             let Some(Source::Wire(decoder)) = self.pipe(key).map(|pipe| &mut pipe.source) else {
                 return Ok((input.len(), None));
             };
-            let (used, item) = decoder.decode(&mut input[at..])?;
+            let (used, decoded) = decoder.decode(&mut input[at..], message)?;
             at += used;
-            let Some(item) = item else {
-                decoder.stash(&input[at..]);
-                return Ok((input.len(), None));
+            let event = match decoded {
+                Some(Decoded::Message) => self.accept_message(key, message),
+                Some(Decoded::Command(command)) => self.accept_command(*command),
+                None => {
+                    decoder.stash(&input[at..]);
+                    return Ok((input.len(), None));
+                }
             };
-            if let Some(event) = self.accept(key, item) {
-                return Ok((at, Some(event)));
+            if event.is_some() {
+                return Ok((at, event));
             }
         }
     }
@@ -215,21 +220,26 @@ impl Incoming {
         }
     }
 
-    /// Takes the next event from the supplied items. After [`Control::OverLimit`] there is none.
+    /// Takes the next event from the supplied items. A message goes into `message`, whatever was
+    /// there. After [`Control::OverLimit`] there is none.
     #[inline]
-    pub fn next_supplied(&mut self, key: PipeKey) -> Option<Event> {
+    pub fn next_supplied(&mut self, key: PipeKey, message: &mut Message) -> Option<Event> {
         let limits = self.limits;
         loop {
             let items = self.supply(key)?;
-            let item = items.pop_front()?;
-            if let Item::Message(message) = &item
-                && let Err(error) = limits.check(message)
-            {
-                items.clear();
-                return Some(Event::Control(Box::new(Control::OverLimit(error))));
-            }
-            if let Some(event) = self.accept(key, item) {
-                return Some(event);
+            let event = match items.pop_front()? {
+                Item::Message(supplied) => {
+                    *message = supplied;
+                    if let Err(error) = limits.check(message) {
+                        items.clear();
+                        return Some(Event::Control(Box::new(Control::OverLimit(error))));
+                    }
+                    self.accept_message(key, message)
+                }
+                Item::Command(command) => self.accept_command(*command),
+            };
+            if event.is_some() {
+                return event;
             }
         }
     }
@@ -307,17 +317,9 @@ impl Incoming {
         self.accept_command(command)
     }
 
-    /// What an item means to this type of socket; `None` when it is ignored.
+    /// What a message means to this type of socket; `None` when it is ignored.
     #[inline]
-    fn accept(&mut self, key: PipeKey, item: Item) -> Option<Event> {
-        match item {
-            Item::Message(message) => self.accept_message(key, message),
-            Item::Command(command) => self.accept_command(*command),
-        }
-    }
-
-    #[inline]
-    fn accept_message(&mut self, key: PipeKey, mut message: Message) -> Option<Event> {
+    fn accept_message(&mut self, key: PipeKey, message: &mut Message) -> Option<Event> {
         match self.kind {
             SocketType::Pull | SocketType::Dealer | SocketType::Pair | SocketType::XSub => {}
             SocketType::Req | SocketType::Rep => {}
@@ -352,7 +354,7 @@ impl Incoming {
             }
         }
         self.counts.received += 1;
-        Some(Event::Message(message))
+        Some(Event::Message)
     }
 
     fn accept_command(&mut self, command: Command) -> Option<Event> {

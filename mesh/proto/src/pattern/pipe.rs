@@ -250,9 +250,9 @@ impl OutPipe {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, message: Message) {
+    pub(crate) fn push(&mut self, message: &mut Message) {
         match &mut self.out {
-            Out::Wire(outbox) => outbox.push(&message),
+            Out::Wire(outbox) => outbox.push(message),
             Out::Items {
                 queue,
                 size,
@@ -261,7 +261,7 @@ impl OutPipe {
             } => {
                 *size += message.footprint();
                 *messages += 1;
-                queue.push_back(Item::Message(message));
+                queue.push_back(Item::Message(std::mem::take(message)));
             }
         }
     }
@@ -275,7 +275,7 @@ impl OutPipe {
                 outbox.push_encoded(encoded)
             }
             (Out::Wire(outbox), _) => outbox.push(message),
-            (Out::Items { .. }, _) => self.push(message.clone()),
+            (Out::Items { .. }, _) => self.push(&mut message.clone()),
         }
     }
 

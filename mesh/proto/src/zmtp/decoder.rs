@@ -65,6 +65,26 @@ pub enum Item {
     Command(Box<Command>),
 }
 
+/// What the [decoder](Decoder::decode) found.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A whole message, now in the place that was given for it.
+    Message,
+    /// A command.
+    Command(Box<Command>),
+}
+
+impl Decoded {
+    /// As an item, which takes the message out of its place.
+    #[inline]
+    pub fn into_item(self, message: &mut Message) -> Item {
+        match self {
+            Self::Message => Item::Message(std::mem::take(message)),
+            Self::Command(command) => Item::Command(command),
+        }
+    }
+}
+
 /// Decodes what one peer sends after the handshake.
 #[derive(Debug)]
 pub struct Decoder {
@@ -97,18 +117,23 @@ impl Decoder {
         }
     }
 
-    /// Takes the next item from the front of `input`, and says how many octets it used. Without
-    /// an item, the rest of `input` is no whole frame: [stash](Decoder::stash) it.
+    /// Takes the next item from the front of `input`, and says how many octets it used. A message goes
+    /// into `message`, whatever was there. Without an item, the rest of `input` is no whole frame:
+    /// [stash](Decoder::stash) it.
     ///
     /// # Errors
     /// The peer broke the protocol or a limit; the connection must close.
     #[inline]
-    pub fn decode(&mut self, input: &mut [u8]) -> Result<(usize, Option<Item>), DecodeError> {
+    pub fn decode(
+        &mut self,
+        input: &mut [u8],
+        message: &mut Message,
+    ) -> Result<(usize, Option<Decoded>), DecodeError> {
         let mut used = 0;
         if self.body.is_some() {
             used = self.fill_body(input);
-            match self.finish_body()? {
-                Some(item) => return Ok((used, Some(item))),
+            match self.finish_body(message)? {
+                Some(decoded) => return Ok((used, Some(decoded))),
                 None if self.body.is_some() => return Ok((used, None)),
                 None => {}
             }
@@ -128,11 +153,11 @@ impl Decoder {
             }
             used = start + size;
             if header.flags == 0 && self.parts.is_empty() && !self.is_sealed() {
-                let frame = Frame::copy_from_front(&input[start..], size);
-                return Ok((used, Some(Item::Message(Message::from(frame)))));
+                message.become_front(&input[start..], size);
+                return Ok((used, Some(Decoded::Message)));
             }
-            if let Some(item) = self.frame(header.flags, &mut input[start..used])? {
-                return Ok((used, Some(item)));
+            if let Some(decoded) = self.frame(header.flags, &mut input[start..used], message)? {
+                return Ok((used, Some(decoded)));
             }
         }
     }
@@ -149,12 +174,13 @@ impl Decoder {
         let opened = self.open(&mut input[frames..])?;
         input.truncate(frames + opened);
         let mut items = Vec::new();
+        let mut message = Message::new();
         let mut at = 0;
         loop {
-            let (used, item) = self.decode(&mut input[at..])?;
+            let (used, decoded) = self.decode(&mut input[at..], &mut message)?;
             at += used;
-            match item {
-                Some(item) => items.push(item),
+            match decoded {
+                Some(decoded) => items.push(decoded.into_item(&mut message)),
                 None => break,
             }
         }
@@ -283,14 +309,14 @@ impl Decoder {
         now
     }
 
-    fn finish_body(&mut self) -> Result<Option<Item>, DecodeError> {
+    fn finish_body(&mut self, message: &mut Message) -> Result<Option<Decoded>, DecodeError> {
         let Some(body) = self.body.take_if(|body| body.octets.len() == body.size) else {
             return Ok(None);
         };
         let mut octets = body.octets;
         match &mut self.opener {
             Opener::Clear | Opener::Records(_) => {
-                self.part(body.flags, Frame::from(octets.freeze()))
+                self.part(body.flags, Frame::from(octets.freeze()), message)
             }
             Opener::Curve(opener) => {
                 let plain = opener
@@ -298,16 +324,23 @@ impl Decoder {
                     .map_err(|_| DecodeError::NotAuthentic)?;
                 let flags = inner_flags(plain)?;
                 let octets: Bytes = octets.freeze().slice(curve::OVERHEAD..);
-                self.part(flags, Frame::from(octets))
+                self.part(flags, Frame::from(octets), message)
             }
         }
     }
 
     #[inline]
-    fn frame(&mut self, flags: u8, body: &mut [u8]) -> Result<Option<Item>, DecodeError> {
+    fn frame(
+        &mut self,
+        flags: u8,
+        body: &mut [u8],
+        message: &mut Message,
+    ) -> Result<Option<Decoded>, DecodeError> {
         match &mut self.opener {
             Opener::Clear | Opener::Records(_) if flags & COMMAND != 0 => Ok(Some(command(body)?)),
-            Opener::Clear | Opener::Records(_) => self.part(flags, Frame::copy_from_slice(body)),
+            Opener::Clear | Opener::Records(_) => {
+                self.part(flags, Frame::copy_from_slice(body), message)
+            }
             Opener::Curve(opener) => {
                 let plain = opener.open(body).map_err(|_| DecodeError::NotAuthentic)?;
                 let flags = inner_flags(plain)?;
@@ -315,17 +348,23 @@ impl Decoder {
                     return Ok(Some(command(&plain[1..])?));
                 }
                 let frame = Frame::copy_from_slice(&plain[1..]);
-                self.part(flags, frame)
+                self.part(flags, frame, message)
             }
         }
     }
 
-    fn part(&mut self, flags: u8, frame: Frame) -> Result<Option<Item>, DecodeError> {
+    fn part(
+        &mut self,
+        flags: u8,
+        frame: Frame,
+        message: &mut Message,
+    ) -> Result<Option<Decoded>, DecodeError> {
         if flags & COMMAND != 0 {
             return Ok(Some(command(&frame)?));
         }
         if flags & MORE == 0 && self.parts.is_empty() {
-            return Ok(Some(Item::Message(Message::from(frame))));
+            *message = Message::from(frame);
+            return Ok(Some(Decoded::Message));
         }
         if self.parts.len() == self.limits.max_parts {
             return Err(DecodeError::TooManyParts {
@@ -338,14 +377,13 @@ impl Decoder {
             return Ok(None);
         }
         self.parts_size = 0;
-        Ok(Some(Item::Message(Message::from_frames(std::mem::take(
-            &mut self.parts,
-        )))))
+        *message = Message::from_frames(std::mem::take(&mut self.parts));
+        Ok(Some(Decoded::Message))
     }
 }
 
-fn command(body: &[u8]) -> Result<Item, DecodeError> {
-    Ok(Item::Command(Box::new(Command::decode(body)?)))
+fn command(body: &[u8]) -> Result<Decoded, DecodeError> {
+    Ok(Decoded::Command(Box::new(Command::decode(body)?)))
 }
 
 /// The flags octet inside a CURVE box, in the terms of the frame header.

@@ -25,5 +25,5 @@ pub mod record;
 
 pub use command::Command;
 pub use connection::{Connection, ConnectionError, Established, Peer};
-pub use decoder::{DecodeError, Decoder, Item, Limits};
+pub use decoder::{DecodeError, Decoded, Decoder, Item, Limits};
 pub use outbox::{Batch, Framing, Outbox, Run};

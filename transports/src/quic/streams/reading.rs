@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
+use withy_proto::Message;
 use withy_proto::mechanism::Opener;
 use withy_proto::quic::{Carries, LANES, Order, OrderError, RECEIPT};
 use withy_proto::zmtp::{Command, Decoder, Item, Limits};
@@ -412,12 +413,13 @@ impl In {
         octets: &mut [u8],
         sink: &mut impl FnMut(Item) -> Result<(), StreamsError>,
     ) -> Result<(), StreamsError> {
+        let mut message = Message::new();
         let mut at = 0;
         loop {
-            let (used, item) = self.decoder.decode(&mut octets[at..])?;
+            let (used, decoded) = self.decoder.decode(&mut octets[at..], &mut message)?;
             at += used;
-            match item {
-                Some(item) => sink(item)?,
+            match decoded {
+                Some(decoded) => sink(decoded.into_item(&mut message))?,
                 None => break,
             }
         }

@@ -5,15 +5,15 @@ use crate::message::{Frame, Message};
 use crate::zmtp::Peer;
 
 impl Outgoing {
-    pub(super) fn send_by_identity(&mut self, mut message: Message) -> Result<(), NotSent> {
+    pub(super) fn send_by_identity(&mut self, message: &mut Message) -> Result<(), NotSent> {
         let Some(identity) = message.pop_front() else {
-            return Err(NotSent::NoIdentity(message));
+            return Err(NotSent::NoIdentity);
         };
         let mark = self.options.high_water_mark;
         let Some(&index) = self.by_identity.get(&identity) else {
             if self.options.mandatory {
                 message.push_front(identity);
-                return Err(NotSent::Unroutable(message));
+                return Err(NotSent::Unroutable);
             }
             self.counts.dropped += 1;
             return Ok(());
@@ -27,7 +27,7 @@ impl Outgoing {
             if self.options.mandatory {
                 self.deactivate(index);
                 message.push_front(identity);
-                return Err(NotSent::Full(message));
+                return Err(NotSent::Full);
             }
             if pipe.count_drops(1) {
                 self.overflown.push((key, Overflown::Drops));

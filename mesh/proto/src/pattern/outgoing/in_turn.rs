@@ -5,7 +5,7 @@ use crate::message::Message;
 
 impl Outgoing {
     #[inline]
-    pub(super) fn send_in_turn(&mut self, message: Message) -> Result<(), NotSent> {
+    pub(super) fn send_in_turn(&mut self, message: &mut Message) -> Result<(), NotSent> {
         if !self.backlog.is_empty() {
             return self.hold(message);
         }
@@ -19,7 +19,7 @@ impl Outgoing {
     }
 
     #[inline]
-    pub(super) fn push_in_turn(&mut self, index: u32, message: Message) {
+    pub(super) fn push_in_turn(&mut self, index: u32, message: &mut Message) {
         let mark = self.options.high_water_mark;
         let pipe = &mut self.pipes[index as usize];
         if self.options.conflate {
@@ -59,13 +59,13 @@ impl Outgoing {
         Some(index)
     }
 
-    pub(super) fn hold(&mut self, message: Message) -> Result<(), NotSent> {
+    pub(super) fn hold(&mut self, message: &mut Message) -> Result<(), NotSent> {
         let mark = self.options.high_water_mark;
         let may_wait = self.dialing > 0 && self.pipes.is_empty() && !self.options.immediate;
         let has_room = self.backlog.len() < mark.messages.saturating_mul(self.dialing)
             && self.backlog_size < mark.octets;
         if !may_wait || !(has_room || self.options.conflate) {
-            return Err(NotSent::Full(message));
+            return Err(NotSent::Full);
         }
         if self.options.conflate {
             self.counts.dropped += self.backlog.len() as u64;
@@ -73,7 +73,7 @@ impl Outgoing {
             self.backlog_size = 0;
         }
         self.backlog_size += message.footprint();
-        self.backlog.push_back(message);
+        self.backlog.push_back(std::mem::take(message));
         Ok(())
     }
 
@@ -82,9 +82,9 @@ impl Outgoing {
             let Some(index) = self.next_in_turn() else {
                 return;
             };
-            if let Some(message) = self.backlog.pop_front() {
+            if let Some(mut message) = self.backlog.pop_front() {
                 self.backlog_size -= message.footprint();
-                self.push_in_turn(index, message);
+                self.push_in_turn(index, &mut message);
             }
         }
     }

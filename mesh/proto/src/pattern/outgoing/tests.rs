@@ -50,7 +50,7 @@ fn conflating_replaces_at_any_mark_and_keeps_commands() {
     out.send_pong(key, Frame::from("context"));
     let command = out.waiting_size(key);
     for n in 0..5_u8 {
-        out.send(Message::from([n; 100])).unwrap();
+        out.send(&mut Message::from([n; 100])).unwrap();
         assert_eq!(out.waiting(key), 1);
         assert_eq!(out.waiting_size(key), command + 102);
     }
@@ -76,14 +76,14 @@ fn drops_are_told_once_until_the_pipe_is_idle() {
         out.subscribed(key, b"", true).unwrap();
         for round in 1..=2 {
             for _ in 0..5 {
-                out.send(Message::from("news")).unwrap();
+                out.send(&mut Message::from("news")).unwrap();
             }
             assert_eq!(out.overflown(), Some((key, Overflown::Drops)));
             let (load, _) = out.take(key, Vec::new());
             let load = load.unwrap();
             // There is room again, but what was taken is not written yet.
             for _ in 0..3 {
-                out.send(Message::from("news")).unwrap();
+                out.send(&mut Message::from("news")).unwrap();
             }
             assert_eq!(out.overflown(), None, "{overflow:?}");
             out.written(key, load.messages(), load.size());
@@ -109,10 +109,10 @@ fn dropping_the_oldest_makes_room_for_octets_too() {
     let key = attach(&mut out, SocketType::Sub, b"");
     out.subscribed(key, b"", true).unwrap();
     for _ in 0..200 {
-        out.send(Message::from(vec![0; 50])).unwrap();
+        out.send(&mut Message::from(vec![0; 50])).unwrap();
     }
     for _ in 0..200 {
-        out.send(Message::from(vec![0; 5_000])).unwrap();
+        out.send(&mut Message::from(vec![0; 5_000])).unwrap();
         assert!(out.waiting_size(key) < 10_000 + 5_010);
     }
     let counts = out.counts();
@@ -128,10 +128,10 @@ fn a_lost_peer_does_not_bring_back_what_conflating_replaced() {
     };
     let mut out = Outgoing::new(SocketType::Push, options);
     let keys = [(); 2].map(|()| attach(&mut out, SocketType::Pull, b""));
-    out.send(Message::from("old")).unwrap();
+    out.send(&mut Message::from("old")).unwrap();
     let first = keys.into_iter().find(|&key| out.waiting(key) == 1).unwrap();
     let other = keys.into_iter().find(|&key| key != first).unwrap();
-    out.send(Message::from("new")).unwrap();
+    out.send(&mut Message::from("new")).unwrap();
     assert_eq!(out.waiting(other), 1);
     out.detach(first, None);
     let (load, _) = out.take(other, Vec::new());

@@ -4,7 +4,7 @@ use super::{NotSent, Outgoing, Overflow, Overflown, PipeKey};
 use crate::message::Message;
 
 impl Outgoing {
-    pub(super) fn publish(&mut self, message: Message) -> Result<(), NotSent> {
+    pub(super) fn publish(&mut self, message: &Message) -> Result<(), NotSent> {
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         self.publishing
@@ -24,7 +24,7 @@ impl Outgoing {
         result
     }
 
-    pub(super) fn send_to_all(&mut self, message: Message) -> Result<(), NotSent> {
+    pub(super) fn send_to_all(&mut self, message: &Message) -> Result<(), NotSent> {
         // An XSUB's subscriptions are messages of the application (RFC 29).
         if let ([first], Some((&head @ (0 | 1), topic))) =
             (message.frames(), message.first().split_first())
@@ -38,7 +38,7 @@ impl Outgoing {
         self.fan_out(&targets, message)
     }
 
-    pub(super) fn fan_out(&mut self, targets: &[u32], message: Message) -> Result<(), NotSent> {
+    pub(super) fn fan_out(&mut self, targets: &[u32], message: &Message) -> Result<(), NotSent> {
         let mark = self.options.high_water_mark;
         if self.options.overflow == Overflow::Block
             && !self.options.conflate
@@ -51,11 +51,11 @@ impl Outgoing {
                     self.deactivate(index);
                 }
             });
-            return Err(NotSent::Full(message));
+            return Err(NotSent::Full);
         }
         self.scratch.clear();
         if targets.len() > 1 {
-            self.scratch.push(&message);
+            self.scratch.push(message);
         }
         for &index in targets {
             let pipe = &mut self.pipes[index as usize];
@@ -92,7 +92,7 @@ impl Outgoing {
             } else {
                 None
             };
-            pipe.push_shared(&message, encoded);
+            pipe.push_shared(message, encoded);
             self.counts.sent += 1;
             self.touch(key);
         }
