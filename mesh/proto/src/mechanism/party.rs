@@ -3,12 +3,11 @@
 
 use zeroize::Zeroizing;
 
-use super::{HandshakeError, Local};
+use super::HandshakeError;
 use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
-use crate::trust::credentials::{Credentials, Shown, Standing};
+use crate::trust::credentials::{Credentials, Shown};
 use crate::trust::id::NetworkId;
-use crate::trust::membership::{Membership, Proof};
 
 /// The secret of those who are in no network. It is none.
 pub const OPEN: [u8; 32] = *b"withy: a mesh without a network!";
@@ -96,14 +95,6 @@ pub(super) fn check(
         }
         _ => Ok(shown),
     }
-}
-
-/// Lets a peer know that it is a member from now on, which it then is here, too.
-pub(super) fn confirm(local: &mut Local, shown: &mut Shown, membership: &Membership) {
-    let proof = Proof::from(*membership);
-    shown.standing = Some(Standing::from(&proof));
-    let set = local.metadata.set(MEMBERSHIP, proof.encode());
-    set.expect("the name is within the RFC's alphabet");
 }
 
 /// What a refused peer is told. It has proven who it is, and nobody else can read it.

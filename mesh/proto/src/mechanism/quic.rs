@@ -40,7 +40,8 @@
 
 use subtle::ConstantTimeEq as _;
 
-use super::party::{self, Holds, Settings, check, refusal};
+use super::deciding::Deciding;
+use super::party::{Holds, Settings, check, refusal};
 use super::zap::{AuthRequest, Decision, User};
 use super::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, Suite, command,
@@ -92,35 +93,30 @@ enum State {
     WelcomeDue,
     AwaitWelcome,
     AwaitInitiate,
-    Deciding {
-        shown: Shown,
-        metadata: Option<Metadata>,
-        /// `None` once it was asked.
-        question: Option<AuthRequest>,
-    },
+    /// With the peer's properties, where it is the initiator.
+    Deciding(Deciding<Option<Metadata>>),
     InitiateDue {
-        shown: Shown,
+        proven: Proven,
         user: User,
     },
     AwaitReady {
-        shown: Shown,
+        proven: Proven,
         user: User,
     },
-    ReadyDue {
-        shown: Shown,
-        user: User,
-        metadata: Metadata,
-    },
-    Complete {
-        shown: Shown,
-        user: User,
-        metadata: Metadata,
-    },
+    ReadyDue(Peer),
+    Complete(Peer),
     ErrorDue {
         reason: String,
     },
     Refused,
     Failed,
+}
+
+#[derive(Debug)]
+struct Peer {
+    proven: Proven,
+    user: User,
+    metadata: Metadata,
 }
 
 impl Quic {
@@ -187,33 +183,29 @@ impl Quic {
 
     /// Asks whether a peer is trusted, where it is to be asked.
     fn next(&self, shown: Shown, metadata: Option<Metadata>) -> State {
-        let question = AuthRequest::new(&self.local, metadata.as_ref(), shown.into());
-        let state = State::Deciding {
+        let proven = Proven {
             shown,
-            metadata,
-            question: Some(question),
+            suite: self.suite,
+            post_quantum: self.proof.post_quantum,
         };
+        let question = AuthRequest::new(&self.local, metadata.as_ref(), shown.into());
+        let deciding = Deciding::new(question, proven, metadata);
         match self.local.authenticate {
-            true => state,
-            false => accepted(state, User::default()),
+            true => State::Deciding(deciding),
+            false => accepted(deciding, User::default()),
         }
     }
 }
 
 /// Goes on with a peer that may stay.
-fn accepted(state: State, user: User) -> State {
-    match state {
-        State::Deciding {
-            shown,
-            metadata: Some(metadata),
-            ..
-        } => State::ReadyDue {
-            shown,
+fn accepted(deciding: Deciding<Option<Metadata>>, user: User) -> State {
+    match deciding.decided() {
+        (proven, None) => State::InitiateDue { proven, user },
+        (proven, Some(metadata)) => State::ReadyDue(Peer {
+            proven,
             user,
             metadata,
-        },
-        State::Deciding { shown, .. } => State::InitiateDue { shown, user },
-        other => other,
+        }),
     }
 }
 
@@ -266,24 +258,16 @@ impl Handshake for Quic {
                 State::AwaitInitiate,
                 self.shows().map(|shown| command("WELCOME", &shown)),
             ),
-            State::InitiateDue { shown, user } => {
+            State::InitiateDue { proven, user } => {
                 let metadata = self.local.metadata.encode();
                 let data = self.shows().map(|shown| [shown, metadata].concat());
                 (
-                    State::AwaitReady { shown, user },
+                    State::AwaitReady { proven, user },
                     data.map(|data| command("INITIATE", &data)),
                 )
             }
-            State::ReadyDue {
-                shown,
-                user,
-                metadata,
-            } => (
-                State::Complete {
-                    shown,
-                    user,
-                    metadata,
-                },
+            State::ReadyDue(peer) => (
+                State::Complete(peer),
                 Some(command("READY", &self.local.metadata.encode())),
             ),
             State::ErrorDue { reason } => (State::Refused, Some(error(&reason))),
@@ -298,11 +282,13 @@ impl Handshake for Quic {
         let next = match (state, split_command(body)) {
             (State::AwaitWelcome, Some((b"WELCOME", data))) => self.handle_welcome(data),
             (State::AwaitInitiate, Some((b"INITIATE", data))) => self.handle_initiate(data),
-            (State::AwaitReady { shown, user }, Some((b"READY", data))) => Metadata::decode(data)
-                .map(|metadata| State::Complete {
-                    shown,
-                    user,
-                    metadata,
+            (State::AwaitReady { proven, user }, Some((b"READY", data))) => Metadata::decode(data)
+                .map(|metadata| {
+                    State::Complete(Peer {
+                        proven,
+                        user,
+                        metadata,
+                    })
                 })
                 .map_err(HandshakeError::from),
             (State::AwaitWelcome, _) => return Err(unexpected(body, "WELCOME")),
@@ -323,22 +309,22 @@ impl Handshake for Quic {
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
         match &mut self.state {
-            State::Deciding { question, .. } => question.take(),
+            State::Deciding(deciding) => deciding.ask(),
             _ => None,
         }
     }
 
     fn confirm(&mut self, membership: &Membership) {
-        if let State::Deciding { shown, .. } = &mut self.state {
-            party::confirm(&mut self.local, shown, membership);
+        if let State::Deciding(deciding) = &mut self.state {
+            deciding.confirm(&mut self.local, membership);
         }
     }
 
     fn set_decision(&mut self, decision: Decision) {
         let state = std::mem::replace(&mut self.state, State::Failed);
         self.state = match (state, decision) {
-            (state @ State::Deciding { .. }, Decision::Accept(user)) => accepted(state, user),
-            (State::Deciding { .. }, Decision::Deny { status, .. }) => State::ErrorDue {
+            (State::Deciding(deciding), Decision::Accept(user)) => accepted(deciding, user),
+            (State::Deciding(_), Decision::Deny { status, .. }) => State::ErrorDue {
                 reason: refusal(status).to_owned(),
             },
             (other, _) => other,
@@ -347,14 +333,9 @@ impl Handshake for Quic {
 
     fn claims(&self) -> Option<Claims<'_>> {
         match &self.state {
-            State::ReadyDue {
-                shown, metadata, ..
-            }
-            | State::Complete {
-                shown, metadata, ..
-            } => Some(Claims {
-                metadata,
-                key: Some(*shown.identity.as_octets()),
+            State::ReadyDue(peer) | State::Complete(peer) => Some(Claims {
+                metadata: &peer.metadata,
+                key: Some(*peer.proven.shown.identity.as_octets()),
             }),
             _ => None,
         }
@@ -365,27 +346,18 @@ impl Handshake for Quic {
     }
 
     fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete { .. })
+        matches!(self.state, State::Complete(_))
     }
 
     fn finish(self: Box<Self>) -> Agreed {
-        let State::Complete {
-            shown,
-            user,
-            metadata,
-        } = self.state
-        else {
+        let State::Complete(peer) = self.state else {
             unreachable!("finish is called on a complete handshake only")
         };
         Agreed {
-            metadata,
-            user,
-            peer_key: Some(*shown.identity.as_octets()),
-            proven: Some(Box::new(Proven {
-                shown,
-                suite: self.suite,
-                post_quantum: self.proof.post_quantum,
-            })),
+            metadata: peer.metadata,
+            user: peer.user,
+            peer_key: Some(*peer.proven.shown.identity.as_octets()),
+            proven: Some(Box::new(peer.proven)),
             sealer: Sealer::Clear,
             opener: Opener::Clear,
         }
