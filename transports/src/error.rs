@@ -75,6 +75,11 @@ pub enum DialError {
 }
 
 impl DialError {
+    pub(crate) fn not_dialable(endpoint: &Endpoint, reason: &'static str) -> Self {
+        let endpoint = endpoint.clone();
+        Self::NotDialable { endpoint, reason }
+    }
+
     /// Whether trying again cannot help, since the endpoint or the options are wrong.
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -166,6 +171,11 @@ pub enum ListenError {
 }
 
 impl ListenError {
+    pub(crate) fn not_bindable(endpoint: &Endpoint, reason: &'static str) -> Self {
+        let endpoint = endpoint.clone();
+        Self::NotBindable { endpoint, reason }
+    }
+
     /// Sorts what the system said of an endpoint.
     pub(crate) fn from_io(endpoint: &Endpoint, source: io::Error) -> Self {
         let endpoint = endpoint.clone();
