@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::HandshakeError;
 use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
+use crate::trust::Certificate;
 use crate::trust::credentials::{Credentials, Shown};
 use crate::trust::id::NetworkId;
 
@@ -25,6 +26,20 @@ pub struct Realm {
     pub secret: Zeroizing<[u8; 32]>,
     /// What we show of ourselves there.
     pub credentials: Credentials,
+}
+
+impl Realm {
+    /// Outside of any network, with a certificate of our node.
+    pub fn open(certificate: Certificate) -> Self {
+        Self {
+            network: None,
+            secret: Zeroizing::new(OPEN),
+            credentials: Credentials {
+                certificate,
+                proof: None,
+            },
+        }
+    }
 }
 
 impl std::fmt::Debug for Realm {
@@ -52,6 +67,21 @@ pub struct Settings {
     pub expected: Option<[u8; 32]>,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
+}
+
+impl Settings {
+    /// The strict ones: with ML-KEM only, without AES, with whoever is trusted.
+    pub fn new(keys: KeyPair, realms: Vec<Realm>, now: u64) -> Self {
+        Self {
+            keys,
+            realms,
+            allow_classical: false,
+            classical: false,
+            has_aes: false,
+            expected: None,
+            now,
+        }
+    }
 }
 
 /// What the peer proved that it holds, which its certificate has to name.

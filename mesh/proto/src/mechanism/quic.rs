@@ -389,22 +389,7 @@ mod tests {
             keys.public(),
             Validity::starting(NOW, 1_000),
         );
-        let settings = Settings {
-            keys,
-            realms: vec![Realm {
-                network: None,
-                secret: Zeroizing::new(OPEN),
-                credentials: trust::Credentials {
-                    certificate,
-                    proof: None,
-                },
-            }],
-            allow_classical: false,
-            classical: false,
-            has_aes: true,
-            expected: None,
-            now: NOW,
-        };
+        let settings = Settings::new(keys, vec![Realm::open(certificate)], NOW);
         let proof = Proof {
             node: linked.public(),
             post_quantum: true,
