@@ -82,6 +82,8 @@ pub mod error;
 pub mod event;
 pub mod home;
 pub mod identity;
+#[cfg(test)]
+mod logged;
 pub mod manual;
 pub mod options;
 pub mod proxy;

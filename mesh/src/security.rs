@@ -217,14 +217,12 @@ impl Security {
 
     fn settings(&self, identity: &Identity, side: Side<'_>) -> Settings {
         let now = identity::now();
+        let realms = self.trust.realms(identity.certificate(now));
         Settings {
-            keys: identity.noise().clone(),
-            realms: self.trust.realms(identity.certificate(now)),
             allow_classical: self.allow_classical,
-            classical: false,
             has_aes: withy_transports::processor::has_aes(),
             expected: side.expected(),
-            now,
+            ..Settings::new(identity.noise().clone(), realms, now)
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use withy_proto::crypto::Provider;
-use withy_proto::mechanism::party::{OPEN, Realm};
+use withy_proto::mechanism::party::Realm;
 use withy_proto::trust::network::Secret;
 use withy_proto::trust::{Certificate, Credentials, Policy};
 use zeroize::Zeroizing;
@@ -368,13 +368,6 @@ impl Trust {
         if !realms.is_empty() || state.confined {
             return realms;
         }
-        vec![Realm {
-            network: None,
-            secret: Zeroizing::new(OPEN),
-            credentials: Credentials {
-                certificate,
-                proof: None,
-            },
-        }]
+        vec![Realm::open(certificate)]
     }
 }

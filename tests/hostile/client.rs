@@ -2,17 +2,16 @@
 //! with.
 
 use std::io::IoSlice;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use withy::{KeyPair, PublicKey, generate_key_pair};
-use withy_proto::crypto::sign::SigningKey;
 use withy_proto::crypto::{Provider, Seeded};
 use withy_proto::mechanism::curve::OVERHEAD;
 use withy_proto::mechanism::noise::Initiator;
-use withy_proto::mechanism::party::{OPEN, Realm, Settings};
+use withy_proto::mechanism::party::Settings;
 use withy_proto::mechanism::{Handshake, Local, Sealer, curve};
-use withy_proto::trust::{Certificate, Credentials, NodeId, Validity};
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
+use withy_tests::by_hand;
 use withy_tests::raw::{self, COMMAND, Frame, LONG, Peer};
 
 use crate::victim::{SEED, Victim, counterpart};
@@ -52,7 +51,7 @@ impl Client {
                 let server = victim.keys().public();
                 Self::curve(victim, generate_key_pair(), server, seed).await
             }
-            _ => Self::noise(victim, noise_settings(&SEED), seed).await,
+            _ => Self::noise(victim, by_hand::settings(&SEED, generate_key_pair()), seed).await,
         }
     }
 
@@ -129,36 +128,6 @@ fn local(victim: &Victim) -> Local {
         domain: String::new(),
         authenticate: false,
         accepting: false,
-    }
-}
-
-/// What a node of the identity of a seed shakes hands with, outside of any network.
-pub(crate) fn noise_settings(seed: &[u8; 32]) -> Settings {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = since.unwrap().as_secs();
-    let keys = generate_key_pair();
-    let identity = SigningKey::from_seed(Provider::Real, seed);
-    let certificate = Certificate::issue(
-        &identity,
-        NodeId::from_octets([7; 32]),
-        keys.public(),
-        Validity::starting(now, Certificate::LIFETIME),
-    );
-    Settings {
-        keys,
-        realms: vec![Realm {
-            network: None,
-            secret: OPEN.into(),
-            credentials: Credentials {
-                certificate,
-                proof: None,
-            },
-        }],
-        allow_classical: false,
-        classical: false,
-        has_aes: true,
-        expected: None,
-        now,
     }
 }
 

@@ -9,10 +9,11 @@ use withy_proto::mechanism::HandshakeError;
 use withy_proto::mechanism::party::Settings;
 use withy_proto::trust::{Certificate, CertificateError, CredentialsError, Validity};
 use withy_proto::zmtp::{ConnectionError, DecodeError};
+use withy_tests::by_hand;
 use withy_tests::raw::{self, COMMAND, LONG, Peer};
 use withy_tests::scale;
 
-use crate::client::{Client, GREETING, STEPS, noise_settings, seal};
+use crate::client::{Client, GREETING, STEPS, seal};
 use crate::memory::Growth;
 use crate::victim::{Config, NOTED, SEED, Victim, siege, within};
 
@@ -89,7 +90,7 @@ async fn strangers_are_refused_and_told_why_once_they_have_proven_themselves() {
     let (expired, stranger) = (certificate(0, 10_000), certificate(9, 10));
     siege(Config::noise(SocketType::Pull), async |victim| {
         for (seed, what) in (0..).zip(["network", "classical", "key", "expired", "stranger"]) {
-            let mut settings = noise_settings(&SEED);
+            let mut settings = by_hand::settings(&SEED, withy::generate_key_pair());
             match what {
                 "network" => other_network(&mut settings),
                 "classical" => classical(&mut settings),

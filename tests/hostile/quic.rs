@@ -15,17 +15,17 @@ use withy_proto::crypto::sign::SigningKey;
 use withy_proto::mechanism::party::{OPEN, Realm};
 use withy_proto::mechanism::quic::{NAME, Proof, Quic};
 use withy_proto::mechanism::{Handshake, HandshakeError, Local};
-use withy_proto::trust::{Certificate, Credentials, NodeId, Validity};
+use withy_proto::trust::{Certificate, NodeId, Validity};
 use withy_proto::zmtp::ConnectionError;
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::greeting::{self, GreetingError};
-use withy_tests::raw;
+use withy_tests::{by_hand, raw};
 use withy_transports::{
     ByteReader, ByteWriter, Connected, DialOptions, Link, ListenOptions, Listener, Proven, Refused,
     Secret,
 };
 
-use crate::client::{GREETING, noise_settings};
+use crate::client::GREETING;
 use crate::memory;
 use crate::victim::{SEED, within};
 
@@ -124,7 +124,7 @@ impl Raw {
             authenticate: false,
             accepting,
         };
-        let mut settings = noise_settings(identity);
+        let mut settings = by_hand::settings(identity, withy::generate_key_pair());
         let node = SigningKey::from_seed(Provider::Real, &NODE);
         let certificate = Certificate::issue(
             &SigningKey::from_seed(Provider::Real, identity),
@@ -132,14 +132,9 @@ impl Raw {
             settings.keys.public(),
             Validity::starting(settings.now, Certificate::LIFETIME),
         );
-        settings.realms = vec![Realm {
-            network: None,
-            secret: secret.into(),
-            credentials: Credentials {
-                certificate,
-                proof: None,
-            },
-        }];
+        let mut realm = Realm::open(certificate);
+        realm.secret = secret.into();
+        settings.realms = vec![realm];
         let proof = Proof {
             node: self.proven.key,
             post_quantum: true,

@@ -8,16 +8,14 @@ use withy::event::{ConnectionError, HandshakeFailure};
 use withy::socket::Socket;
 use withy::{Builder, Dealer, EventKind, Identity, KeyPair, Message, Monitor, generate_key_pair};
 use withy_proto::SocketType;
-use withy_proto::crypto::sign::SigningKey;
 use withy_proto::crypto::{Provider, Seeded};
 use withy_proto::mechanism::noise::{Initiator, Responder};
-use withy_proto::mechanism::party::{OPEN, Realm, Settings};
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::mechanism::{Agreed, Handshake, Local, Sealer, curve, null, plain};
-use withy_proto::trust::{Certificate, Credentials, NodeId, Validity};
 use withy_proto::zmtp::connection::{Extensions, local_metadata};
 use withy_proto::zmtp::greeting::GreetingError;
 use withy_proto::zmtp::{Framing, Outbox};
+use withy_tests::by_hand;
 use withy_tests::raw::{self, COMMAND, LONG, Peer};
 use withy_tests::scale;
 
@@ -131,32 +129,8 @@ impl Keys {
     }
 
     fn noise(&self, local: Local, binds: bool) -> Box<dyn Handshake> {
-        let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
-        let now = since.unwrap().as_secs();
-        let keys = generate_key_pair();
-        let certificate = Certificate::issue(
-            &SigningKey::from_seed(Provider::Real, &self.seed),
-            NodeId::from_octets([7; 32]),
-            keys.public(),
-            Validity::starting(now, Certificate::LIFETIME),
-        );
-        let settings = Settings {
-            keys,
-            realms: vec![Realm {
-                network: None,
-                secret: OPEN.into(),
-                credentials: Credentials {
-                    certificate,
-                    proof: None,
-                },
-            }],
-            allow_classical: false,
-            classical: false,
-            has_aes: false,
-            expected: None,
-            now,
-        };
-        let randomness = &mut Seeded::new(now);
+        let settings = by_hand::settings(&self.seed, generate_key_pair());
+        let randomness = &mut Seeded::new(settings.now);
         match binds {
             true => Box::new(Responder::new(local, settings, Provider::Real, randomness)),
             false => Box::new(Initiator::new(local, settings, Provider::Real, randomness)),

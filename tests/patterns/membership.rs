@@ -283,22 +283,15 @@ async fn deceive(
     );
     let Joined { network, proof } = member.network(&garden.name).unwrap();
     let secret = *network.secret.expose_octets();
-    let settings = Settings {
-        keys,
-        realms: vec![Realm {
-            network: Some(network.id),
-            secret: secret.into(),
-            credentials: Credentials {
-                certificate,
-                proof: Some(proof),
-            },
-        }],
-        allow_classical: false,
-        classical: false,
-        has_aes: false,
-        expected: None,
-        now: now(),
+    let realm = Realm {
+        network: Some(network.id),
+        secret: secret.into(),
+        credentials: Credentials {
+            certificate,
+            proof: Some(proof),
+        },
     };
+    let settings = Settings::new(keys, vec![realm], now());
     let mut options = DialOptions::default();
     options.quic.node_key = Some((*node.expose_seed()).into());
     options.quic.networks.push(secret.into());

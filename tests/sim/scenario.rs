@@ -8,11 +8,11 @@ use withy_proto::SocketType::{
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::KeyPair;
 use withy_proto::crypto::sign::SigningKey;
-use withy_proto::mechanism::party::{OPEN, Realm, Settings};
+use withy_proto::mechanism::party::{Realm, Settings};
 use withy_proto::pattern::outgoing::{Balance, Overflow, SendOptions};
 use withy_proto::pattern::pipe::HighWaterMark;
 use withy_proto::peer::Heartbeat;
-use withy_proto::trust::{Certificate, Credentials, NodeId, Validity};
+use withy_proto::trust::{Certificate, NodeId, Validity};
 
 use crate::dice::Dice;
 
@@ -187,22 +187,9 @@ fn one_identity(dice: &mut Dice) -> Settings {
     let validity = Validity::starting(NOW, Certificate::LIFETIME);
     let node = NodeId::of(&node);
     let certificate = Certificate::issue(&identity, node, keys.public(), validity);
-    let realm = Realm {
-        network: None,
-        secret: OPEN.into(),
-        credentials: Credentials {
-            certificate,
-            proof: None,
-        },
-    };
     Settings {
-        keys,
-        realms: vec![realm],
-        allow_classical: false,
-        classical: false,
         has_aes: dice.percent(50),
-        expected: None,
-        now: NOW,
+        ..Settings::new(keys, vec![Realm::open(certificate)], NOW)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here uses Withy's codecs or sockets, so that their faults cannot hide in their tests.
 
+pub mod by_hand;
 pub mod deadline;
 pub mod load;
 pub mod path;

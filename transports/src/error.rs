@@ -75,6 +75,11 @@ pub enum DialError {
 }
 
 impl DialError {
+    pub(crate) fn not_dialable(endpoint: &Endpoint, reason: &'static str) -> Self {
+        let endpoint = endpoint.clone();
+        Self::NotDialable { endpoint, reason }
+    }
+
     /// Whether trying again cannot help, since the endpoint or the options are wrong.
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -166,6 +171,11 @@ pub enum ListenError {
 }
 
 impl ListenError {
+    pub(crate) fn not_bindable(endpoint: &Endpoint, reason: &'static str) -> Self {
+        let endpoint = endpoint.clone();
+        Self::NotBindable { endpoint, reason }
+    }
+
     /// Sorts what the system said of an endpoint.
     pub(crate) fn from_io(endpoint: &Endpoint, source: io::Error) -> Self {
         let endpoint = endpoint.clone();
@@ -223,7 +233,7 @@ impl AcceptError {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{newcomers} first packets found no place, {given_up} connections without an admitted link were \
-     given up, and {withheld} datagrams to addresses that were not shown were withheld"
+     given up, {untold} more handshakes failed, and {withheld} datagrams to addresses that were not shown were withheld"
 )]
 #[non_exhaustive]
 pub struct Refused {
@@ -233,9 +243,19 @@ pub struct Refused {
     /// Handshakes and connections that were given up: they had no admitted link for too long, or
     /// others needed the place.
     pub given_up: u64,
+    /// Handshakes that failed, of which [`AcceptError::Handshake`] does not tell, since as many links
+    /// and failures as the backlog holds waited to be accepted.
+    pub untold: u64,
     /// Datagrams of handshakes that were not sent, since an address that may be another's gets no more
     /// than three times what came from it (RFC 9000 §8.1).
     pub withheld: u64,
+}
+
+impl Refused {
+    /// Peers that did not get in.
+    pub fn peers(&self) -> u64 {
+        self.newcomers + self.given_up + self.untold
+    }
 }
 
 /// The errors of accept(2) that blame the listening socket. All others are of one connection, of the

@@ -29,10 +29,7 @@ const LISTEN_FDS_START: u32 = 3;
 const UNNAMED: &str = "unknown";
 
 pub(crate) fn not_dialable(endpoint: &Endpoint) -> DialError {
-    DialError::NotDialable {
-        endpoint: endpoint.clone(),
-        reason: "an inherited socket is for binding",
-    }
+    DialError::not_dialable(endpoint, "an inherited socket is for binding")
 }
 
 pub(crate) fn listen(
@@ -50,10 +47,7 @@ pub(crate) fn listen(
             passed.find(name.as_str(), *index).map_err(refuse)?
         }
         _ => {
-            return Err(ListenError::NotBindable {
-                endpoint: endpoint.clone(),
-                reason: WRONG_ROW,
-            });
+            return Err(ListenError::not_bindable(endpoint, WRONG_ROW));
         }
     };
     let io = |error: io::Error| refuse(error.to_string());

@@ -37,10 +37,7 @@ pub(crate) async fn dial(
     options: &DialOptions,
 ) -> Result<Connected, DialError> {
     let Endpoint::Inproc(name) = endpoint else {
-        return Err(DialError::NotDialable {
-            endpoint: endpoint.clone(),
-            reason: WRONG_ROW,
-        });
+        return Err(DialError::not_dialable(endpoint, WRONG_ROW));
     };
     let mut waiting = Waiting::new(name.as_str());
     loop {

@@ -41,10 +41,7 @@ pub(crate) async fn dial(
     endpoint: &Endpoint,
     options: &DialOptions,
 ) -> Result<Connected, DialError> {
-    let wrong = |reason| DialError::NotDialable {
-        endpoint: endpoint.clone(),
-        reason,
-    };
+    let wrong = |reason| DialError::not_dialable(endpoint, reason);
     let address = match endpoint {
         Endpoint::Ipc(Ipc::Any) => return Err(wrong("* is an address to bind to")),
         Endpoint::Ipc(ipc) => Address::new(ipc)?.ok_or_else(|| wrong(NO_ABSTRACT))?,
@@ -77,10 +74,7 @@ pub(crate) async fn listen(
     endpoint: &Endpoint,
     options: &ListenOptions,
 ) -> Result<Listener, ListenError> {
-    let wrong = |reason| ListenError::NotBindable {
-        endpoint: endpoint.clone(),
-        reason,
-    };
+    let wrong = |reason| ListenError::not_bindable(endpoint, reason);
     let io = |error| ListenError::from_io(endpoint, error);
     let Endpoint::Ipc(ipc) = endpoint else {
         return Err(wrong(WRONG_ROW));

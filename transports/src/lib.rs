@@ -119,10 +119,7 @@ pub struct Credentials {
 pub async fn dial(endpoint: &Endpoint, options: &DialOptions) -> Result<Connected, DialError> {
     match transport(endpoint) {
         Some(transport) => (transport.dial)(endpoint, options).await,
-        None => Err(DialError::NotDialable {
-            endpoint: endpoint.clone(),
-            reason: "there is no such transport",
-        }),
+        None => Err(DialError::not_dialable(endpoint, NO_ROW)),
     }
 }
 
@@ -138,10 +135,7 @@ pub async fn dial(endpoint: &Endpoint, options: &DialOptions) -> Result<Connecte
 pub async fn listen(endpoint: &Endpoint, options: &ListenOptions) -> Result<Listener, ListenError> {
     match transport(endpoint) {
         Some(transport) => (transport.listen)(endpoint, options).await,
-        None => Err(ListenError::NotBindable {
-            endpoint: endpoint.clone(),
-            reason: "there is no such transport",
-        }),
+        None => Err(ListenError::not_bindable(endpoint, NO_ROW)),
     }
 }
 
@@ -252,6 +246,9 @@ fn transport(endpoint: &Endpoint) -> Option<&'static Transport> {
         .iter()
         .find(|transport| transport.scheme == scheme)
 }
+
+/// The error of an endpoint without a row.
+const NO_ROW: &str = "there is no such transport";
 
 /// The error of a row whose transport is handed an endpoint of another: the table is wrong.
 const WRONG_ROW: &str = "its transport is registered under the wrong scheme";

@@ -11,10 +11,13 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use withy_proto::endpoint::{Host, Text};
 
-use crate::interface;
+use crate::{ListenError, interface};
 
 /// Addresses of one name that are used; the rest is ignored.
 pub(crate) const MAX_ADDRESSES: usize = 32;
+
+/// How long a name to listen on may take to resolve.
+const LISTEN_LOOKUP: Duration = Duration::from_secs(5);
 
 /// The addresses at which a host can be dialled, the families taking turns (RFC 8305 §4).
 pub(crate) async fn remote(host: &Host, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
@@ -32,11 +35,14 @@ pub(crate) async fn local(
     host: &Host,
     port: u16,
     ipv6: bool,
-    limit: Duration,
-) -> io::Result<Vec<SocketAddr>> {
-    let mut addresses = own(host, port, ipv6)?;
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let failed = |source| ListenError::Resolve {
+        host: host.to_string(),
+        source,
+    };
+    let mut addresses = own(host, port, ipv6).map_err(failed)?;
     if addresses.is_empty() {
-        addresses = lookup(host, port, limit).await?;
+        addresses = lookup(host, port, LISTEN_LOOKUP).await.map_err(failed)?;
         addresses.sort_by_key(|address| address.is_ipv6() != ipv6);
     }
     Ok(addresses)

@@ -20,8 +20,6 @@ use crate::{WRONG_ROW, resolve, sockopt, socks5};
 
 /// How long an attempt at one address runs alone before the next begins (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// How long a name to listen on may take to resolve.
-const LISTEN_LOOKUP: Duration = Duration::from_secs(5);
 
 pub(crate) async fn dial(
     endpoint: &Endpoint,
@@ -53,10 +51,7 @@ pub(crate) async fn listen(
     endpoint: &Endpoint,
     options: &ListenOptions,
 ) -> Result<Listener, ListenError> {
-    let wrong = |reason| ListenError::NotBindable {
-        endpoint: endpoint.clone(),
-        reason,
-    };
+    let wrong = |reason| ListenError::not_bindable(endpoint, reason);
     let tcp = match endpoint {
         Endpoint::Tcp(tcp) if tcp.source.is_some() => {
             return Err(wrong("a source address is for connecting"));
@@ -64,11 +59,7 @@ pub(crate) async fn listen(
         Endpoint::Tcp(tcp) => tcp,
         _ => return Err(wrong(WRONG_ROW)),
     };
-    let addresses = resolve::local(&tcp.host, tcp.port, options.tcp.ipv6, LISTEN_LOOKUP).await;
-    let addresses = addresses.map_err(|source| ListenError::Resolve {
-        host: tcp.host.to_string(),
-        source,
-    })?;
+    let addresses = resolve::local(&tcp.host, tcp.port, options.tcp.ipv6).await?;
     let io = |error| ListenError::from_io(endpoint, error);
     let mut addresses = addresses.into_iter().peekable();
     loop {
@@ -145,10 +136,7 @@ fn dialable(endpoint: &Endpoint) -> Result<&Tcp, DialError> {
         Endpoint::Tcp(tcp) => return Ok(tcp),
         _ => "it is no tcp endpoint",
     };
-    Err(DialError::NotDialable {
-        endpoint: endpoint.clone(),
-        reason,
-    })
+    Err(DialError::not_dialable(endpoint, reason))
 }
 
 /// Connects to the first address of a host that answers.

@@ -1,5 +1,8 @@
 //! What the parties of one connection share: how to write, and what its task is asked to do.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};

@@ -84,8 +84,9 @@ impl Core {
                     continue;
                 }
                 AcceptError::Refused(refused) => {
-                    let peers = refused.newcomers + refused.given_up;
-                    counters.refused.fetch_add(peers, Ordering::Relaxed);
+                    counters
+                        .refused
+                        .fetch_add(refused.peers(), Ordering::Relaxed);
                     counters
                         .withheld
                         .fetch_add(refused.withheld, Ordering::Relaxed);

@@ -1,13 +1,8 @@
 //! Secrets of a whole session, looked for in all that is logged at trace level and in all that
 //! `Debug` shows.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 use withy_proto::crypto::Seeded;
 use withy_proto::mechanism::Handshake;
 use withy_proto::mechanism::zap::Decision;
@@ -17,56 +12,13 @@ use withy_proto::zmtp::greeting;
 use super::*;
 use crate::driver::dial::Dialed;
 use crate::driver::handshake::Side;
+use crate::logged::Log;
 use crate::security::{Mechanism, Security};
 use crate::trust::{NetworkId, Ticket, Trust};
 use crate::{EventKind, Message, Monitor, Pull, Push, Reason};
 
 /// What is looked for is no more than this many octets of a secret: less of it is too much, too.
 const ENOUGH: usize = 15;
-
-/// All that was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl Log {
-    fn note(&self, what: &str) {
-        let mut log = self.0.lock().unwrap();
-        log.push_str(what);
-        log.push('\n');
-    }
-}
-
-/// Every field, in every way that it can be written.
-impl Visit for Log {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.note(&format!("{field}: {value:?} {value:#?}"));
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// Octets as digits of so many bits.
 fn digits(octets: &[u8], bits: u32, alphabet: &str) -> String {
@@ -346,7 +298,7 @@ async fn nothing_that_is_logged_or_debugged_shows_a_secret() {
         log.note(&format!("{error:?} {error}"));
     }
 
-    let log = std::mem::take(&mut *log.0.lock().unwrap());
+    let log = log.take();
     // What may be seen is there: it was not for lack of looking.
     let network = NetworkId::of(&authority).to_string();
     for public in [

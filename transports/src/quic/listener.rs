@@ -142,7 +142,7 @@ impl Door {
             }
             Verdict::Begin(network) => match incoming.accept_with(self.serving.of(from)) {
                 Ok(connecting) => self.shake(connecting, from, network),
-                Err(error) => report(&self.links, from, error.into()),
+                Err(error) => report(&self.links, self.guard.refusals(), from, error.into()),
             },
         }
     }
@@ -185,7 +185,7 @@ impl Door {
                             Wire::new(connection, proven, bound, grant, linger, guest, stay);
                         wire.serve(lease, links, limit).await;
                     }
-                    Err(error) => report(&links, from, error),
+                    Err(error) => report(&links, &guest.refusals, from, error),
                 }
             })
             .abort_handle()
@@ -270,12 +270,41 @@ async fn shaken(
     Ok((connection, proven))
 }
 
-/// Tells of a failed handshake, unless too many links and failures wait to be heard of already.
-fn report(links: &mpsc::Sender<Accepted>, from: SocketAddr, source: QuicError) {
+/// Tells of a failed handshake, or counts it if too many links and failures wait to be heard of already.
+fn report(
+    links: &mpsc::Sender<Accepted>,
+    refusals: &Refusals,
+    from: SocketAddr,
+    source: QuicError,
+) {
     let address = tcp::canonical(from);
     let peer = Peer {
         address,
         ..Peer::default()
     };
-    let _ = links.try_send(Err(AcceptError::Handshake { peer, source }));
+    let told = links.try_send(Err(AcceptError::Handshake { peer, source }));
+    if told.is_err() {
+        refusals.leave_untold();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_finds_no_place_in_the_queue_is_counted() {
+        let (links, mut told) = mpsc::channel(1);
+        let refusals = Refusals::default();
+        let from = SocketAddr::from(([127, 0, 0, 1], 1));
+        for _ in 0..3 {
+            report(&links, &refusals, from, QuicError::Timeout);
+        }
+        let first = told.try_recv().unwrap().unwrap_err();
+        assert!(matches!(first, AcceptError::Handshake { .. }), "{first}");
+        assert!(told.try_recv().is_err());
+        let refused = refusals.take().unwrap();
+        assert_eq!((refused.untold, refused.peers()), (2, 2));
+        assert_eq!(refusals.take(), None);
+    }
 }

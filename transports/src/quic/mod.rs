@@ -33,13 +33,14 @@ mod sort;
 mod streams;
 mod tag;
 #[cfg(test)]
+mod taken_over;
+#[cfg(test)]
 mod tests;
 mod tls;
 mod verifier;
 mod wire;
 
 use std::io;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -54,9 +55,6 @@ pub use lease::lingered;
 pub use link::{QuicReader, QuicWriter};
 pub(crate) use listener::Accepting;
 pub use streams::{Streams, StreamsError};
-
-/// How long a name to listen on may take to resolve.
-const LISTEN_LOOKUP: Duration = Duration::from_secs(5);
 
 pub(crate) async fn dial(
     endpoint: &Endpoint,
@@ -92,10 +90,7 @@ pub(crate) async fn listen(
     endpoint: &Endpoint,
     options: &ListenOptions,
 ) -> Result<Listener, ListenError> {
-    let wrong = |reason| ListenError::NotBindable {
-        endpoint: endpoint.clone(),
-        reason,
-    };
+    let wrong = |reason| ListenError::not_bindable(endpoint, reason);
     let quic = match endpoint {
         Endpoint::Quic(quic) if quic.peer.is_some() => {
             return Err(wrong("an id before the @ is for connecting"));
@@ -108,11 +103,7 @@ pub(crate) async fn listen(
         return Err(ListenError::NoNodeKey { endpoint });
     };
     let ipv6 = options.tcp.ipv6;
-    let addresses = resolve::local(&quic.host, quic.port, ipv6, LISTEN_LOOKUP).await;
-    let addresses = addresses.map_err(|source| ListenError::Resolve {
-        host: quic.host.to_string(),
-        source,
-    })?;
+    let addresses = resolve::local(&quic.host, quic.port, ipv6).await?;
     let begin = |address| {
         let accepting = Accepting::begin(address, seed, &options.quic, ipv6, options.backlog)?;
         Ok(Listener {
@@ -143,8 +134,5 @@ fn dialable(endpoint: &Endpoint) -> Result<&Quic, DialError> {
         Endpoint::Quic(quic) => return Ok(quic),
         _ => WRONG_ROW,
     };
-    Err(DialError::NotDialable {
-        endpoint: endpoint.clone(),
-        reason,
-    })
+    Err(DialError::not_dialable(endpoint, reason))
 }

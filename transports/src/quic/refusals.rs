@@ -1,4 +1,4 @@
-//! What a listener did not answer or let go, until somebody is told.
+//! What a listener did not answer, let go or had no room to tell of, until somebody is told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,7 @@ use crate::Refused;
 pub(super) struct Refusals {
     newcomers: AtomicU64,
     given_up: AtomicU64,
+    untold: AtomicU64,
     withheld: AtomicU64,
     some: Notify,
 }
@@ -24,6 +25,11 @@ impl Refusals {
     /// A connection was given up before a link of it was admitted, or without one.
     pub(super) fn give_up(&self) {
         self.count(&self.given_up, 1);
+    }
+
+    /// A handshake failed, and too much waits to be heard of already.
+    pub(super) fn leave_untold(&self) {
+        self.count(&self.untold, 1);
     }
 
     /// Datagrams were not sent.
@@ -42,6 +48,7 @@ impl Refusals {
         let refused = Refused {
             newcomers: take(&self.newcomers),
             given_up: take(&self.given_up),
+            untold: take(&self.untold),
             withheld: take(&self.withheld),
         };
         (refused != Refused::default()).then_some(refused)

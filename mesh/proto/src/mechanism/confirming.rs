@@ -10,8 +10,9 @@ use crate::crypto::keys::KeyPair;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Provider, Seeded};
 use crate::pattern::SocketType;
+use crate::trust::testing::{authority, identity, key};
 use crate::trust::{
-    Authority, By, CLOCK_SKEW, Certificate, Credentials, IdentityId, NodeId, Proof, Terms, Ticket,
+    Authority, By, CLOCK_SKEW, Certificate, Credentials, NodeId, Proof, Terms, Ticket,
     UsedInvitations, Validity,
 };
 use crate::zmtp::{Connection, ConnectionError, Limits, Peer};
@@ -31,37 +32,29 @@ struct Member<'a> {
     authority: Option<&'a Authority>,
 }
 
-fn identity(seed: u8) -> IdentityId {
-    IdentityId::of(&SigningKey::from_seed(REAL, &[seed; 32]))
-}
-
 impl Member<'_> {
     fn node(&self) -> SigningKey {
-        SigningKey::from_seed(REAL, &[self.seed + 100; 32])
+        key(self.seed + 100)
     }
 
     fn settings(&self, now: u64) -> Settings {
         let keys = KeyPair::generate(&mut Seeded::new(u64::from(self.seed)));
         let validity = Validity::starting(now, Certificate::LIFETIME);
-        let key = SigningKey::from_seed(REAL, &[self.seed; 32]);
-        let certificate =
-            Certificate::issue(&key, NodeId::of(&self.node()), keys.public(), validity);
-        Settings {
-            keys,
-            realms: vec![Realm {
-                network: Some(self.proof.network()),
-                secret: Zeroizing::new([4; 32]),
-                credentials: Credentials {
-                    certificate,
-                    proof: Some(self.proof),
-                },
-            }],
-            allow_classical: false,
-            classical: false,
-            has_aes: true,
-            expected: None,
-            now,
-        }
+        let certificate = Certificate::issue(
+            &key(self.seed),
+            NodeId::of(&self.node()),
+            keys.public(),
+            validity,
+        );
+        let realm = Realm {
+            network: Some(self.proof.network()),
+            secret: Zeroizing::new([4; 32]),
+            credentials: Credentials {
+                certificate,
+                proof: Some(self.proof),
+            },
+        };
+        Settings::new(keys, vec![realm], now)
     }
 
     fn engine(&self, mechanism: &'static str, to: &Self, accepting: bool, now: u64) -> Connection {
@@ -137,13 +130,6 @@ fn connect(
         assert!(peer.metadata.value(MEMBERSHIP).is_none(), "it is not shown");
     }
     Ok([first, second])
-}
-
-fn authority() -> (Authority, Seeded) {
-    let mut randomness = Seeded::new(1);
-    let name = "home".parse().unwrap();
-    let authority = Authority::create(REAL, name, &mut randomness);
-    (authority, randomness)
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::zmtp::record;
 pub use crate::crypto::aead::Suite;
 
 pub mod curve;
+mod deciding;
 pub mod noise;
 pub mod null;
 pub mod party;

@@ -3,12 +3,12 @@
 
 use zeroize::Zeroizing;
 
-use super::{HandshakeError, Local};
+use super::HandshakeError;
 use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
-use crate::trust::credentials::{Credentials, Shown, Standing};
+use crate::trust::Certificate;
+use crate::trust::credentials::{Credentials, Shown};
 use crate::trust::id::NetworkId;
-use crate::trust::membership::{Membership, Proof};
 
 /// The secret of those who are in no network. It is none.
 pub const OPEN: [u8; 32] = *b"withy: a mesh without a network!";
@@ -26,6 +26,20 @@ pub struct Realm {
     pub secret: Zeroizing<[u8; 32]>,
     /// What we show of ourselves there.
     pub credentials: Credentials,
+}
+
+impl Realm {
+    /// Outside of any network, with a certificate of our node.
+    pub fn open(certificate: Certificate) -> Self {
+        Self {
+            network: None,
+            secret: Zeroizing::new(OPEN),
+            credentials: Credentials {
+                certificate,
+                proof: None,
+            },
+        }
+    }
 }
 
 impl std::fmt::Debug for Realm {
@@ -53,6 +67,21 @@ pub struct Settings {
     pub expected: Option<[u8; 32]>,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
+}
+
+impl Settings {
+    /// The strict ones: with ML-KEM only, without AES, with whoever is trusted.
+    pub fn new(keys: KeyPair, realms: Vec<Realm>, now: u64) -> Self {
+        Self {
+            keys,
+            realms,
+            allow_classical: false,
+            classical: false,
+            has_aes: false,
+            expected: None,
+            now,
+        }
+    }
 }
 
 /// What the peer proved that it holds, which its certificate has to name.
@@ -96,14 +125,6 @@ pub(super) fn check(
         }
         _ => Ok(shown),
     }
-}
-
-/// Lets a peer know that it is a member from now on, which it then is here, too.
-pub(super) fn confirm(local: &mut Local, shown: &mut Shown, membership: &Membership) {
-    let proof = Proof::from(*membership);
-    shown.standing = Some(Standing::from(&proof));
-    let set = local.metadata.set(MEMBERSHIP, proof.encode());
-    set.expect("the name is within the RFC's alphabet");
 }
 
 /// What a refused peer is told. It has proven who it is, and nobody else can read it.

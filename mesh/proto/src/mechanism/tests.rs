@@ -4,16 +4,14 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
-use super::party::{OPEN, Realm, Settings};
+use super::party::{Realm, Settings};
 use super::zap::Decision;
 use super::{Handshake, noise, null, quic, testing};
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Provider, Seeded};
 use crate::message::Message;
 use crate::pattern::SocketType;
-use crate::trust::{Certificate, Credentials, NodeId, Validity};
+use crate::trust::{Certificate, NodeId, Validity};
 use crate::zmtp::{Connection, Established, Item, Limits};
 
 const NULL: Provider = Provider::DangerNull;
@@ -29,22 +27,7 @@ fn settings(accepting: bool) -> Settings {
     let validity = Validity::starting(now, Certificate::LIFETIME);
     let node = NodeId::of(&node(accepting));
     let certificate = Certificate::issue(&identity, node, keys.public(), validity);
-    Settings {
-        keys,
-        realms: vec![Realm {
-            network: None,
-            secret: Zeroizing::new(OPEN),
-            credentials: Credentials {
-                certificate,
-                proof: None,
-            },
-        }],
-        allow_classical: false,
-        classical: false,
-        has_aes: true,
-        expected: None,
-        now,
-    }
+    Settings::new(keys, vec![Realm::open(certificate)], now)
 }
 
 fn engine(mechanism: &'static str, accepting: bool) -> Connection {

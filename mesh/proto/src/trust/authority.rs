@@ -153,22 +153,14 @@ impl Authority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Seeded;
     use crate::crypto::keys::PublicKey;
+    use crate::trust::testing::{authority, identity, key};
     use crate::trust::{Certificate, Credentials, NodeId, Proof, TicketError, ValidityError};
 
     const NOW: u64 = 1_800_000_000;
     const REAL: Provider = Provider::Real;
 
     const DAY: u64 = 24 * 60 * 60;
-
-    fn key(seed: u8) -> SigningKey {
-        SigningKey::from_seed(REAL, &[seed; 32])
-    }
-
-    fn id(seed: u8) -> IdentityId {
-        IdentityId::of(&key(seed))
-    }
 
     /// What an identity shows with a proof.
     fn shown(seed: u8, proof: Proof, now: u64) -> Shown {
@@ -184,33 +176,26 @@ mod tests {
             .unwrap()
     }
 
-    fn authority() -> (Authority, Seeded) {
-        let mut randomness = Seeded::new(1);
-        let name = "home".parse().unwrap();
-        let authority = Authority::create(REAL, name, &mut randomness);
-        (authority, randomness)
-    }
-
     #[test]
     fn an_invitation_for_a_single_use_is_confirmed_for_one_identity() {
         let (authority, mut randomness) = authority();
         let ticket = authority.invite(REAL, Terms::default(), NOW, &mut randomness);
-        let [ada, bob] = [1, 2].map(|who| ticket.redeem(REAL, id(who), NOW).unwrap().proof);
+        let [ada, bob] = [1, 2].map(|who| ticket.redeem(REAL, identity(who), NOW).unwrap().proof);
         let mut used = UsedInvitations::new();
         let now = NOW + 60;
         let mut confirm = |who, proof| authority.confirm(&shown(who, proof, now), &mut used, now);
         let membership = confirm(1, ada).unwrap().unwrap();
-        assert_eq!(membership.member(), id(1));
+        assert_eq!(membership.member(), identity(1));
         assert_eq!(membership.grant().serial, ada.grant().serial);
         assert_eq!(membership.grant().validity.not_before, now);
-        assert_eq!(confirm(2, bob), Err(ClaimError::Used { by: id(1) }));
+        assert_eq!(confirm(2, bob), Err(ClaimError::Used { by: identity(1) }));
         // The answer was lost; a membership that is young stays what it is.
         assert_eq!(confirm(1, ada), Ok(Some(membership)));
         assert_eq!(confirm(1, membership.into()), Ok(None));
 
         let network = authority.network().id;
         let later = NOW + Authority::MEMBERSHIP_LIFETIME;
-        let verified = Proof::from(membership).verify(REAL, network, id(1), later);
+        let verified = Proof::from(membership).verify(REAL, network, identity(1), later);
         assert_eq!(verified, Ok(Roles::MEMBER));
     }
 
@@ -225,10 +210,10 @@ mod tests {
         let ticket = authority.invite(REAL, terms, NOW, &mut randomness);
         let mut used = UsedInvitations::new();
         for who in [1, 2] {
-            let proof = ticket.redeem(REAL, id(who), NOW).unwrap().proof;
+            let proof = ticket.redeem(REAL, identity(who), NOW).unwrap().proof;
             let confirmed = authority.confirm(&shown(who, proof, NOW), &mut used, NOW);
             let membership = confirmed.unwrap().unwrap();
-            assert_eq!(membership.member(), id(who));
+            assert_eq!(membership.member(), identity(who));
             assert_eq!(membership.grant().roles, Roles::MEMBER | Roles::RELAY);
         }
         assert_eq!(used.entries().count(), 0);
@@ -243,12 +228,12 @@ mod tests {
             ..Terms::default()
         };
         let ticket = authority.invite(REAL, terms, NOW, &mut randomness);
-        let proof = ticket.redeem(REAL, id(1), NOW).unwrap().proof;
+        let proof = ticket.redeem(REAL, identity(1), NOW).unwrap().proof;
         let mut used = UsedInvitations::new();
         let confirmed = authority.confirm(&shown(1, proof, NOW), &mut used, NOW);
         assert!(confirmed.unwrap().is_some());
         let until = proof.grant().validity.expires();
-        let entry = (proof.grant().serial, id(1), until);
+        let entry = (proof.grant().serial, identity(1), until);
         assert_eq!(used.entries().collect::<Vec<_>>(), [entry]);
     }
 
@@ -260,7 +245,7 @@ mod tests {
             serial: 7,
             validity: Validity::starting(NOW, 100 * DAY),
         };
-        let old = Proof::from(authority.membership(id(1), grant));
+        let old = Proof::from(authority.membership(identity(1), grant));
         let mut used = UsedInvitations::new();
         let mut confirm = |now| authority.confirm(&shown(1, old, now), &mut used, now);
         assert_eq!(confirm(NOW - 60), Ok(None));
@@ -277,7 +262,7 @@ mod tests {
     fn another_network_confirms_nothing() {
         let (authority, mut randomness) = authority();
         let ticket = authority.invite(REAL, Terms::default(), NOW, &mut randomness);
-        let proof = ticket.redeem(REAL, id(1), NOW).unwrap().proof;
+        let proof = ticket.redeem(REAL, identity(1), NOW).unwrap().proof;
         let other = Authority::create(REAL, "other".parse().unwrap(), &mut randomness);
         let mut used = UsedInvitations::new();
         let confirmed = other.confirm(&shown(1, proof, NOW), &mut used, NOW);
@@ -288,14 +273,19 @@ mod tests {
     #[test]
     fn an_identity_that_is_known_gets_its_membership_in_the_ticket() {
         let (authority, mut randomness) = authority();
-        let ticket = authority.invite_identity(id(1), Terms::default(), NOW, &mut randomness);
-        assert_eq!(ticket.member(), Some(id(1)));
-        let joined = ticket.redeem(REAL, id(1), NOW).unwrap();
+        let ticket = authority.invite_identity(identity(1), Terms::default(), NOW, &mut randomness);
+        assert_eq!(ticket.member(), Some(identity(1)));
+        let joined = ticket.redeem(REAL, identity(1), NOW).unwrap();
         assert!(matches!(joined.proof, Proof::Membership(_)));
         assert_eq!(joined.network.id, authority.network().id);
-        let refused = ticket.redeem(REAL, id(2), NOW).unwrap_err();
-        assert_eq!(refused, TicketError::Identity { member: id(1) });
-        let late = ticket.redeem(REAL, id(1), NOW + Ticket::LIFETIME + 301);
+        let refused = ticket.redeem(REAL, identity(2), NOW).unwrap_err();
+        assert_eq!(
+            refused,
+            TicketError::Identity {
+                member: identity(1)
+            }
+        );
+        let late = ticket.redeem(REAL, identity(1), NOW + Ticket::LIFETIME + 301);
         let expired = ValidityError::Expired { seconds: 301 };
         assert_eq!(late.unwrap_err(), TicketError::Validity(expired));
     }
@@ -307,7 +297,7 @@ mod tests {
         let shown = format!("{authority:?}");
         assert!(shown.contains("SigningKey(..)") && shown.contains("Secret(..)"));
         assert!(format!("{ticket:?}").ends_with("expires: 1800086400, .. }"));
-        let joined = ticket.redeem(REAL, id(1), NOW).unwrap();
+        let joined = ticket.redeem(REAL, identity(1), NOW).unwrap();
         assert!(format!("{joined:?}").contains("Secret(..)"));
     }
 }

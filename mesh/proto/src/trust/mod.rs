@@ -32,6 +32,8 @@ pub mod network;
 pub mod policy;
 pub mod roles;
 mod signature;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod ticket;
 pub mod used_invitations;
 pub mod validity;

@@ -5,6 +5,7 @@ use withy_proto::trust::{CLOCK_SKEW, ClaimError, Credentials, Terms};
 use super::*;
 use crate::home::follow::Followed;
 use crate::identity::{self, Identity, now};
+use crate::logged::Log;
 use crate::trust::Trust;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -195,6 +196,24 @@ async fn what_does_not_confirm_has_no_effect() {
     homes.theirs.leave(&homes.garden).unwrap();
     assert!(keep(&encoded(good)).is_err());
     assert!(homes.theirs.network(&homes.garden).is_err());
+}
+
+/// It counts for as long as the program runs, and the log says that it is not kept.
+#[tokio::test]
+async fn what_confirms_and_cannot_be_kept_is_logged() {
+    let homes = homes();
+    homes.invite(Terms::default());
+    let theirs = Trust::open_in(&homes.theirs, &homes.garden).unwrap();
+    let good = homes.ours.confirm(&homes.garden, &homes.shown()).unwrap();
+    let good = good.unwrap();
+    std::fs::remove_dir_all(homes.theirs.path().join("networks")).unwrap();
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    theirs.confirmed(homes.id, encoded(good)).await;
+    assert_eq!(shows(&theirs), Some(good.into()));
+    let log = log.take();
+    let said = "what confirms our membership cannot be kept";
+    assert!(log.contains(said), "{log}");
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, filler};
 use crate::crypto::kem::{self, DecapsulationKey};
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{self, Holds, Settings, check};
+use crate::mechanism::deciding::Deciding;
+use crate::mechanism::party::{Holds, Settings, check};
 use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command, printable,
     split_command, unexpected,
 };
 use crate::trust;
-use crate::trust::credentials::Shown;
 use crate::trust::membership::Membership;
 use crate::zmtp::greeting::{self, Filler};
 use crate::zmtp::metadata::Metadata;
@@ -44,15 +44,10 @@ enum State {
         session: Session,
         kem: Option<DecapsulationKey>,
     },
-    Deciding {
-        session: Session,
-        shown: Shown,
-        /// `None` once it was asked.
-        question: Option<AuthRequest>,
-    },
+    Deciding(Deciding<Session>),
     InitiateDue {
         session: Session,
-        shown: Shown,
+        proven: Proven,
         user: User,
     },
     AwaitReady {
@@ -165,18 +160,27 @@ impl Initiator {
             Holds::Noise(session.peer_key()),
             WELCOME,
         )?;
+        let proven = Proven {
+            shown,
+            suite: session.suite(),
+            post_quantum: self.post_quantum,
+        };
+        let question = AuthRequest::new(&self.local, None, shown.into());
+        let deciding = Deciding::new(question, proven, session);
         Ok(match self.local.authenticate {
-            true => State::Deciding {
-                session,
-                shown,
-                question: Some(AuthRequest::new(&self.local, None, shown.into())),
-            },
-            false => State::InitiateDue {
-                session,
-                shown,
-                user: User::default(),
-            },
+            true => State::Deciding(deciding),
+            false => Self::accepted(deciding, User::default()),
         })
+    }
+
+    /// Goes on with a peer that may stay.
+    fn accepted(deciding: Deciding<Session>, user: User) -> State {
+        let (proven, session) = deciding.decided();
+        State::InitiateDue {
+            session,
+            proven,
+            user,
+        }
     }
 
     fn initiate(&self, session: &mut Session) -> Option<Vec<u8>> {
@@ -245,15 +249,10 @@ impl Handshake for Initiator {
             ),
             State::InitiateDue {
                 mut session,
-                shown,
+                proven,
                 user,
             } => match self.initiate(&mut session) {
                 Some(initiate) => {
-                    let proven = Proven {
-                        shown,
-                        suite: session.suite(),
-                        post_quantum: self.post_quantum,
-                    };
                     let keys = session.split();
                     (State::AwaitReady { keys, proven, user }, Some(initiate))
                 }
@@ -292,27 +291,21 @@ impl Handshake for Initiator {
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
         match &mut self.state {
-            State::Deciding { question, .. } => question.take(),
+            State::Deciding(deciding) => deciding.ask(),
             _ => None,
         }
     }
 
     fn confirm(&mut self, membership: &Membership) {
-        if let State::Deciding { shown, .. } = &mut self.state {
-            party::confirm(&mut self.local, shown, membership);
+        if let State::Deciding(deciding) = &mut self.state {
+            deciding.confirm(&mut self.local, membership);
         }
     }
 
     fn set_decision(&mut self, decision: Decision) {
         self.state = match (std::mem::replace(&mut self.state, State::Failed), decision) {
-            (State::Deciding { session, shown, .. }, Decision::Accept(user)) => {
-                State::InitiateDue {
-                    session,
-                    shown,
-                    user,
-                }
-            }
-            (State::Deciding { .. }, Decision::Deny { .. }) => State::ErrorDue,
+            (State::Deciding(deciding), Decision::Accept(user)) => Self::accepted(deciding, user),
+            (State::Deciding(_), Decision::Deny { .. }) => State::ErrorDue,
             (other, _) => other,
         };
     }

@@ -8,7 +8,8 @@ use super::{ACCEPTED, AES_GCM, Greetings, ML_KEM, REFUSED, TAG, filler};
 use crate::crypto::kem;
 use crate::crypto::noise::Primitives;
 use crate::crypto::{Provider, Randomness};
-use crate::mechanism::party::{self, Holds, Settings, check, refusal};
+use crate::mechanism::deciding::Deciding;
+use crate::mechanism::party::{Holds, Settings, check, refusal};
 use crate::mechanism::zap::{AuthRequest, Decision, User};
 use crate::mechanism::{
     Agreed, Claims, Handshake, HandshakeError, Local, Opener, Proven, Sealer, command,
@@ -50,19 +51,9 @@ enum State {
         realm: usize,
         post_quantum: bool,
     },
-    Deciding {
-        peer: Peer,
-        /// `None` once it was asked.
-        question: Option<AuthRequest>,
-    },
-    ReadyDue {
-        peer: Peer,
-        user: User,
-    },
-    Complete {
-        peer: Peer,
-        user: User,
-    },
+    Deciding(Deciding<(Keys, Metadata)>),
+    ReadyDue(Peer),
+    Complete(Peer),
     /// READY with the reason for which we refuse.
     RefusalDue {
         keys: Box<Keys>,
@@ -79,6 +70,7 @@ struct Peer {
     keys: Keys,
     proven: Proven,
     metadata: Metadata,
+    user: User,
 }
 
 /// What is drawn beforehand, so that the whole answer to HELLO is ready when it was read.
@@ -230,22 +222,22 @@ impl Responder {
             suite,
             post_quantum,
         };
-        let peer = Peer {
+        let question = AuthRequest::new(&self.local, Some(&metadata), shown.into());
+        let deciding = Deciding::new(question, proven, (keys, metadata));
+        Ok(match self.local.authenticate {
+            true => State::Deciding(deciding),
+            false => Self::accepted(deciding, User::default()),
+        })
+    }
+
+    /// Goes on with a peer that may stay.
+    fn accepted(deciding: Deciding<(Keys, Metadata)>, user: User) -> State {
+        let (proven, (keys, metadata)) = deciding.decided();
+        State::ReadyDue(Peer {
             keys,
             proven,
             metadata,
-        };
-        Ok(match self.local.authenticate {
-            true => {
-                let metadata = Some(&peer.metadata);
-                let question = AuthRequest::new(&self.local, metadata, shown.into());
-                let question = Some(question);
-                State::Deciding { peer, question }
-            }
-            false => State::ReadyDue {
-                peer,
-                user: User::default(),
-            },
+            user,
         })
     }
 }
@@ -290,9 +282,9 @@ impl Handshake for Responder {
                 },
                 Some(command("WELCOME", &welcome)),
             ),
-            State::ReadyDue { peer, user } => {
+            State::ReadyDue(peer) => {
                 let ready = ready(&peer.keys, ACCEPTED, &self.local.metadata.encode());
-                (State::Complete { peer, user }, Some(ready))
+                (State::Complete(peer), Some(ready))
             }
             State::RefusalDue { keys, reason } => (
                 State::Refused,
@@ -343,33 +335,34 @@ impl Handshake for Responder {
 
     fn auth_request(&mut self) -> Option<AuthRequest> {
         match &mut self.state {
-            State::Deciding { question, .. } => question.take(),
+            State::Deciding(deciding) => deciding.ask(),
             _ => None,
         }
     }
 
     fn confirm(&mut self, membership: &Membership) {
-        if let State::Deciding { peer, .. } = &mut self.state {
-            party::confirm(&mut self.local, &mut peer.proven.shown, membership);
+        if let State::Deciding(deciding) = &mut self.state {
+            deciding.confirm(&mut self.local, membership);
         }
     }
 
     fn set_decision(&mut self, decision: Decision) {
         self.state = match (std::mem::replace(&mut self.state, State::Failed), decision) {
-            (State::Deciding { peer, .. }, Decision::Accept(user)) => {
-                State::ReadyDue { peer, user }
+            (State::Deciding(deciding), Decision::Accept(user)) => Self::accepted(deciding, user),
+            (State::Deciding(deciding), Decision::Deny { status, .. }) => {
+                let (_, (keys, _)) = deciding.decided();
+                State::RefusalDue {
+                    keys: Box::new(keys),
+                    reason: refusal(status).to_owned(),
+                }
             }
-            (State::Deciding { peer, .. }, Decision::Deny { status, .. }) => State::RefusalDue {
-                keys: Box::new(peer.keys),
-                reason: refusal(status).to_owned(),
-            },
             (other, _) => other,
         };
     }
 
     fn claims(&self) -> Option<Claims<'_>> {
         match &self.state {
-            State::ReadyDue { peer, .. } | State::Complete { peer, .. } => Some(Claims {
+            State::ReadyDue(peer) | State::Complete(peer) => Some(Claims {
                 metadata: &peer.metadata,
                 key: Some(*peer.proven.shown.identity.as_octets()),
             }),
@@ -385,16 +378,16 @@ impl Handshake for Responder {
     }
 
     fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete { .. })
+        matches!(self.state, State::Complete(_))
     }
 
     fn finish(self: Box<Self>) -> Agreed {
-        let State::Complete { peer, user } = self.state else {
+        let State::Complete(peer) = self.state else {
             unreachable!("finish is called on a complete handshake only")
         };
         Agreed {
             metadata: peer.metadata,
-            user,
+            user: peer.user,
             peer_key: Some(*peer.proven.shown.identity.as_octets()),
             proven: Some(Box::new(peer.proven)),
             sealer: Sealer::Records(Box::new(record::Sealer::new(peer.keys.responder, 1))),

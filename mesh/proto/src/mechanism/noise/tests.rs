@@ -40,24 +40,12 @@ fn node(provider: Provider, seed: u64) -> Node {
         keys.public(),
         Validity::starting(NOW, 1_000),
     );
-    let realm = Realm {
-        network: None,
-        secret: Zeroizing::new(OPEN),
-        credentials: Credentials {
-            certificate,
-            proof: None,
-        },
-    };
+    let settings = Settings::new(keys, vec![Realm::open(certificate)], NOW);
     Node {
         identity,
         settings: Settings {
-            keys,
-            realms: vec![realm],
-            allow_classical: false,
-            classical: false,
             has_aes: true,
-            expected: None,
-            now: NOW,
+            ..settings
         },
     }
 }
