@@ -187,7 +187,11 @@ impl<S: SendsAny, T: Serialize, C: Codec> Typed<S, T, C> {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call did not send the value.
     pub async fn send(&self, value: &T) -> Result<(), TypedError<C::Error>> {
-        Ok(self.socket.owner().send(&mut encode::<T, C>(value)?).await?)
+        Ok(self
+            .socket
+            .owner()
+            .send(&mut encode::<T, C>(value)?)
+            .await?)
     }
 }
 

@@ -82,8 +82,8 @@ impl World {
             this.inc.filter(&topic, add);
             this.out.subscribe(&topic, add);
         } else {
-            let message = Message::from([&[u8::from(add)], &topic[..]].concat());
-            this.out.send(message).unwrap();
+            let mut message = Message::from([&[u8::from(add)], &topic[..]].concat());
+            this.out.send(&mut message).unwrap();
         }
         let count = this.filters.entry(topic.clone()).or_default();
         *count = if add { *count + 1 } else { *count - 1 };
@@ -190,20 +190,20 @@ impl World {
     /// Sends one reply.
     fn answer(&mut self, node: usize) -> bool {
         let this = &mut self.nodes[node];
-        let Some((to, message)) = this.replies.pop_front() else {
+        let Some((to, mut message)) = this.replies.pop_front() else {
             return false;
         };
         let sent = match to {
-            Some(key) => this.out.send_to(key, message),
-            None => this.out.send(message),
+            Some(key) => this.out.send_to(key, &mut message),
+            None => this.out.send(&mut message),
         };
         let full = match sent {
-            Err(NotSent::Full(message)) => {
+            Err(NotSent::Full) => {
                 this.replies.push_front((to, message));
                 true
             }
-            Ok(()) | Err(NotSent::PeerGone(_) | NotSent::Unroutable(_)) => false,
-            Err(NotSent::NoIdentity(message)) => panic!("no identity: {message:?}"),
+            Ok(()) | Err(NotSent::PeerGone | NotSent::Unroutable) => false,
+            Err(NotSent::NoIdentity) => panic!("no identity: {message:?}"),
         };
         self.settle(node);
         !full
@@ -252,12 +252,12 @@ impl World {
         more
     }
 
-    fn send_message(&mut self, node: usize, id: Id, message: Message) -> Result<(), Message> {
+    fn send_message(&mut self, node: usize, id: Id, mut message: Message) -> Result<(), Message> {
         let this = &mut self.nodes[node];
         let before = this.out.counts();
         let topic = message.first().to_vec();
         this.largest = this.largest.max(message.size());
-        match this.out.send(message) {
+        match this.out.send(&mut message) {
             Ok(()) => {
                 this.accepted += 1;
                 if this.publishes() {
@@ -276,7 +276,7 @@ impl World {
                 }
                 Ok(())
             }
-            Err(NotSent::Full(message)) => Err(message),
+            Err(NotSent::Full) => Err(message),
             Err(other) => panic!("not sent: {other:?}"),
         }
     }
@@ -299,8 +299,8 @@ impl World {
             deadline: self.now + patience,
         };
         this.asked.insert(this.next, asked);
-        let wrapped = wrap(message, correlated.then_some(request));
-        this.out.send_to(to, wrapped).expect("it has room");
+        let mut wrapped = wrap(message, correlated.then_some(request));
+        this.out.send_to(to, &mut wrapped).expect("it has room");
         this.accepted += 1;
         Ok(())
     }

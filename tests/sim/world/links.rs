@@ -1,5 +1,6 @@
 //! How links come and go: dialled, shaken hands on, lost.
 
+use withy_proto::Message;
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::pattern::incoming::Event as Incoming;
 use withy_proto::pattern::pipe::{Carrier, Load};
@@ -78,11 +79,14 @@ impl World {
         }
         if up.undecoded {
             let mut tail = self.nodes[node].inc.decoder(key).unwrap().unstash();
+            let mut message = Message::new();
             let mut at = 0;
-            while let (used, Some(event)) = self.decode(node, link, key, &mut tail[at..]) {
+            while let (used, Some(event)) =
+                self.decode(node, link, key, &mut tail[at..], &mut message)
+            {
                 at += used;
-                if let Incoming::Message(message) = event {
-                    left.push(message);
+                if let Incoming::Message = event {
+                    left.push(std::mem::take(&mut message));
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! What arrives on links, as long as there is room for it.
 
 use bytes::BufMut;
-use withy_proto::SocketType;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::{Control, Event as Incoming};
 use withy_proto::zmtp::Command;
+use withy_proto::{Message, SocketType};
 
 use super::{Event, World};
 use crate::content;
@@ -76,10 +76,13 @@ impl World {
                 let other = self.links[link].ends[stream];
                 self.at(self.now + 50, Event::Flush(other, link));
             }
+            let mut message = Message::new();
             let mut at = 0;
-            while let (used, Some(event)) = self.decode(node, link, key, &mut input[at..]) {
+            while let (used, Some(event)) =
+                self.decode(node, link, key, &mut input[at..], &mut message)
+            {
                 at += used;
-                self.handle(node, link, key, event);
+                self.handle(node, link, key, event, &mut message);
                 let this = &mut self.nodes[node];
                 if this.up(link).is_none() {
                     return;
@@ -102,14 +105,15 @@ impl World {
         link: usize,
         key: PipeKey,
         input: &mut [u8],
+        message: &mut Message,
     ) -> (usize, Option<Incoming>) {
         let this = &mut self.nodes[node];
         let before = this.inc.counts().discarded;
-        let (used, event) = this.inc.decode(key, input).unwrap();
+        let (used, event) = this.inc.decode(key, input, message).unwrap();
         let discarded = this.inc.counts().discarded - before;
         let stream = 1 - self.links[link].end_of(node);
         self.links[link].decoded[stream] += discarded;
-        if let Some(Incoming::Message(message)) = &event {
+        if let Some(Incoming::Message) = event {
             self.links[link].decoded[stream] += 1;
             let id = content::read(message);
             let this = &self.nodes[node];
@@ -125,12 +129,19 @@ impl World {
         (used, event)
     }
 
-    fn handle(&mut self, node: usize, link: usize, key: PipeKey, event: Incoming) {
+    fn handle(
+        &mut self,
+        node: usize,
+        link: usize,
+        key: PipeKey,
+        event: Incoming,
+        message: &mut Message,
+    ) {
         let now = self.moment();
         let this = &mut self.nodes[node];
         let control = match event {
-            Incoming::Message(message) => {
-                this.inc.enqueue(key, message);
+            Incoming::Message => {
+                this.inc.enqueue(key, std::mem::take(message));
                 return;
             }
             Incoming::Control(control) => *control,
