@@ -33,7 +33,10 @@ impl Rejected {
     /// There may be room later.
     pub(crate) const FULL: Self = Self::NotSent(NotSent::Full);
 
-    /// As an error that gives the message back.
+    /// As an error that gives the message back. Apart, so that nothing of its size is moved where all
+    /// goes well.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn with(self, message: Message) -> SendError {
         match self {
             Self::Closed => SendError::Closed(message),

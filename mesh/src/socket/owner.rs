@@ -196,8 +196,10 @@ impl Owner {
     /// it as it was.
     #[inline]
     pub(crate) async fn send(&self, message: &mut Message) -> Result<(), SendError> {
-        let sent = self.core().send(message).await;
-        sent.map_err(|rejected| rejected.with(std::mem::take(message)))
+        match self.core().send(message).await {
+            Ok(()) => Ok(()),
+            Err(rejected) => Err(rejected.with(std::mem::take(message))),
+        }
     }
 
     #[inline]
