@@ -13,9 +13,13 @@ pub const SIGNATURE: usize = 64;
 
 /// A secret key. It is wiped when dropped, and `Debug` does not show it.
 #[derive(Clone)]
-pub struct SigningKey {
-    provider: Provider,
-    key: ed25519_dalek::SigningKey,
+pub struct SigningKey(Key);
+
+#[derive(Clone)]
+enum Key {
+    Real(ed25519_dalek::SigningKey),
+    /// The seed, which is the public key as well.
+    Null([u8; 32]),
 }
 
 impl SigningKey {
@@ -29,31 +33,34 @@ impl SigningKey {
     /// The key of a seed (RFC 8032 §5.1.5: the private key). Any 32 octets are one; they should be
     /// random.
     pub fn from_seed(provider: Provider, seed: &[u8; 32]) -> Self {
-        Self {
-            provider,
-            key: ed25519_dalek::SigningKey::from_bytes(seed),
-        }
+        Self(match provider {
+            Provider::Real => Key::Real(ed25519_dalek::SigningKey::from_bytes(seed)),
+            Provider::DangerNull => Key::Null(*seed),
+        })
     }
 
     /// The seed, for a file that only its owner can read, or for another library's signer.
     pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.key.to_bytes())
+        Zeroizing::new(match &self.0 {
+            Key::Real(key) => key.to_bytes(),
+            Key::Null(seed) => *seed,
+        })
     }
 
     /// The public key that belongs to it.
     pub fn public(&self) -> [u8; PUBLIC] {
-        match self.provider {
-            Provider::Real => self.key.verifying_key().to_bytes(),
-            Provider::DangerNull => self.key.to_bytes(),
+        match &self.0 {
+            Key::Real(key) => key.verifying_key().to_bytes(),
+            Key::Null(seed) => *seed,
         }
     }
 
     /// Signs the parts, one after the other. Let the first be a constant that no other kind of
     /// message starts with.
     pub fn sign(&self, parts: &[&[u8]]) -> [u8; SIGNATURE] {
-        match self.provider {
-            Provider::Real => self.key.sign(&parts.concat()).to_bytes(),
-            Provider::DangerNull => [0; SIGNATURE],
+        match &self.0 {
+            Key::Real(key) => key.sign(&parts.concat()).to_bytes(),
+            Key::Null(_) => [0; SIGNATURE],
         }
     }
 }
