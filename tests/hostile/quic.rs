@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::ReadBuf;
@@ -44,7 +45,10 @@ struct Raw {
 impl Raw {
     /// Dials with the tag of a network, or of none.
     async fn dial(endpoint: &Endpoint, tag: Option<[u8; 32]>) -> Self {
+        // Each connection that is made has a socket of its own, by which it is told from others.
+        static SOCKETS: AtomicU32 = AtomicU32::new(1 << 20);
         let mut options = DialOptions::default();
+        options.quic.socket_buffer = SOCKETS.fetch_add(1, Ordering::Relaxed);
         options.quic.node_key = Some(NODE.into());
         options.quic.networks.extend(tag.map(Secret::from));
         let connected = withy_transports::dial(endpoint, &options).await;

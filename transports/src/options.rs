@@ -179,7 +179,8 @@ pub struct QuicOptions {
     pub admission_timeout: Duration,
     /// How long what a closed link had written is sent again until the peer has it; default 10 s.
     pub linger: Duration,
-    /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB.
+    /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB. Dials with
+    /// the same share as many sockets as there are processors, and 16 at most.
     pub socket_buffer: u32,
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use support::*;
@@ -25,8 +26,11 @@ fn key(seed: u8) -> [u8; 32] {
     sign::SigningKey::from_seed(Provider::Real, &[seed; 32]).public()
 }
 
+/// Each connection that these make has a socket of its own, by which it is told from others.
 fn dialling(seed: u8) -> DialOptions {
+    static SOCKETS: AtomicU32 = AtomicU32::new(1 << 20);
     let mut options = DialOptions::default();
+    options.quic.socket_buffer = SOCKETS.fetch_add(1, Ordering::Relaxed);
     options.quic.node_key = Some(Secret::from([seed; 32]));
     options.connect_timeout = PATIENCE;
     options
@@ -320,13 +324,14 @@ async fn a_peer_that_was_not_admitted_costs_little() {
     const LIMIT: usize = 64 << 10;
     let mut listener = listener(&listening(1)).await;
     let endpoint = listener.endpoint().clone();
-    let options = dialling(2);
     let mut links = Vec::new();
     for _ in 0..8 {
+        let options = dialling(2);
         let (ours, theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
         links.push((ours.unwrap(), theirs.unwrap()));
     }
     // One more gets a connection of its own.
+    let options = dialling(2);
     let (other, _theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
     assert_ne!(other.unwrap().local, links[0].0.local);
     let fill = |links: &mut Vec<(Connected, Connected)>, of_ours: bool| {
@@ -351,6 +356,7 @@ async fn a_peer_that_was_not_admitted_costs_little() {
     poll_fn(|cx| writer.poll_write_ready(cx)).await.unwrap();
     assert!(writer.try_write(&[5; 4_096]).is_ok());
     assert!(fill(&mut links, true) > 2 << 20);
+    let options = dialling(2);
     let (more, _theirs) = tokio::join!(dial(&endpoint, &options), listener.accept());
     assert_eq!(more.unwrap().local, links[0].0.local);
 }

@@ -1,7 +1,6 @@
 //! UDP endpoints with our limits, for dialling and for listening.
 //!
-//! A dialled connection has a socket of its own, so that several connections use several cores; the
-//! connections of a listener share its socket.
+//! The connections of a listener share its socket; which one a dial gets is not decided here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,11 +25,22 @@ const _: () = assert!(LOOPBACK_MTU as usize * 10 <= 65_507);
 /// Octets of a datagram over Ethernet: 1500 less the headers of IPv6 and UDP.
 const NETWORK_MTU: u16 = 1_452;
 
+/// Octets of a datagram that any network takes (RFC 9000 §14).
+const MIN_MTU: u16 = 1_200;
+
 /// What a round trip is taken to last before one was measured. RFC 9002 §6.2.2 wants 333 ms. With less
 /// a first packet that was lost, or ignored under a flood, is sent again after 0.3 s and not after a
 /// second, and a handshake that was given up is forgotten after one second and not after three, until
 /// which it costs as much as before. A peer that is farther away gets its first packets twice.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// How many later packets may arrive before one is taken for lost. RFC 9002 §6.1.1 wants 3 at least, which
+/// takes what Wi-Fi reorders for a full path and crawls.
+const OVERTAKEN: u32 = 16;
+
+/// Round trips after which a packet is taken for lost when a later one has arrived. RFC 9002 §6.1.2 wants
+/// 9/8; RFC 8985 §6.2 grows to two where packets are reordered, and quinn cannot adapt.
+const LATE: f32 = 2.0;
 
 /// First packets that wait until they are judged, which happens at once.
 const MAX_INCOMING: usize = 4_096;
@@ -150,6 +160,8 @@ fn begin(
     let socket = Arc::new(Guarded {
         socket: runtime.wrap_udp_socket(socket)?,
         guard: Arc::clone(guard),
+        // As many as the system puts into one, of 64 KiB at most.
+        segments: usize::from(u16::MAX).div_ceil(mtu.into()),
     });
     Endpoint::new_with_abstract_socket(config, server, socket, runtime)
 }
@@ -157,6 +169,10 @@ fn begin(
 fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(mtu);
+    if mtu == LOOPBACK_MTU {
+        // It is known, so that one probe shows it. A search costs as much as the rest of a handshake.
+        discovery.minimum_change(mtu - MIN_MTU);
+    }
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
@@ -168,6 +184,8 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .receive_window(EARLY_WINDOW.into())
         .send_window(options.send_window.into())
         .initial_rtt(INITIAL_RTT)
+        .packet_threshold(OVERTAKEN)
+        .time_threshold(LATE)
         .keep_alive_interval(Some(options.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));
@@ -220,6 +238,6 @@ fn mtu(remote: SocketAddr) -> u16 {
     }
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

@@ -5,6 +5,7 @@
 //! | `tls`, `verifier`, `hybrid` | raw node keys and the post-quantum key agreement |
 //! | `tag`, `socket`, `ids`, `budget` | silence towards strangers to the network, and little said to addresses that may be another's |
 //! | `endpoint` | UDP sockets and the limits of connections |
+//! | `dialling` | the sockets that connections are dialled from |
 //! | `pool` | one connection for all dials to a node |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
 //! | `guests`, `refusals` | who may stay at a listener, and who may not, counted |
@@ -17,6 +18,7 @@
 
 mod budget;
 mod chunk;
+mod dialling;
 mod endpoint;
 mod error;
 mod guests;

@@ -16,10 +16,11 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use withy_proto::crypto::tag::{self, TAG};
 
+use super::dialling;
 use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
 use super::tag::shown;
-use super::tls::{self, SERVER_NAME};
+use super::tls;
 use super::wire::Wire;
 use crate::options::{QuicOptions, Secret};
 use crate::{Connected, QuicError};
@@ -145,15 +146,13 @@ async fn connect(
 ) -> Result<(Wire, Lease), QuicError> {
     let remote = vacancy.key.remote;
     let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
-    let socket = |error: std::io::Error| QuicError::Socket(error.to_string());
     let tls = tls::client(seed, options.expected_key, options.allow_classical).map_err(lost)?;
-    let endpoint = endpoint::dialling(remote, options).map_err(socket)?;
     let config = endpoint::client(tls, remote, options);
-    let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
+    let (connecting, bound) = dialling::connect(&config, remote, options)?;
+    let connection = connecting.await?;
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let network = options.networks.first().cloned();
     let proven = tls::Proven { network, ..proven };
-    let bound = endpoint.local_addr().map_err(socket)?;
     let grant = Grant::new(options, false);
     let (linger, ended) = (options.linger, vacancy.again());
     Ok(Wire::new(

@@ -223,6 +223,8 @@ fn source_id(datagram: &[u8]) -> Option<[u8; ID]> {
 pub(super) struct Guarded {
     pub(super) socket: Arc<dyn AsyncUdpSocket>,
     pub(super) guard: Arc<Guard>,
+    /// Datagrams that may be received as one, at most. quinn's buffer has room for 32 times as many.
+    pub(super) segments: usize,
 }
 
 impl AsyncUdpSocket for Guarded {
@@ -264,7 +266,7 @@ impl AsyncUdpSocket for Guarded {
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.socket.max_receive_segments()
+        self.socket.max_receive_segments().min(self.segments)
     }
 
     fn may_fragment(&self) -> bool {

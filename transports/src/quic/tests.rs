@@ -122,6 +122,19 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
     assert_eq!(proven(&ours).key, tls::public(&seed(1)));
 }
 
+#[tokio::test]
+async fn the_mtu_of_loopback_takes_one_probe() {
+    let accepting = listening(&options(false));
+    let connection = dialled(post_quantum(), &accepting).await.unwrap();
+    let found = async {
+        while connection.stats().path.current_mtu < 6_500 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap();
+    assert_eq!(connection.stats().path.sent_plpmtud_probes, 1);
+}
+
 /// Shows something else in place of a node's raw key.
 #[derive(Debug, Clone)]
 struct Shown {
@@ -298,5 +311,5 @@ async fn a_lost_connection_leaves_the_pool() {
         pool::dial(seed(5), remote, options(false)),
         accepting.accept()
     );
-    assert_ne!(ours.local, again.unwrap().local);
+    assert_ne!(proven(&ours).binding, proven(&again.unwrap()).binding);
 }
