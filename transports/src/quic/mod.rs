@@ -35,8 +35,6 @@ mod sort;
 mod streams;
 mod tag;
 #[cfg(test)]
-mod taken_over;
-#[cfg(test)]
 mod tests;
 mod tls;
 mod verifier;

@@ -1,194 +1,14 @@
-//! Links against peers that send on their streams what they like, or stop.
+//! What comes of a link whose peer keeps it waiting, refuses, leaves or does not read.
 
-use std::future::poll_fn;
+use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
 
-use quinn::SendStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use withy_proto::Frame;
-use withy_proto::mechanism::Opener;
-use withy_proto::quic::{Carries, LANES, MAX_LARGE};
-use withy_proto::zmtp::{Command, Framing, Outbox};
+use withy_proto::quic::MAX_LARGE;
 
-use super::super::listener::Accepting;
-use super::super::{chunk, error, pool};
 use super::*;
-use crate::options::{QuicOptions, Secret};
-use crate::{ByteReader, ByteWriter, Connected, Link};
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Octets of a message that cannot have arrived when its stream is known.
-const LONG: usize = 900_000;
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap()
-}
-
-/// Both sides of a link.
-type Halves = (QuicReader, QuicWriter);
-
-/// Links over one connection.
-struct Between {
-    accepting: Accepting,
-    options: QuicOptions,
-}
-
-impl Between {
-    fn new(options: QuicOptions) -> Self {
-        let address = ([127, 0, 0, 1], 0).into();
-        let seed = Secret::from([1; 32]);
-        let accepting = Accepting::begin(address, &seed, &options, false, 16).unwrap();
-        Self { accepting, options }
-    }
-
-    /// One more; the sides have not admitted each other.
-    async fn link(&mut self) -> (Halves, Halves) {
-        let remote = self.accepting.local_addr().unwrap();
-        let dial = pool::dial(Secret::from([2; 32]), remote, self.options.clone());
-        let (ours, theirs) = tokio::join!(dial, self.accepting.accept());
-        (halves(ours.unwrap()), halves(theirs.unwrap()))
-    }
-
-    /// One more; both sides know that the other has admitted them.
-    async fn admitted(&mut self) -> (Halves, Halves) {
-        let (mut ours, mut theirs) = self.link().await;
-        ours.0.admit();
-        theirs.0.admit();
-        for (writer, reader) in [(&ours.1, &mut theirs.0), (&theirs.1, &mut ours.0)] {
-            writer.try_write(b"?").unwrap();
-            let mut heard = Vec::with_capacity(1);
-            let read = soon(poll_fn(|cx| reader.poll_read_buf(cx, &mut heard))).await;
-            assert_eq!(read.unwrap(), 1);
-        }
-        (ours, theirs)
-    }
-
-    /// One more between our streams and a peer that does as it likes.
-    async fn raw(&mut self) -> (Streams, Raw) {
-        let (ours, theirs) = self.admitted().await;
-        (streams(ours), Raw::new(theirs))
-    }
-}
-
-fn halves(connected: Connected) -> Halves {
-    match connected.link {
-        Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)) => (reader, writer),
-        _ => panic!("this link is of another transport"),
-    }
-}
-
-fn streams((reader, writer): Halves) -> Streams {
-    let limits = Limits::default();
-    let decoder = Decoder::new(limits, Opener::Clear);
-    Streams::new(reader, writer, decoder, limits, true, Priority::Normal)
-}
-
-/// A peer that does as it likes.
-struct Raw {
-    more: Box<More>,
-    writer: QuicWriter,
-    _reader: QuicReader,
-}
-
-impl Raw {
-    fn new((mut reader, writer): Halves) -> Self {
-        Self {
-            more: reader.more.take().unwrap(),
-            writer,
-            _reader: reader,
-        }
-    }
-
-    async fn open(&self) -> SendStream {
-        soon(self.more.connection.open_uni()).await.unwrap()
-    }
-
-    fn header(&self, ordered: bool, carries: Carries) -> [u8; Header::SIZE] {
-        let link = self.more.link;
-        let header = Header {
-            link,
-            ordered,
-            carries,
-        };
-        header.encode()
-    }
-
-    async fn begin(&self, carries: Carries) -> SendStream {
-        let mut stream = self.open().await;
-        let header = self.header(true, carries);
-        stream.write_all(&header).await.unwrap();
-        stream
-    }
-
-    /// Ends a stream, and waits until the other side has all of it.
-    async fn finish(mut stream: SendStream) {
-        stream.finish().unwrap();
-        assert_eq!(soon(stream.stopped()).await.unwrap(), None);
-    }
-
-    /// The next stream that the other side opened.
-    async fn arrived(&mut self) -> Arrived {
-        soon(self.more.arrivals.recv()).await.unwrap()
-    }
-}
-
-fn message(octet: u8, size: usize) -> Message {
-    Message::from(vec![octet; size])
-}
-
-fn item(octet: u8) -> Item {
-    Item::Message(message(octet, 9))
-}
-
-fn mark(number: u64) -> Item {
-    Item::Command(Box::new(Command::Large(number)))
-}
-
-/// Items as they are on the wire.
-fn encoded(items: impl IntoIterator<Item = Item>) -> Vec<u8> {
-    let mut outbox = Outbox::new(Framing::Clear);
-    for item in items {
-        match item {
-            Item::Message(message) => outbox.push(&message),
-            Item::Command(command) => outbox.push_command(&command),
-        }
-    }
-    let mut batch = outbox.take(Vec::new());
-    let mut octets = Vec::new();
-    while !batch.is_done() {
-        let next = chunk::next(&batch);
-        octets.extend_from_slice(&next);
-        batch.advance(next.len());
-    }
-    octets
-}
-
-/// The first octets of the messages that come next.
-async fn receive(streams: &Streams) -> Result<Vec<u8>, StreamsError> {
-    let mut items = VecDeque::new();
-    soon(poll_fn(|cx| streams.poll_recv_batch(cx, &mut items))).await?;
-    let first = items.iter().map(|item| match item {
-        Item::Message(message) => message.first().as_slice()[0],
-        Item::Command(command) => panic!("{command:?}"),
-    });
-    Ok(first.collect())
-}
-
-/// All messages that come, and how the link ended.
-async fn receive_all(streams: &Streams) -> (Vec<u8>, StreamsError) {
-    let mut all = Vec::new();
-    loop {
-        match receive(streams).await {
-            Ok(more) => all.extend(more),
-            Err(error) => return (all, error),
-        }
-    }
-}
+use crate::quic::error;
 
 /// quinn opens streams by the first packet of any later one, however long theirs are on their way.
 #[tokio::test]
@@ -405,4 +225,52 @@ async fn a_link_that_nobody_reads_does_not_hold_up_the_end_of_others() {
     raw.more.connection.close(9_u32.into(), b"");
     let (_, error) = receive_all(&ours).await;
     assert!(matches!(error, StreamsError::Lost(_)), "{error}");
+}
+
+/// Else a peer that has read lane 0 to its end would believe that nothing else comes.
+#[tokio::test]
+async fn all_lanes_are_announced_on_the_first() {
+    let mut between = Between::new(QuicOptions::default());
+    let (ours, theirs) = between.admitted().await;
+    let ours = streams_of(ours, false);
+    let mut raw = Raw::new(theirs);
+    let mut lanes = BTreeMap::new();
+    let arriving = async {
+        while lanes.len() < LANES {
+            let arrived = raw.arrived().await;
+            let Carries::Lane(number) = arrived.header.carries else {
+                panic!("{:?}", arrived.header);
+            };
+            lanes.insert(number, arrived.stream);
+        }
+    };
+    let sending = async {
+        loop {
+            let mut batch = VecDeque::from([item(1)]);
+            ours.try_send_batch(&mut batch).unwrap();
+            poll_fn(|cx| ours.poll_writable(cx)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(async {
+        tokio::select! {
+            () = arriving => {}
+            () = sending => {}
+        }
+    })
+    .await;
+    while !ours.is_drained() {
+        ours.try_send_batch(&mut VecDeque::new()).unwrap();
+        soon(poll_fn(|cx| ours.poll_writable(cx))).await.unwrap();
+    }
+    ours.close();
+    let mut first = lanes.remove(&0).unwrap();
+    let octets = soon(first.read_to_end(1 << 20)).await.unwrap();
+    let mut decoder = Decoder::new(Limits::default(), Opener::Clear);
+    let items = decoder.decode_all(&octets).unwrap();
+    let announced = items.into_iter().filter_map(|item| match item {
+        Item::Command(command) => Some(*command),
+        Item::Message(_) => None,
+    });
+    assert!(announced.eq((1..LANES as u64).map(Command::Lane)));
 }
