@@ -207,8 +207,8 @@ pub enum AcceptError {
         /// What went wrong.
         source: QuicError,
     },
-    /// A `quic` listener refused or gave up peers, or withheld datagrams. It says so no more than once
-    /// in [`AcceptError::QUIET`]. The listener lives: accept again at once.
+    /// A `quic` listener refused or gave up peers, had no room to tell of handshakes that failed, or
+    /// withheld datagrams. It says so no more than once in [`AcceptError::QUIET`]. The listener lives: accept again at once.
     #[error("{0}")]
     Refused(Refused),
     /// The listening socket is broken, and stays so.

@@ -179,8 +179,9 @@ pub struct QuicOptions {
     pub admission_timeout: Duration,
     /// How long what a closed link had written is sent again until the peer has it; default 10 s.
     pub linger: Duration,
-    /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB. Dials with
-    /// the same share as many sockets as there are processors, and 16 at most.
+    /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB. The dials of
+    /// a node in a network share as many sockets as there are processors, and 16 at most, for each runtime,
+    /// IP version and value of this, apart for loopback.
     pub socket_buffer: u32,
 }
 

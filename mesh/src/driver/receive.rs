@@ -360,7 +360,11 @@ impl Core {
         loop {
             match self.receive_or_wait(message) {
                 Ok(key) => return Ok(key),
-                Err(Stalled::Wait(waiting)) => waiting.await,
+                Err(Stalled::Wait(waiting)) => {
+                    // What was ignored need not be kept meanwhile.
+                    *message = Message::new();
+                    waiting.await;
+                }
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(Nothing::Closed),
             }

@@ -1,10 +1,13 @@
-//! The UDP sockets that this process dials from: a few for each runtime, shared by its connections.
+//! The UDP sockets that this process dials from: a few for each node key and network, shared by its
+//! connections.
 //!
 //! A socket costs more than the connection that it is for: a buffer of 2 MB that is cleared, a dozen
 //! system calls and a task. So it stays for a while when its last connection has ended, and is shared
-//! when there are as many as processors: one socket is served by one of them at a time.
+//! when there are as many as processors: one socket is served by one of them at a time. What connections
+//! share a socket for is theirs together: if the system takes it away, all of them are lost.
 //!
-//! Invariant: a socket without a connection is closed after [`SPARE`], and with its runtime.
+//! Invariant: a socket that nobody can have any more, or that had no connection before and after
+//! [`SPARE`], is closed with its last connection, and all of them with their runtime.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,9 +17,10 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quinn::{ClientConfig, ConnectError, Connecting, Endpoint};
+use quinn::{ClientConfig, ConnectError, Connecting, Connection, ConnectionError, Endpoint};
 use tokio::runtime::{Handle, Id};
 use tokio::time::sleep;
+use withy_proto::crypto::tag::TAG;
 
 use super::endpoint;
 use super::tls::SERVER_NAME;
@@ -26,7 +30,8 @@ use crate::options::QuicOptions;
 /// How long a socket without a connection stays.
 const SPARE: Duration = Duration::from_secs(5);
 
-/// Sockets of one [`Kind`], at most; fewer if there are fewer processors.
+/// Sockets of one [`Kind`], at most; fewer if there are fewer processors. Dials that need one at the
+/// same moment may have one more each, which nobody shares.
 const SOCKETS: usize = 16;
 
 /// How many there are. The system takes as long to tell as a socket to open.
@@ -37,78 +42,158 @@ type Sockets = HashMap<Kind, Vec<Weak<Endpoint>>>;
 
 static DIALLING: LazyLock<Mutex<Sockets>> = LazyLock::new(Mutex::default);
 
+/// Who dials. Others have ports of their own, so that nobody can tell that they are one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Dialler {
+    pub(super) node: [u8; 32],
+    /// Stands for the secret of the network.
+    pub(super) network: [u8; TAG],
+}
+
 /// What connections must have in common to share a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Kind {
     runtime: Id,
+    dialler: Dialler,
     ipv6: bool,
     loopback: bool,
     buffer: u32,
 }
 
-/// Begins a handshake with `remote`, and tells from which address.
-pub(super) fn connect(
-    config: &ClientConfig,
-    remote: SocketAddr,
-    options: &QuicOptions,
-) -> Result<(Connecting, SocketAddr), QuicError> {
-    let kind = Kind {
-        runtime: Handle::current().id(),
-        ipv6: remote.is_ipv6(),
-        loopback: endpoint::is_loopback(remote),
-        buffer: options.socket_buffer,
-    };
-    let socket = |error: io::Error| QuicError::Socket(error.to_string());
-    loop {
-        let endpoint = take(kind, remote, options).map_err(socket)?;
-        match endpoint.connect_with(config.clone(), remote, SERVER_NAME) {
-            // The system took the socket away.
-            Err(ConnectError::EndpointStopping) => forget(&mut DIALLING.lock(), kind, &endpoint),
-            connecting => return Ok((connecting?, endpoint.local_addr().map_err(socket)?)),
+/// A handshake that was begun.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    connecting: Connecting,
+    /// The address that it is made from.
+    pub(super) bound: SocketAddr,
+    kind: Kind,
+    endpoint: Weak<Endpoint>,
+}
+
+impl Dialled {
+    /// Ends the handshake. If nobody answers, the next attempt is made from another port: what stands in
+    /// the way may be somebody's memory of this one.
+    pub(super) async fn finish(self) -> Result<Connection, ConnectionError> {
+        let mut shunned = Shunned(Some((self.kind, self.endpoint)));
+        let connected = self.connecting.await;
+        if !matches!(connected, Err(ConnectionError::TimedOut)) {
+            shunned.0 = None;
+        }
+        connected
+    }
+}
+
+/// A socket that nobody gets any more once this is dropped, since its peer did not answer in time.
+struct Shunned(Option<(Kind, Weak<Endpoint>)>);
+
+impl Drop for Shunned {
+    fn drop(&mut self) {
+        if let Some((kind, endpoint)) = self.0.take() {
+            forget(&mut DIALLING.lock(), kind, &endpoint);
         }
     }
 }
 
-/// A socket with as few connections as there is.
-fn take(kind: Kind, remote: SocketAddr, options: &QuicOptions) -> io::Result<Arc<Endpoint>> {
-    let mut all = DIALLING.lock();
-    let sockets = all.entry(kind).or_default();
-    let living = sockets.iter().filter_map(Weak::upgrade);
-    let idlest = living.map(|it| (it.open_connections(), it));
-    let idlest = idlest.min_by_key(|(connections, _)| *connections);
-    if let Some((connections, endpoint)) = idlest
-        && (connections == 0 || sockets.len() >= *MOST)
+/// Begins a handshake with `remote`.
+pub(super) fn connect(
+    config: &ClientConfig,
+    remote: SocketAddr,
+    options: &QuicOptions,
+    dialler: Dialler,
+) -> Result<Dialled, QuicError> {
+    let kind = Kind {
+        runtime: Handle::current().id(),
+        dialler,
+        ipv6: remote.is_ipv6(),
+        loopback: endpoint::is_loopback(remote),
+        buffer: options.socket_buffer,
+    };
+    let over = |endpoint: &Arc<Endpoint>| {
+        let connecting = endpoint.connect_with(config.clone(), remote, SERVER_NAME)?;
+        Ok(endpoint.local_addr().map(|bound| Dialled {
+            connecting,
+            bound,
+            kind,
+            endpoint: Arc::downgrade(endpoint),
+        }))
+    };
+    let socket = |error: io::Error| QuicError::Socket(error.to_string());
     {
-        return Ok(endpoint);
+        let mut all = DIALLING.lock();
+        // Under the lock, so that the next dial sees this one.
+        while let Some(endpoint) = idlest(&all, kind) {
+            match over(&endpoint) {
+                // The system took it away.
+                Err(ConnectError::EndpointStopping) => {
+                    forget(&mut all, kind, &Arc::downgrade(&endpoint))
+                }
+                dialled => return dialled?.map_err(socket),
+            }
+        }
     }
-    let endpoint = Arc::new(endpoint::dialling(remote, options)?);
-    sockets.push(Arc::downgrade(&endpoint));
+    let endpoint = Arc::new(endpoint::dialling(remote, options).map_err(socket)?);
+    // A new one is lost only with its runtime.
+    let dialled = over(&endpoint)?.map_err(socket)?;
+    share(kind, endpoint);
+    Ok(dialled)
+}
+
+/// The socket with the fewest connections, if it has none or there may be no more sockets.
+fn idlest(all: &Sockets, kind: Kind) -> Option<Arc<Endpoint>> {
+    let sockets = all.get(&kind)?;
+    let living = sockets.iter().filter_map(Weak::upgrade);
+    let counted = living.map(|it| (it.open_connections(), it));
+    let (connections, endpoint) = counted.min_by_key(|(connections, _)| *connections)?;
+    (connections == 0 || sockets.len() >= *MOST).then_some(endpoint)
+}
+
+/// Lets others have a socket, unless there are enough by now.
+fn share(kind: Kind, endpoint: Arc<Endpoint>) {
+    let mut all = DIALLING.lock();
     // Those of runtimes that are gone.
     all.retain(|_, sockets| {
         sockets.retain(|it| it.strong_count() > 0);
         !sockets.is_empty()
     });
-    drop(all);
-    tokio::spawn(keep(kind, Arc::clone(&endpoint)));
-    Ok(endpoint)
+    let sockets = all.entry(kind).or_default();
+    if sockets.len() < *MOST {
+        sockets.push(Arc::downgrade(&endpoint));
+        tokio::spawn(keep(kind, endpoint));
+    }
 }
 
 /// Keeps a socket until it was without a connection for a while.
 async fn keep(kind: Kind, endpoint: Arc<Endpoint>) {
-    loop {
-        endpoint.wait_idle().await;
-        sleep(SPARE).await;
-        let mut all = DIALLING.lock();
-        // Nobody takes it while the lock is held.
-        if endpoint.open_connections() == 0 && Arc::strong_count(&endpoint) == 1 {
-            return forget(&mut all, kind, &endpoint);
+    let this = Arc::downgrade(&endpoint);
+    let spare = async {
+        loop {
+            endpoint.wait_idle().await;
+            if !is_shared(&DIALLING.lock(), kind, &this) {
+                return;
+            }
+            sleep(SPARE).await;
+            let mut all = DIALLING.lock();
+            // Nobody takes it while the lock is held.
+            if endpoint.open_connections() == 0 {
+                return forget(&mut all, kind, &this);
+            }
         }
+    };
+    tokio::select! {
+        () = spare => {}
+        // A socket that only dials accepts nothing: this is how it tells that the system took it away.
+        _ = endpoint.accept() => forget(&mut DIALLING.lock(), kind, &this),
     }
 }
 
-fn forget(all: &mut Sockets, kind: Kind, endpoint: &Arc<Endpoint>) {
+fn is_shared(all: &Sockets, kind: Kind, endpoint: &Weak<Endpoint>) -> bool {
+    let mut sockets = all.get(&kind).into_iter().flatten();
+    sockets.any(|it| it.ptr_eq(endpoint))
+}
+
+fn forget(all: &mut Sockets, kind: Kind, endpoint: &Weak<Endpoint>) {
     if let Some(sockets) = all.get_mut(&kind) {
-        sockets.retain(|it| it.as_ptr() != Arc::as_ptr(endpoint));
+        sockets.retain(|it| !it.ptr_eq(endpoint));
         if sockets.is_empty() {
             all.remove(&kind);
         }
@@ -130,10 +215,20 @@ mod tests {
         (socket, address)
     }
 
-    fn dial(remote: SocketAddr) -> (Connecting, SocketAddr) {
+    const DIALLER: Dialler = Dialler {
+        node: [2; 32],
+        network: [0; TAG],
+    };
+
+    fn dial(remote: SocketAddr) -> Dialled {
+        dial_as(DIALLER, remote)
+    }
+
+    fn dial_as(dialler: Dialler, remote: SocketAddr) -> Dialled {
         let options = QuicOptions::default();
         let tls = tls::client(&Secret::from([2; 32]), None, false).unwrap();
-        connect(&endpoint::client(tls, remote, &options), remote, &options).unwrap()
+        let config = endpoint::client(tls, remote, &options);
+        connect(&config, remote, &options, dialler).unwrap()
     }
 
     /// The sockets of a runtime that can still be had.
@@ -152,7 +247,7 @@ mod tests {
     async fn there_are_no_more_sockets_than_processors() {
         let (_mute, remote) = mute();
         let dials: Vec<_> = (0..3 * SOCKETS).map(|_| dial(remote)).collect();
-        let bound: HashSet<_> = dials.iter().map(|(_, bound)| *bound).collect();
+        let bound: HashSet<_> = dials.iter().map(|it| it.bound).collect();
         let processors = available_parallelism().unwrap().get();
         assert_eq!(bound.len(), processors.min(SOCKETS));
         // Each has as many connections as the others.
@@ -167,40 +262,40 @@ mod tests {
     #[tokio::test]
     async fn a_socket_whose_connection_has_ended_is_used_again() {
         let (_mute, remote) = mute();
-        let (connecting, bound) = dial(remote);
-        drop(connecting);
+        let dialled = dial(remote);
+        let bound = dialled.bound;
+        drop(dialled);
         let [socket] = &sockets(here())[..] else {
             panic!("one socket");
         };
         socket.wait_idle().await;
-        assert_eq!(dial(remote).1, bound);
+        assert_eq!(dial(remote).bound, bound);
     }
 
     #[tokio::test]
     async fn a_socket_that_is_lost_is_replaced() {
         let (_mute, remote) = mute();
-        let (_connecting, bound) = dial(remote);
+        let dialled = dial(remote);
         for socket in sockets(here()) {
             socket.close(0_u32.into(), b"");
             socket.wait_idle().await;
         }
-        assert_ne!(dial(remote).1, bound);
+        assert_ne!(dial(remote).bound, dialled.bound);
         assert_eq!(sockets(here()).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_spare_socket_goes_after_a_while() {
         let (_mute, remote) = mute();
-        drop(take(
-            Kind {
-                runtime: here(),
-                ipv6: false,
-                loopback: true,
-                buffer: 1 << 16,
-            },
-            remote,
-            &QuicOptions::default(),
-        ));
+        let options = QuicOptions::default();
+        let kind = Kind {
+            runtime: here(),
+            dialler: DIALLER,
+            ipv6: false,
+            loopback: true,
+            buffer: options.socket_buffer,
+        };
+        share(kind, endpoint::dialling(remote, &options).unwrap().into());
         sleep(SPARE / 2).await;
         assert_eq!(sockets(here()).len(), 1);
         sleep(SPARE).await;
@@ -221,5 +316,36 @@ mod tests {
         assert!(sockets(gone).is_empty());
         runtime().block_on(async { drop(dial(remote)) });
         assert!(DIALLING.lock().keys().all(|kind| kind.runtime != gone));
+    }
+
+    /// A peer's or a router's memory of the old port may be what stands in the way.
+    #[tokio::test]
+    async fn the_port_of_a_peer_that_does_not_answer_is_not_used_again() {
+        let (_mute, remote) = mute();
+        let dialled = dial(remote);
+        let bound = dialled.bound;
+        // Given up, as by a timeout.
+        drop(tokio::time::timeout(Duration::ZERO, dialled.finish()).await);
+        assert!(sockets(here()).is_empty());
+        assert_ne!(dial(remote).bound, bound);
+    }
+
+    #[tokio::test]
+    async fn nodes_and_networks_have_sockets_of_their_own() {
+        let (_mute, remote) = mute();
+        let one = dial(remote).bound;
+        let others = [
+            Dialler {
+                node: [3; 32],
+                ..DIALLER
+            },
+            Dialler {
+                network: [1; TAG],
+                ..DIALLER
+            },
+        ];
+        for other in others {
+            assert_ne!(dial_as(other, remote).bound, one);
+        }
     }
 }

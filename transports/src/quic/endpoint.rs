@@ -28,6 +28,9 @@ const NETWORK_MTU: u16 = 1_452;
 /// Octets of a datagram that any network takes (RFC 9000 §14).
 const MIN_MTU: u16 = 1_200;
 
+/// When one that was lost on loopback is sent again; on networks quinn's ten minutes are enough.
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
+
 /// What a round trip is taken to last before one was measured. RFC 9002 §6.2.2 wants 333 ms. With less
 /// a first packet that was lost, or ignored under a flood, is sent again after 0.3 s and not after a
 /// second, and a handshake that was given up is forgotten after one second and not after three, until
@@ -172,6 +175,7 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
     if mtu == LOOPBACK_MTU {
         // It is known, so that one probe shows it. A search costs as much as the rest of a handshake.
         discovery.minimum_change(mtu - MIN_MTU);
+        discovery.interval(PROBE_AGAIN);
     }
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
@@ -184,6 +188,7 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .receive_window(EARLY_WINDOW.into())
         .send_window(options.send_window.into())
         .initial_rtt(INITIAL_RTT)
+        .initial_mtu(MIN_MTU)
         .packet_threshold(OVERTAKEN)
         .time_threshold(LATE)
         .keep_alive_interval(Some(options.keep_alive))

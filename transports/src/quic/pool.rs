@@ -14,9 +14,9 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
-use withy_proto::crypto::tag::{self, TAG};
+use withy_proto::crypto::tag;
 
-use super::dialling;
+use super::dialling::{self, Dialler};
 use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
 use super::tag::shown;
@@ -32,11 +32,9 @@ static POOL: LazyLock<Mutex<HashMap<Key, Arc<Slot>>>> = LazyLock::new(Mutex::def
 struct Key {
     runtime: Id,
     remote: SocketAddr,
-    node: [u8; 32],
+    dialler: Dialler,
     expected: Option<[u8; 32]>,
     classical: bool,
-    /// Stands for the secret of the network.
-    network: [u8; TAG],
     /// Counts the connections that are full before this one.
     number: usize,
 }
@@ -68,10 +66,12 @@ pub(super) async fn dial(
     let mut key = Key {
         runtime: Handle::current().id(),
         remote,
-        node: tls::public(&seed),
+        dialler: Dialler {
+            node: tls::public(&seed),
+            network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
+        },
         expected: options.expected_key,
         classical: options.allow_classical,
-        network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
         number: 0,
     };
     loop {
@@ -148,8 +148,9 @@ async fn connect(
     let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
     let tls = tls::client(seed, options.expected_key, options.allow_classical).map_err(lost)?;
     let config = endpoint::client(tls, remote, options);
-    let (connecting, bound) = dialling::connect(&config, remote, options)?;
-    let connection = connecting.await?;
+    let dialled = dialling::connect(&config, remote, options, vacancy.key.dialler)?;
+    let bound = dialled.bound;
+    let connection = dialled.finish().await?;
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let network = options.networks.first().cloned();
     let proven = tls::Proven { network, ..proven };

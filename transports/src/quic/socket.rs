@@ -223,7 +223,8 @@ fn source_id(datagram: &[u8]) -> Option<[u8; ID]> {
 pub(super) struct Guarded {
     pub(super) socket: Arc<dyn AsyncUdpSocket>,
     pub(super) guard: Arc<Guard>,
-    /// Datagrams that may be received as one, at most. quinn's buffer has room for 32 times as many.
+    /// Of the longest datagrams, so many are in 64 KiB, which is all that the system gives out as one.
+    /// quinn multiplies its buffer with it.
     pub(super) segments: usize,
 }
 

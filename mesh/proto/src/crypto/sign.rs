@@ -19,7 +19,7 @@ pub struct SigningKey(Key);
 enum Key {
     Real(ed25519_dalek::SigningKey),
     /// The seed, which is the public key as well.
-    Null([u8; 32]),
+    Null(Zeroizing<[u8; 32]>),
 }
 
 impl SigningKey {
@@ -35,7 +35,7 @@ impl SigningKey {
     pub fn from_seed(provider: Provider, seed: &[u8; 32]) -> Self {
         Self(match provider {
             Provider::Real => Key::Real(ed25519_dalek::SigningKey::from_bytes(seed)),
-            Provider::DangerNull => Key::Null(*seed),
+            Provider::DangerNull => Key::Null(Zeroizing::new(*seed)),
         })
     }
 
@@ -43,7 +43,7 @@ impl SigningKey {
     pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(match &self.0 {
             Key::Real(key) => key.to_bytes(),
-            Key::Null(seed) => *seed,
+            Key::Null(seed) => **seed,
         })
     }
 
@@ -51,7 +51,7 @@ impl SigningKey {
     pub fn public(&self) -> [u8; PUBLIC] {
         match &self.0 {
             Key::Real(key) => key.verifying_key().to_bytes(),
-            Key::Null(seed) => *seed,
+            Key::Null(seed) => **seed,
         }
     }
 

@@ -54,7 +54,11 @@ impl Member<'_> {
                 proof: Some(self.proof),
             },
         };
-        Settings::new(keys, vec![realm], now)
+        let settings = Settings::new(keys, vec![realm], now);
+        Settings {
+            has_aes: true,
+            ..settings
+        }
     }
 
     fn engine(&self, mechanism: &'static str, to: &Self, accepting: bool, now: u64) -> Connection {

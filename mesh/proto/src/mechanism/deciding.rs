@@ -1,5 +1,5 @@
-//! A peer that has proven who it is, and waits for the application's answer: what the handshakes that
-//! prove an identity share between the peer's credentials and what they do next.
+//! A peer that has proven who it is, and waits for the application's answer, if that is asked: what the
+//! handshakes that prove an identity share between the peer's credentials and what they do next.
 //!
 //! ```text
 //!  credentials ---> Deciding --- ask ---> authenticator

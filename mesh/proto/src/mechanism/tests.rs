@@ -27,7 +27,11 @@ fn settings(accepting: bool) -> Settings {
     let validity = Validity::starting(now, Certificate::LIFETIME);
     let node = NodeId::of(&node(accepting));
     let certificate = Certificate::issue(&identity, node, keys.public(), validity);
-    Settings::new(keys, vec![Realm::open(certificate)], now)
+    let settings = Settings::new(keys, vec![Realm::open(certificate)], now);
+    Settings {
+        has_aes: true,
+        ..settings
+    }
 }
 
 fn engine(mechanism: &'static str, accepting: bool) -> Connection {

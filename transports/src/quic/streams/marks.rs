@@ -10,24 +10,34 @@ use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
-/// Who reads a link. It says so before it looks at the marks: what is marked after that wakes it.
+/// Who is woken when a stream of a link has something.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reader(Arc<Mutex<Option<Waker>>>);
+pub(super) struct Waiting(Arc<Mutex<Wakers>>);
 
-impl Reader {
-    /// Wakes the task of `cx`, from now on, and nobody else.
-    pub(super) fn is(&self, cx: &Context<'_>) {
-        match &mut *self.0.lock() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+#[derive(Debug, Default)]
+struct Wakers {
+    reader: Option<Waker>,
+    /// Who waits until no more streams come.
+    settling: Option<Waker>,
+}
+
+impl Waiting {
+    /// The task of `cx` reads, and nobody else. It says so before it looks at the marks: what is marked
+    /// after that wakes it.
+    pub(super) fn reads(&self, cx: &Context<'_>) {
+        set(&mut self.0.lock().reader, cx);
+    }
+
+    /// The task of `cx` waits until no more streams come, beside whoever reads.
+    pub(super) fn settles(&self, cx: &Context<'_>) {
+        set(&mut self.0.lock().settling, cx);
     }
 
     /// A mark, set: its stream was never asked.
     pub(super) fn mark(&self) -> Mark {
         let marked = Marked {
             set: AtomicBool::new(true),
-            reader: self.clone(),
+            waiting: self.clone(),
         };
         let marked = Arc::new(marked);
         Mark {
@@ -47,7 +57,14 @@ pub(super) struct Mark {
 #[derive(Debug)]
 struct Marked {
     set: AtomicBool,
-    reader: Reader,
+    waiting: Waiting,
+}
+
+fn set(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
 }
 
 impl Mark {
@@ -74,12 +91,10 @@ impl Wake for Marked {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.set.store(true, Ordering::Release);
-        // Taken: it says again that it reads before it looks at the marks. A waker may do anything, and
-        // does it without the lock.
-        let waker = self.reader.0.lock().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        // Taken: they say again that they wait before they look. A waker may do anything, and does it
+        // without the lock.
+        let Wakers { reader, settling } = std::mem::take(&mut *self.waiting.0.lock());
+        reader.into_iter().chain(settling).for_each(Waker::wake);
     }
 }
 
@@ -102,16 +117,31 @@ mod tests {
     fn a_mark_wakes_the_reader_once() {
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let reader = Reader::default();
-        let (one, other) = (reader.mark(), reader.mark());
+        let waiting = Waiting::default();
+        let (one, other) = (waiting.mark(), waiting.mark());
         assert!(one.take() && other.take());
         one.context().waker().wake_by_ref();
-        reader.is(&Context::from_waker(&waker));
+        waiting.reads(&Context::from_waker(&waker));
         assert!(one.take(), "what was marked while nobody read");
         one.context().waker().wake_by_ref();
         other.context().waker().wake_by_ref();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert!(one.take() && other.take());
         assert!(!one.take() && !other.take());
+    }
+
+    #[test]
+    fn a_mark_wakes_who_settles_beside_who_reads() {
+        let counts = [(); 2].map(|()| Arc::new(Count::default()));
+        let wakers = counts
+            .each_ref()
+            .map(|count| Waker::from(Arc::clone(count)));
+        let waiting = Waiting::default();
+        let mark = waiting.mark();
+        waiting.settles(&Context::from_waker(&wakers[0]));
+        waiting.reads(&Context::from_waker(&wakers[1]));
+        mark.context().waker().wake_by_ref();
+        let woken = counts.map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [1, 1]);
     }
 }

@@ -12,7 +12,7 @@ use withy_proto::mechanism::Opener;
 use withy_proto::quic::{Carries, LANES, Order, OrderError, RECEIPT};
 use withy_proto::zmtp::{Command, Decoder, Item, Limits};
 
-use super::marks::{Mark, Reader};
+use super::marks::{Mark, Waiting};
 use super::sending::Taken;
 use super::{Arrived, StreamsError};
 use crate::quic::lease::Lease;
@@ -34,7 +34,7 @@ pub(super) struct Receiving {
     arrivals: mpsc::Receiver<Arrived>,
     arrived: Mark,
     order: Order,
-    reader: Reader,
+    waiting: Waiting,
     /// What the peer was told that we have read.
     told: Taken,
     /// The peer asked whether we are there.
@@ -81,20 +81,20 @@ impl Receiving {
         arrivals: mpsc::Receiver<Arrived>,
         awaited: Awaited,
     ) -> Self {
-        let reader = Reader::default();
+        let waiting = Waiting::default();
         Self {
             control: In {
                 reader: control,
                 decoder,
                 ended: false,
-                mark: reader.mark(),
+                mark: waiting.mark(),
             },
             lanes: [const { None }; LANES],
             large: BTreeMap::new(),
             arrivals,
-            arrived: reader.mark(),
+            arrived: waiting.mark(),
             order: Order::default(),
-            reader,
+            waiting,
             told: Taken::default(),
             asked: false,
             owes: false,
@@ -128,11 +128,11 @@ impl Receiving {
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<Reading, StreamsError> {
-        self.reader.is(cx);
+        self.waiting.reads(cx);
         let read = self.read_control(into, receipted);
         let mut more = aside(&mut self.broken, read)?;
         if self.arrived.take() {
-            self.arrive(None)?;
+            self.arrive()?;
         }
         let order = &mut self.order;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
@@ -177,11 +177,10 @@ impl Receiving {
         if !self.awaited.is_lost() {
             return false;
         }
-        if let Err(error) = self.arrive(Some(cx)) {
+        self.waiting.settles(cx);
+        if let Err(error) = self.arrive() {
             self.failed.get_or_insert(error);
         }
-        // The reader is not woken by what comes now.
-        self.arrived.set();
         !self.gone
     }
 
@@ -197,7 +196,7 @@ impl Receiving {
         into: &mut VecDeque<Item>,
         receipted: &mut Option<Taken>,
     ) -> Result<bool, StreamsError> {
-        self.reader.is(cx);
+        self.waiting.reads(cx);
         let read = self.read_control(into, receipted);
         if let Err(StreamsError::Lost(error)) = &read {
             // Messages that came are still there to be read.
@@ -260,14 +259,10 @@ impl Receiving {
         Ok(more)
     }
 
-    /// Takes the streams in that the peer opened. The task of `cx` is woken by the next; without it, the
-    /// reader.
-    fn arrive(&mut self, mut cx: Option<&mut Context<'_>>) -> Result<(), StreamsError> {
+    /// Takes the streams in that the peer opened.
+    fn arrive(&mut self) -> Result<(), StreamsError> {
         while !self.gone {
-            let polled = match &mut cx {
-                Some(cx) => self.arrivals.poll_recv(cx),
-                None => self.arrivals.poll_recv(&mut self.arrived.context()),
-            };
+            let polled = self.arrivals.poll_recv(&mut self.arrived.context());
             let Arrived { header, stream } = match polled {
                 Poll::Ready(Some(arrived)) => arrived,
                 Poll::Ready(None) => {
@@ -281,7 +276,7 @@ impl Receiving {
                 reader: QuicReader::alone(stream, self.lease.clone()),
                 decoder: Decoder::new(self.limits, Opener::Clear),
                 ended: false,
-                mark: self.reader.mark(),
+                mark: self.waiting.mark(),
             };
             match header.carries {
                 Carries::Lane(number) => self.lanes[number] = Some(stream),
@@ -350,10 +345,15 @@ impl In {
         while !self.ended && turn < READ {
             let read = BUFFER.with_borrow_mut(|buffer| {
                 self.read_once(buffer, std::mem::take(&mut undecoded), &mut sink)
-            })?;
+            });
             match read {
-                Some(read) => turn += read,
-                None => return Ok(false),
+                Ok(Some(read)) => turn += read,
+                Ok(None) => return Ok(false),
+                Err(error) => {
+                    // Whoever asks once more hears it once more.
+                    self.mark.set();
+                    return Err(error);
+                }
             }
         }
         if !self.ended {
