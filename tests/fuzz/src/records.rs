@@ -2,6 +2,7 @@
 //! cut on their way, with the ciphers themselves; and records that anybody can make, with the null
 //! cipher. Only what comes as it was sealed, in its order, may come out.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Duration;
 
 use withy_proto::crypto::Provider;
@@ -24,12 +25,13 @@ const LONGEST: usize = 100_000;
 struct Start {
     provider: Provider,
     suite: Suite,
+    key: [u8; 32],
     counter: u64,
 }
 
 impl Start {
     fn key(self) -> Key {
-        Key::new(self.provider, self.suite, &[7; 32])
+        Key::new(self.provider, self.suite, &self.key)
     }
 
     fn sealer(self) -> Sealer {
@@ -50,6 +52,7 @@ struct Sealed {
 
 /// Seals, disturbs, opens.
 pub fn run(input: &[u8]) {
+    let key = key_of(input);
     let mut input = Input::new(input);
     let choice = input.octet();
     let start = Start {
@@ -61,6 +64,7 @@ pub fn run(input: &[u8]) {
             0 => Suite::AesGcm,
             _ => Suite::ChaChaPoly,
         },
+        key,
         counter: input.one_of(&[0, 1, 1 << 32, u64::MAX - 5]),
     };
     let how = input.octet();
@@ -97,6 +101,16 @@ pub fn run(input: &[u8]) {
     } else {
         assert_eq!(receiver.items, items);
     }
+}
+
+/// A key of this input alone: a fuzzer sees which tag a record should have had, and would forge one with
+/// the next input.
+fn key_of(input: &[u8]) -> [u8; 32] {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(input);
+    let mut key = [7; 32];
+    key[..8].copy_from_slice(&hasher.finish().to_be_bytes());
+    key
 }
 
 /// A few batches, between which an hour may pass; each with its twin of the null cipher, which is
