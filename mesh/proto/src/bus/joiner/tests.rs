@@ -305,6 +305,25 @@ fn updates_that_find_no_room_come_with_a_later_snapshot() {
     assert_eq!(joiner.poll_timeout(), None);
 }
 
+/// Somebody else may have asked with the same number.
+#[test]
+fn a_mark_from_after_the_snapshot_is_not_enough() {
+    let now = Duration::ZERO;
+    let mut joiner = Joiner::new(Filter::all(), 1, Limits::default());
+    let attempt = joiner.poll_ask(now).unwrap().attempt;
+    let end = Reply::End {
+        attempt,
+        sequence: 5,
+        count: 0,
+    };
+    assert_eq!(joiner.handle_reply(end, now), Ok(Step::Nothing));
+    for (sequence, step) in [(6, Step::Nothing), (5, Step::Live(Vec::new()))] {
+        let mut mark = Publication::new(joiner.mark_topic().clone(), "");
+        mark.header.sequence = sequence;
+        assert_eq!(joiner.handle_update(mark, now), Ok(step));
+    }
+}
+
 #[test]
 fn a_keeper_that_breaks_the_rules_is_told_so() {
     let now = Duration::ZERO;
