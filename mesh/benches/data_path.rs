@@ -1,5 +1,5 @@
 //! What one message costs in the core, without sockets: encoding, decoding, CURVE, and finding
-//! the subscribers of a topic.
+//! the subscribers of a topic by prefixes and by filters.
 //!
 //! `cargo bench -p withy`. Rates beside other libraries are the business of `tests/bench/run`.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use withy_proto::Message;
+use withy_proto::bus::{Filter, FilterTree, Topic};
 use withy_proto::crypto::Seeded;
 use withy_proto::crypto::keys::KeyPair;
 use withy_proto::mechanism::curve::{Client, Server};
@@ -150,5 +151,34 @@ fn routing(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, framing, sealing, routing);
+fn filtering(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("filters");
+    for filters in [10, 1_000, 100_000_u32] {
+        let mut tree = FilterTree::default();
+        let mut topics = Vec::<Topic>::new();
+        for number in 0..filters {
+            let device = format!("sensors/{}/{}", number % 97, number);
+            let filter = match number % 4 {
+                0 => format!("{device}/#"),
+                1 => format!("sensors/+/{number}/celsius"),
+                _ => format!("{device}/+"),
+            };
+            let filter: Filter = filter.parse().unwrap();
+            tree.subscribe(&filter, number % 64).unwrap();
+            topics.push(format!("{device}/celsius").parse().unwrap());
+        }
+        let mut at = 0;
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("match/{filters}"), |bencher| {
+            bencher.iter(|| {
+                at = (at + 7_919) % topics.len();
+                tree.matches(&topics[at], &mut |subscriber| {
+                    black_box(subscriber);
+                });
+            });
+        });
+    }
+}
+
+criterion_group!(benches, framing, sealing, routing, filtering);
 criterion_main!(benches);

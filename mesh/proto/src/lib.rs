@@ -14,6 +14,7 @@
 // One module is excepted, with its reason: `crypto::salsa20::avx2`.
 #![deny(unsafe_code)]
 
+pub mod bus;
 pub mod crypto;
 pub mod endpoint;
 pub mod mechanism;

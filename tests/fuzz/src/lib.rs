@@ -14,6 +14,9 @@ pub mod sha256;
 pub mod wire;
 
 // The targets.
+pub mod bus_filters;
+pub mod bus_header;
+pub mod bus_snapshot;
 pub mod certificate;
 pub mod command;
 pub mod curve_handshake;
@@ -35,6 +38,9 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("bus_filters", bus_filters::run),
+    ("bus_header", bus_header::run),
+    ("bus_snapshot", bus_snapshot::run),
     ("certificate", certificate::run),
     ("command", command::run),
     ("curve_handshake", curve_handshake::run),

@@ -8,8 +8,11 @@ use std::collections::VecDeque;
 
 use super::SocketType;
 use super::pipe::{HighWaterMark, PipeKey};
+use super::publish::Matching;
+use crate::bus::{Filter, FilterTree, Topic};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
+use crate::routing::trie::{Change, Limits as TreeLimits, Repeats};
 use crate::zmtp::{Command, DecodeError, Decoded, Decoder, Item, Limits};
 
 /// What the driver is to do about what a pipe sent.
@@ -83,6 +86,64 @@ enum Source {
     Items(VecDeque<Item>),
 }
 
+/// What passes to the application of a SUB.
+#[derive(Debug)]
+enum Passing {
+    Prefixes(Filters),
+    /// With one subscriber.
+    Filters(Box<FilterTree>),
+}
+
+/// Only peers are limited in what they subscribe to.
+const NO_LIMITS: TreeLimits = TreeLimits {
+    subscriptions: usize::MAX,
+    prefix: usize::MAX,
+    octets: usize::MAX,
+    octets_in_all: usize::MAX,
+};
+
+impl Passing {
+    fn new(matching: Matching) -> Self {
+        match matching {
+            Matching::Prefixes => Self::Prefixes(Filters::new()),
+            Matching::Filters => {
+                Self::Filters(Box::new(FilterTree::new(NO_LIMITS, Repeats::Counted)))
+            }
+        }
+    }
+
+    fn change(&mut self, topic: &[u8], add: bool) -> bool {
+        match (self, add) {
+            (Self::Prefixes(filters), true) => filters.add(topic),
+            (Self::Prefixes(filters), false) => filters.remove(topic),
+            (Self::Filters(tree), add) => {
+                let Ok(filter) = Filter::try_from(topic) else {
+                    return false;
+                };
+                let change = match add {
+                    true => tree.subscribe(&filter, 0).ok(),
+                    false => tree.cancel(&filter, 0),
+                };
+                change == Some(Change::Prefix)
+            }
+        }
+    }
+
+    #[inline]
+    fn matches(&mut self, topic: &[u8]) -> bool {
+        match self {
+            Self::Prefixes(filters) => filters.matches(topic),
+            Self::Filters(tree) => {
+                let mut found = false;
+                if Topic::check(topic).is_ok() {
+                    tree.matches_octets(topic, &mut |_| found = true);
+                }
+                found
+            }
+        }
+    }
+}
+
 impl InPipe {
     fn has_room(&self, mark: HighWaterMark) -> bool {
         self.queue.len() < mark.messages && self.queue_size < mark.octets
@@ -98,7 +159,7 @@ pub struct Incoming {
     conflate: bool,
     limits: Limits,
     pipes: Vec<Option<InPipe>>,
-    filters: Filters,
+    passing: Passing,
     counts: ReceiveCounts,
 }
 
@@ -112,7 +173,7 @@ impl Incoming {
             conflate: false,
             limits: Limits::default(),
             pipes: Vec::new(),
-            filters: Filters::new(),
+            passing: Passing::new(Matching::default()),
             counts: ReceiveCounts::default(),
         }
     }
@@ -122,6 +183,14 @@ impl Incoming {
     #[must_use]
     pub fn conflating(mut self, conflate: bool) -> Self {
         self.conflate = conflate;
+        self
+    }
+
+    /// What the filters of a SUB are. With [`Matching::Filters`], none wants a message whose first
+    /// frame is no [`Topic`].
+    #[must_use]
+    pub fn matching(mut self, matching: Matching) -> Self {
+        self.passing = Passing::new(matching);
         self
     }
 
@@ -159,13 +228,10 @@ impl Incoming {
         }
     }
 
-    /// Adds or takes back a filter of a SUB, counted. Returns whether that changed what passes.
+    /// Adds or takes back a filter of a SUB, counted. Returns whether that changed what passes. With
+    /// [`Matching::Filters`], what is no [`Filter`] changes nothing.
     pub fn filter(&mut self, topic: &[u8], add: bool) -> bool {
-        if add {
-            self.filters.add(topic)
-        } else {
-            self.filters.remove(topic)
-        }
+        self.passing.change(topic, add)
     }
 
     /// Takes the next event from the front of `input` and says how many octets it used. A message goes
@@ -324,7 +390,7 @@ impl Incoming {
             SocketType::Pull | SocketType::Dealer | SocketType::Pair | SocketType::XSub => {}
             SocketType::Req | SocketType::Rep => {}
             SocketType::Sub => {
-                if self.filters.matches(message.first()) == self.invert_matching {
+                if self.passing.matches(message.first()) == self.invert_matching {
                     self.counts.discarded += 1;
                     return None;
                 }
@@ -383,6 +449,39 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn received(inc: &mut Incoming, topics: &[&str]) -> Vec<String> {
+        let key = PipeKey {
+            index: 0,
+            generation: 1,
+        };
+        inc.attach(key, None, Frame::new());
+        let items = topics.iter().map(|&topic| Item::Message(topic.into()));
+        inc.supply(key).unwrap().extend(items);
+        let mut got = Vec::new();
+        let mut message = Message::new();
+        while let Some(Event::Message) = inc.next_supplied(key, &mut message) {
+            got.push(message.first().as_str().unwrap().to_owned());
+        }
+        got
+    }
+
+    #[test]
+    fn a_subscriber_by_filters_gets_exactly_what_they_choose() {
+        let mark = HighWaterMark::default();
+        let mut inc = Incoming::new(SocketType::Sub, mark, false).matching(Matching::Filters);
+        assert!(!inc.filter(b"a#", true), "no filter");
+        assert!(inc.filter(b"home/+", true));
+        assert!(!inc.filter(b"home/+", true));
+        assert!(inc.filter(b"yard/#", true));
+        let topics = ["home/a", "home/a/b", "yard", "yards", "home/", "home/+", ""];
+        assert_eq!(received(&mut inc, &topics), ["home/a", "yard", "home/"]);
+        assert_eq!(inc.counts().discarded, 4);
+        assert!(!inc.filter(b"home/+", false));
+        assert_eq!(received(&mut inc, &["home/a"]), ["home/a"]);
+        assert!(inc.filter(b"home/+", false));
+        assert_eq!(received(&mut inc, &["home/a"]), [""; 0]);
+    }
 
     /// On a link of one stream they mean nothing.
     #[test]

@@ -34,6 +34,22 @@ struct Node<T> {
     values: Vec<T>,
 }
 
+/// A place on the way along a string: inside a node's label, or at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    node: u32,
+    /// The octets of the label that are behind.
+    used: u32,
+}
+
+impl Place {
+    /// Where every string begins.
+    pub(super) const START: Self = Self {
+        node: ROOT,
+        used: 0,
+    };
+}
+
 /// How far a string leads.
 struct Spot {
     node: u32,
@@ -97,6 +113,38 @@ impl<T> Tree<T> {
             Some(child)
         })
         .map(|node| &node.values[..])
+    }
+
+    /// Where the next octets lead, if anywhere.
+    #[inline]
+    pub(super) fn follow(&self, mut place: Place, mut octets: &[u8]) -> Option<Place> {
+        while let Some((&key, rest)) = octets.split_first() {
+            let node = self.node(place.node);
+            let label = &node.label[place.used as usize..];
+            if label.is_empty() {
+                let node = node.child(key)?;
+                place = Place { node, used: 0 };
+                octets = rest;
+            } else {
+                let (now, later) = octets.split_at(label.len().min(octets.len()));
+                if !label.starts_with(now) {
+                    return None;
+                }
+                place.used += now.len() as u32;
+                octets = later;
+            }
+        }
+        Some(place)
+    }
+
+    /// The values of the string that ends in a place.
+    #[inline]
+    pub(super) fn values_at(&self, place: Place) -> &[T] {
+        let node = self.node(place.node);
+        match node.label.len() == place.used as usize {
+            true => &node.values,
+            false => &[],
+        }
     }
 
     /// Restores the invariant for a node that may have lost its last value.

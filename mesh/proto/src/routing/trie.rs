@@ -7,6 +7,7 @@
 
 use thiserror::Error;
 
+use super::levels::Ways;
 use super::tree::Tree;
 
 /// What a second SUBSCRIBE of one subscriber for the same prefix means.
@@ -104,6 +105,8 @@ pub struct Trie {
     /// By subscriber: the round of matching that reported it last.
     reported: Vec<u32>,
     round: u32,
+    /// For matching by levels.
+    ways: Ways,
     limits: Limits,
     repeats: Repeats,
     len: usize,
@@ -139,6 +142,7 @@ impl Trie {
             subscribers: Vec::new(),
             reported: Vec::new(),
             round: 0,
+            ways: Ways::new(),
             limits,
             repeats,
             len: 0,
@@ -281,6 +285,23 @@ impl Trie {
                 each(entry.subscriber);
             }
         }
+    }
+
+    /// Reports each subscriber that has a filter which chooses `topic`, once, in no particular
+    /// order. What was subscribed to must be filters, not prefixes.
+    #[inline]
+    pub(crate) fn matches_levels(&mut self, topic: &[u8], each: &mut impl FnMut(u32)) {
+        self.round = next_round(self.round, &mut self.reported);
+        let (round, reported) = (self.round, &mut self.reported);
+        self.tree.choosing(topic, &mut self.ways, &mut |entries| {
+            for entry in entries {
+                let reported = &mut reported[entry.subscriber as usize];
+                if *reported != round {
+                    *reported = round;
+                    each(entry.subscriber);
+                }
+            }
+        });
     }
 
     /// Subscriptions of all subscribers; a repeated one counts once.

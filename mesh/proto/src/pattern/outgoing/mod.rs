@@ -14,8 +14,9 @@ mod options;
 mod to_many;
 
 use super::pipe::{Carrier, Flush, Load, OutPipe, PipeKey};
-use super::publish::{Publishing, Subscribed, Verbose};
+use super::publish::{Matching, Publishing, SubscribeError, Subscribed, Verbose};
 use super::{Sends, SocketType};
+use crate::bus::Filter;
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
 use crate::zmtp::{Command, Framing, Item, Outbox, Peer};
@@ -110,7 +111,11 @@ impl Outgoing {
             turn: 0,
             by_identity: BTreeMap::new(),
             auto_identity: 0,
-            publishing: Publishing::new(options.max_subscriptions, options.max_topic),
+            publishing: Publishing::new(
+                options.matching,
+                options.max_subscriptions,
+                options.max_topic,
+            ),
             filters: Filters::new(),
             backlog: VecDeque::new(),
             backlog_size: 0,
@@ -376,8 +381,12 @@ impl Outgoing {
     }
 
     /// Adds (or takes back) a subscription of a SUB or XSUB, counted; only the first and the last
-    /// of a topic go upstream. Returns whether that changed what the socket receives.
+    /// of a topic go upstream. Returns whether that changed what the socket receives. With
+    /// [`Matching::Filters`], what is no [`Filter`] changes nothing.
     pub fn subscribe(&mut self, topic: &[u8], add: bool) -> bool {
+        if self.options.matching == Matching::Filters && Filter::check(topic).is_err() {
+            return false;
+        }
         let changed = if add {
             self.filters.add(topic)
         } else {
@@ -401,13 +410,13 @@ impl Outgoing {
     /// Notes what a peer of a PUB or XPUB wants.
     ///
     /// # Errors
-    /// The peer is over a limit, and must be closed.
+    /// The peer is over a limit or wants what is no filter, and must be closed.
     pub fn subscribed(
         &mut self,
         key: PipeKey,
         topic: &[u8],
         add: bool,
-    ) -> Result<Subscribed, crate::routing::trie::TrieError> {
+    ) -> Result<Subscribed, SubscribeError> {
         if self.pipe(key).is_none() {
             return Ok(Subscribed::Ignored);
         }
@@ -417,13 +426,8 @@ impl Outgoing {
     /// Notes what a peer of an XPUB in manual mode asks for, until it leaves.
     ///
     /// # Errors
-    /// The peer is over a limit, and must be closed.
-    pub fn asked(
-        &mut self,
-        key: PipeKey,
-        topic: &[u8],
-        add: bool,
-    ) -> Result<(), crate::routing::trie::TrieError> {
+    /// The peer is over a limit or wants what is no filter, and must be closed.
+    pub fn asked(&mut self, key: PipeKey, topic: &[u8], add: bool) -> Result<(), SubscribeError> {
         if self.pipe(key).is_none() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! How a socket sends: its options.
 
 use crate::pattern::pipe::HighWaterMark;
+use crate::pattern::publish::Matching;
 
 /// What a publisher does with a message for a subscriber that has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +41,8 @@ pub struct SendOptions {
     pub balance: Balance,
     /// Default [`Overflow::DropNewest`].
     pub overflow: Overflow,
+    /// What subscriptions are, those of peers and our own. Default [`Matching::Prefixes`].
+    pub matching: Matching,
     /// A publisher sends to those that did *not* subscribe (libzmq: INVERT_MATCHING).
     pub invert_matching: bool,
     /// A ROUTER reports messages for unknown peers, and waits for room at known ones (libzmq:
@@ -50,7 +53,7 @@ pub struct SendOptions {
     pub handover: bool,
     /// Subscriptions of one peer. Default 100,000.
     pub max_subscriptions: usize,
-    /// The longest topic of a subscription in octets. Default 64 KiB.
+    /// The longest topic or filter of a subscription in octets. Default 64 KiB.
     pub max_topic: usize,
 }
 
@@ -62,6 +65,7 @@ impl Default for SendOptions {
             immediate: false,
             balance: Balance::default(),
             overflow: Overflow::default(),
+            matching: Matching::default(),
             invert_matching: false,
             mandatory: true,
             handover: false,

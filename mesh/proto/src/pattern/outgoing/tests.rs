@@ -1,6 +1,7 @@
 //! The sending half without links.
 
 use super::*;
+use crate::bus::TopicError;
 use crate::mechanism::zap::User;
 use crate::pattern::pipe::HighWaterMark;
 use crate::zmtp::connection::Extensions;
@@ -137,4 +138,76 @@ fn a_lost_peer_does_not_bring_back_what_conflating_replaced() {
     let (load, _) = out.take(other, Vec::new());
     assert_eq!(load.unwrap().recover().unwrap(), [Message::from("new")]);
     assert_eq!(out.counts().dropped, 1);
+}
+
+#[test]
+fn a_publisher_by_filters_sends_to_those_that_choose_the_topic() {
+    let options = SendOptions {
+        matching: Matching::Filters,
+        ..SendOptions::default()
+    };
+    let mut out = Outgoing::new(SocketType::Pub, options);
+    let keys = [(); 3].map(|()| attach(&mut out, SocketType::Sub, b""));
+    for (key, filter) in keys.into_iter().zip(["home/+", "home/#", "home/a"]) {
+        let subscribed = out.subscribed(key, filter.as_bytes(), true);
+        assert_eq!(subscribed, Ok(Subscribed::Changed));
+    }
+    for (topic, expected) in [
+        ("home/a", [1, 1, 1]),
+        ("home", [0, 1, 0]),
+        ("home/a/b", [0, 1, 0]),
+        ("home/b", [1, 1, 0]),
+        // It would begin with a prefix.
+        ("home/abc", [1, 1, 0]),
+    ] {
+        let before = keys.map(|key| out.waiting(key));
+        out.send(&mut Message::from_iter([topic, "", "body"]))
+            .unwrap();
+        let now = keys.map(|key| out.waiting(key));
+        let got: Vec<_> = now.iter().zip(before).map(|(now, old)| now - old).collect();
+        assert_eq!(got, expected, "{topic}");
+    }
+}
+
+#[test]
+fn what_is_no_filter_is_an_error_of_its_peer_only() {
+    let options = SendOptions {
+        matching: Matching::Filters,
+        ..SendOptions::default()
+    };
+    let mut out = Outgoing::new(SocketType::XPub, options).reporting(Verbose::Changes, true);
+    let key = attach(&mut out, SocketType::Sub, b"");
+    let error = SubscribeError::Filter(TopicError::Hash { at: 2 });
+    for add in [true, false] {
+        assert_eq!(out.subscribed(key, b"a/#/b", add), Err(error));
+        assert_eq!(out.asked(key, b"a/#/b", add), Err(error));
+    }
+    assert_eq!(out.publishing().subscriptions(), 0);
+    out.asked(key, b"a/#", true).unwrap();
+    out.subscribed(key, b"a/#", true).unwrap();
+    out.detach(key, None);
+    assert_eq!(out.take_cancelled(), [Frame::from("a/#")]);
+}
+
+#[test]
+fn first_and_last_of_a_filter_go_upstream() {
+    let options = SendOptions {
+        matching: Matching::Filters,
+        ..SendOptions::default()
+    };
+    let mut out = Outgoing::new(SocketType::Sub, options);
+    let key = attach(&mut out, SocketType::Pub, b"");
+    let mut sizes = Vec::new();
+    for (filter, add, changes) in [
+        ("a/+", true, true),
+        ("a/+", true, false),
+        ("a+", true, false),
+        ("a/+", false, false),
+        ("a/+", false, true),
+    ] {
+        assert_eq!(out.subscribe(filter.as_bytes(), add), changes);
+        sizes.push(out.waiting_size(key));
+    }
+    sizes.dedup();
+    assert_eq!(sizes.len(), 2, "one SUBSCRIBE, one CANCEL");
 }

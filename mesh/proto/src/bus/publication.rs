@@ -1,0 +1,119 @@
+//! A message on the bus: three frames, its topic, its header and its body.
+
+use std::time::Duration;
+
+use super::header::{Header, HeaderError};
+use super::topic::{Topic, TopicError};
+use crate::message::{Frame, Message};
+
+/// A message on the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// What it is about.
+    pub topic: Topic,
+    /// What is said about it beside.
+    pub header: Header,
+    /// What it says.
+    pub body: Frame,
+}
+
+/// Why a message is no [`Publication`]. The peer misbehaved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublicationError {
+    /// It has not three frames.
+    #[error("a message on the bus has three frames, not {frames}")]
+    Frames {
+        /// How many it has.
+        frames: usize,
+    },
+    /// The first frame is no topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The second frame is no header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+}
+
+impl Publication {
+    /// A message with a default header.
+    pub fn new(topic: Topic, body: impl Into<Frame>) -> Self {
+        Self {
+            topic,
+            header: Header::default(),
+            body: body.into(),
+        }
+    }
+
+    /// The message after it was held for so long; `None` when it has expired.
+    pub fn aged(self, held: Duration) -> Option<Self> {
+        let header = self.header.aged(held)?;
+        Some(Self { header, ..self })
+    }
+
+    /// The memory that it takes, in octets, as [`Message::footprint`] has it.
+    pub fn footprint(&self) -> usize {
+        let frames = [self.topic.as_octets(), &self.body];
+        let long = frames.iter().map(|frame| frame.len());
+        let bodies: usize = long.filter(|&length| length > Frame::INLINE).sum();
+        size_of::<Self>() + bodies + self.header.on_heap()
+    }
+
+    /// The frames.
+    pub(super) fn into_frames(self) -> [Frame; 3] {
+        [self.topic.into_frame(), self.header.encode(), self.body]
+    }
+
+    pub(super) fn from_frames(frames: [Frame; 3]) -> Result<Self, PublicationError> {
+        let [topic, header, body] = frames;
+        Ok(Self {
+            topic: Topic::try_from(topic)?,
+            header: Header::decode(&header)?,
+            body,
+        })
+    }
+}
+
+impl From<Publication> for Message {
+    fn from(publication: Publication) -> Self {
+        Self::from_frames(publication.into_frames().into())
+    }
+}
+
+impl TryFrom<Message> for Publication {
+    type Error = PublicationError;
+
+    fn try_from(message: Message) -> Result<Self, PublicationError> {
+        let frames = <[Frame; 3]>::try_from(message.into_frames());
+        let frames = frames.map_err(|frames| PublicationError::Frames {
+            frames: frames.len(),
+        })?;
+        Self::from_frames(frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publications_are_messages_of_three_frames() {
+        let publication = Publication::new("home/a".parse().unwrap(), "body");
+        let message = Message::from(publication.clone());
+        assert_eq!(message.len(), 3);
+        assert_eq!(message.first(), "home/a");
+        assert_eq!(Publication::try_from(message), Ok(publication));
+        for (frames, error) in [
+            (&["a", "\x01"][..], PublicationError::Frames { frames: 2 }),
+            (
+                &["a", "\x01", "", ""],
+                PublicationError::Frames { frames: 4 },
+            ),
+            (&["a/+", "\x01", ""], TopicError::Wildcard { at: 2 }.into()),
+            (&["a", "", ""], HeaderError::Truncated.into()),
+        ] {
+            let message: Message = frames.iter().copied().collect();
+            assert_eq!(Publication::try_from(message), Err(error));
+        }
+    }
+}
