@@ -10,15 +10,24 @@ use crate::record::{Address, Content, Kind, Record, Service};
 pub(crate) const NOW: u64 = 1_800_000_000;
 
 pub(crate) fn key(seed: u8) -> SigningKey {
-    SigningKey::from_seed(Provider::Real, &[seed; 32])
+    key_by(Provider::Real, seed)
+}
+
+pub(crate) fn key_by(provider: Provider, seed: u8) -> SigningKey {
+    SigningKey::from_seed(provider, &[seed; 32])
 }
 
 /// A record of a node of an identity, with three addresses and two services.
 pub(crate) fn content(identity: u8, node: u8) -> Content {
+    content_by(Provider::Real, identity, node)
+}
+
+pub(crate) fn content_by(provider: Provider, identity: u8, node: u8) -> Content {
     let noise = PublicKey::from_octets([3; 32]);
     let validity = Validity::starting(NOW, Certificate::LIFETIME);
+    let [identity, key] = [identity, node].map(|seed| key_by(provider, seed));
     Content {
-        certificate: Certificate::issue(&key(identity), NodeId::of(&key(node)), noise, validity),
+        certificate: Certificate::issue(&identity, NodeId::of(&key), noise, validity),
         public: false,
         sequence: 7,
         validity: Validity::starting(NOW, Record::LIFETIME),

@@ -207,7 +207,10 @@ mod tests {
             assert_eq!(Address::Ipc(path.into()).reach(), reach);
         }
         let long = "x".repeat(108);
-        assert_eq!(Address::Inproc(long[1..].into()).reach(), Some(Reach::Process));
+        assert_eq!(
+            Address::Inproc(long[1..].into()).reach(),
+            Some(Reach::Process)
+        );
         assert_eq!(Address::Inproc(long.into()).reach(), None);
     }
 }

@@ -62,7 +62,10 @@ pub enum RecordError {
     #[error("the record {0}")]
     Validity(#[from] ValidityError),
     /// It would count for too long.
-    #[error("the record counts for {seconds} s, which is more than {} s", Record::MAX_LIFETIME)]
+    #[error(
+        "the record counts for {seconds} s, which is more than {} s",
+        Record::MAX_LIFETIME
+    )]
     Lifetime {
         /// For how long, in seconds.
         seconds: u64,

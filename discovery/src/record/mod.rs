@@ -154,7 +154,9 @@ impl Content {
         within(Part::Addresses, self.addresses.len(), Record::MAX_ADDRESSES)?;
         within(Part::Services, self.services.len(), Record::MAX_SERVICES)?;
         if !self.networks.is_sorted_by(|one, next| one < next) {
-            return Err(RecordError::Order { part: Part::Networks });
+            return Err(RecordError::Order {
+                part: Part::Networks,
+            });
         }
         for (at, address) in self.addresses.iter().enumerate() {
             match address.reach() {
@@ -174,7 +176,9 @@ impl Content {
         let key = |service: &Service| (service.kind.number(), service.name.clone());
         match self.services.is_sorted_by(|one, next| key(one) < key(next)) {
             true => Ok(()),
-            false => Err(RecordError::Order { part: Part::Services }),
+            false => Err(RecordError::Order {
+                part: Part::Services,
+            }),
         }
     }
 

@@ -112,7 +112,10 @@ fn it_counts_within_its_time_and_that_of_its_certificate() {
     let seconds = Record::MAX_LIFETIME + 1;
     content.validity = Validity::starting(NOW, seconds);
     let record = content.sign(&key(2)).unwrap();
-    assert_eq!(record.verify(REAL, NOW), Err(RecordError::Lifetime { seconds }));
+    assert_eq!(
+        record.verify(REAL, NOW),
+        Err(RecordError::Lifetime { seconds })
+    );
 }
 
 #[test]
