@@ -15,10 +15,6 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// How many octets were not read yet.
-    pub(crate) const fn left(&self) -> usize {
-        self.0.len()
-    }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;

@@ -152,7 +152,8 @@ impl Discovery {
     /// Says something new about this node, and spreads it.
     pub fn set_own(&mut self, record: Record) {
         self.table.set_own(record.clone());
-        self.gossip.spread(&Item::Record(record.octets().clone()), None);
+        self.gossip
+            .spread(&Item::Record(record.octets().clone()), None);
     }
 
     /// Takes a record in from a source.
@@ -409,7 +410,8 @@ impl Discovery {
 
     fn call(&mut self, now: Duration) {
         let membership = &self.membership;
-        self.graves.retain(|peer, _| membership.state(*peer) == Some(State::Dead));
+        self.graves
+            .retain(|peer, _| membership.state(*peer) == Some(State::Dead));
         let lonely = self.gossip.links().next().is_none();
         let count = self.graves.len();
         if lonely || count > 0 && now >= self.next_seek {

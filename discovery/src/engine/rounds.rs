@@ -61,7 +61,8 @@ impl Discovery {
         let count = differing.len();
         differing.rotate_left(start % count);
         let mut sizes = [0; BUCKETS];
-        self.entries(now).for_each(|entry| sizes[entry.bucket()] += 1);
+        self.entries(now)
+            .for_each(|entry| sizes[entry.bucket()] += 1);
         let (mut buckets, mut room) = (0_u64, Entry::MAX);
         for at in differing {
             if sizes[at] <= room {
@@ -71,17 +72,12 @@ impl Discovery {
         }
         let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
         let entries = self.entries(now).filter(named).collect();
-        self.gossip.say(from, &Message::Listing { buckets, entries });
+        self.gossip
+            .say(from, &Message::Listing { buckets, entries });
     }
 
     /// Sends what a neighbour lacks in some buckets, and asks for what this node lacks.
-    pub(super) fn reconcile(
-        &mut self,
-        from: PeerTag,
-        buckets: u64,
-        theirs: &[Entry],
-        time: Time,
-    ) {
+    pub(super) fn reconcile(&mut self, from: PeerTag, buckets: u64, theirs: &[Entry], time: Time) {
         let now = time.monotonic;
         let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
         let ours = self.entries(now).filter(named);

@@ -124,9 +124,16 @@ impl World {
             validity: Validity::starting(unix, Record::LIFETIME),
             host: [a; 8],
             process: number.to_be_bytes(),
-            networks: vec![crate::record::NetworkTag::of(&network.secret, identity, node)],
+            networks: vec![crate::record::NetworkTag::of(
+                &network.secret,
+                identity,
+                node,
+            )],
             addresses: vec![Address::Quic(([10, 0, a, b], 7_100).into())],
-            services: vec![Service::new(Kind::Service, &format!("service-{}", number % 10))],
+            services: vec![Service::new(
+                Kind::Service,
+                &format!("service-{}", number % 10),
+            )],
         };
         let config = Config {
             networks: vec![network],
@@ -300,7 +307,10 @@ impl World {
             for other in self.nodes.keys() {
                 missing += usize::from(self.reaches(*peer, *other) != known.contains(other));
             }
-            missing += known.iter().filter(|it| !self.nodes.contains_key(it)).count();
+            missing += known
+                .iter()
+                .filter(|it| !self.nodes.contains_key(it))
+                .count();
         }
         missing
     }
@@ -348,7 +358,10 @@ fn a_mesh_that_knows_one_seed_knows_all() {
     let mut world = World::new(nodes, 0);
     let took = world.converge(secs(30));
     println!("count: time until {nodes} nodes know each other: {took:?}");
-    println!("count: octets per second and node meanwhile: {}", world.traffic(took));
+    println!(
+        "count: octets per second and node meanwhile: {}",
+        world.traffic(took)
+    );
     world.run(secs(20));
     assert!(world.connected());
     for node in world.nodes.values() {
@@ -370,7 +383,11 @@ fn a_killed_node_is_noticed_everywhere_within_three_heartbeats() {
     world.converge(secs(30));
     world.run(secs(5));
     for _ in 0..5 {
-        let victim = *world.nodes.keys().nth(world.random.next_u64() as usize % 40).unwrap();
+        let victim = *world
+            .nodes
+            .keys()
+            .nth(world.random.next_u64() as usize % 40)
+            .unwrap();
         world.end(victim);
         world.run(secs(4));
     }
@@ -378,7 +395,10 @@ fn a_killed_node_is_noticed_everywhere_within_three_heartbeats() {
     assert_eq!(deaths.len(), 49 + 48 + 47 + 46 + 45);
     let slowest = deaths.iter().max().unwrap();
     println!("count: slowest notice of a killed node: {slowest:?}");
-    assert!(*slowest <= secs(3) + Duration::from_millis(100), "{slowest:?}");
+    assert!(
+        *slowest <= secs(3) + Duration::from_millis(100),
+        "{slowest:?}"
+    );
     assert_eq!(world.seen.false_deaths, 0);
 }
 
@@ -408,7 +428,9 @@ fn churn_and_loss_kill_few_that_live() {
     let traffic = world.traffic(secs(minutes * 60));
     let false_deaths = world.seen.false_deaths;
     println!("count: octets per second and node under churn and loss: {traffic}");
-    println!("count: false deaths of {nodes} nodes in {minutes} min, as seen by all: {false_deaths}");
+    println!(
+        "count: false deaths of {nodes} nodes in {minutes} min, as seen by all: {false_deaths}"
+    );
     assert!(traffic < 32 * 1_024, "{traffic} octets per second and node");
     // Of all pairs, so many a minute.
     let pairs = (nodes * nodes) as u64 * minutes;
@@ -419,7 +441,11 @@ fn churn_and_loss_kill_few_that_live() {
 
 #[test]
 fn both_sides_of_a_split_merge_again() {
-    for (nodes, span) in [(count(100, 1_000), 30), (50, 1), (50, count(60, 300) as u64)] {
+    for (nodes, span) in [
+        (count(100, 1_000), 30),
+        (50, 1),
+        (50, count(60, 300) as u64),
+    ] {
         let mut world = World::new(nodes, 0);
         world.converge(secs(30));
         world.run(secs(5));
@@ -446,7 +472,9 @@ fn what_changes_and_who_is_revoked_is_known_within_a_second() {
     let peer = *world.nodes.keys().next().unwrap();
     let node = world.nodes.get_mut(&peer).unwrap();
     node.content.sequence += 1;
-    node.content.services.push(Service::new(Kind::Queue, "jobs"));
+    node.content
+        .services
+        .push(Service::new(Kind::Queue, "jobs"));
     let record = node.content.clone().sign(&node.key).unwrap();
     node.discovery.set_own(record);
     let identity = node.content.certificate.identity();
@@ -475,7 +503,13 @@ fn one_that_leaves_is_gone_at_once_and_stays_gone() {
     let peer = *world.nodes.keys().next_back().unwrap();
     let time = world.time();
     let node = world.nodes.get_mut(&peer).unwrap();
-    let octets = node.discovery.table().record(peer).unwrap().octets().clone();
+    let octets = node
+        .discovery
+        .table()
+        .record(peer)
+        .unwrap()
+        .octets()
+        .clone();
     node.discovery.leave(time);
     world.transmit(peer);
     world.run(Duration::from_millis(200));

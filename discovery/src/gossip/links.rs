@@ -44,13 +44,21 @@ pub(crate) fn plan(
     let ring = ring(own, there);
     let missing = ring.iter().filter(|peer| !links.contains(peer));
     let mut steps: Vec<_> = missing.map(|peer| Step::Open(*peer)).collect();
-    let mut others: Vec<_> = links.iter().filter(|it| !ring.contains(it)).copied().collect();
+    let mut others: Vec<_> = links
+        .iter()
+        .filter(|it| !ring.contains(it))
+        .copied()
+        .collect();
     let count = links.len() + steps.len();
     let surplus = count.saturating_sub(MAX) + usize::from(mixes && count > WANTED);
     for _ in 0..surplus.min(others.len()) {
         steps.push(Step::Close(take(&mut others, random)));
     }
-    let mut strangers: Vec<_> = there.difference(links).filter(|it| !ring.contains(it)).copied().collect();
+    let mut strangers: Vec<_> = there
+        .difference(links)
+        .filter(|it| !ring.contains(it))
+        .copied()
+        .collect();
     for _ in count..WANTED.min(count + strangers.len()) {
         steps.push(Step::Open(take(&mut strangers, random)));
     }
@@ -112,7 +120,10 @@ mod tests {
                     }
                 }
                 assert!(round < 40 || connected(&peers, &links));
-                assert!(round != 18 || done || count > 5, "{count} nodes are not at rest");
+                assert!(
+                    round != 18 || done || count > 5,
+                    "{count} nodes are not at rest"
+                );
             }
             for own in &peers {
                 let mine = links_of(&links, *own).len();

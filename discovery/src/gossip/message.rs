@@ -177,7 +177,9 @@ impl Entry {
         let digest = u64::from(u32::from_be_bytes(self.digest));
         let state = self.update.state as u64;
         let member = u64::from(self.update.incarnation) << 8 | state;
-        [high, self.sequence, digest, member].into_iter().fold(low, mix)
+        [high, self.sequence, digest, member]
+            .into_iter()
+            .fold(low, mix)
     }
 
     pub(crate) fn bucket(&self) -> usize {

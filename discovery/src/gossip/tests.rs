@@ -60,7 +60,10 @@ fn messages_survive_the_wire() {
     for message in messages() {
         let octets = message.encode();
         assert_eq!(Message::decode(&octets).as_ref(), Ok(&message));
-        if !matches!(message, Message::News(_) | Message::Want(_) | Message::Revoked { .. }) {
+        if !matches!(
+            message,
+            Message::News(_) | Message::Want(_) | Message::Revoked { .. }
+        ) {
             for length in 2..octets.len() {
                 let cut = Message::decode(&octets[..length]);
                 // A listing may hold fewer entries.

@@ -455,7 +455,10 @@ impl Membership {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let links = self.links.values().map(|link| link.next_beat.min(link.next_question));
+        let links = self
+            .links
+            .values()
+            .map(|link| link.next_beat.min(link.next_question));
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         links.chain(deadline).min()
     }
@@ -490,7 +493,10 @@ impl Membership {
         if beats || asks {
             self.beat(peer, asks);
         }
-        let alive = self.members.get(&peer).is_some_and(|it| it.state == State::Alive);
+        let alive = self
+            .members
+            .get(&peer)
+            .is_some_and(|it| it.state == State::Alive);
         if silent && alive {
             self.suspect(peer, now);
         }
@@ -550,10 +556,17 @@ impl Membership {
     /// What is said of every member and of this node to those who compare; suspicion passes too soon
     /// for that, and so do graves that are half forgotten.
     pub(crate) fn said(&self, now: Duration) -> impl Iterator<Item = Update> + '_ {
-        let own = self.own_update(if self.leaving { State::Left } else { State::Alive });
+        let own = self.own_update(if self.leaving {
+            State::Left
+        } else {
+            State::Alive
+        });
         let half = self.pace.grave / 2;
         let counts = move |member: &Member| !member.state.is_gone() || now < member.since + half;
-        let members = self.members.iter().filter(move |(_, member)| counts(member));
+        let members = self
+            .members
+            .iter()
+            .filter(move |(_, member)| counts(member));
         let said = members.map(|(peer, member)| {
             let mut update = update_of(*peer, member);
             if update.state == State::Suspected {
@@ -566,13 +579,19 @@ impl Membership {
 
     /// The members that are there, suspected ones included.
     pub fn members(&self) -> impl Iterator<Item = PeerTag> + '_ {
-        let there = self.members.iter().filter(|(_, member)| !member.state.is_gone());
+        let there = self
+            .members
+            .iter()
+            .filter(|(_, member)| !member.state.is_gone());
         there.map(|(peer, _)| *peer)
     }
 
     /// Those that are taken for dead: a mesh that was split heals when somebody calls them.
     pub fn lost(&self) -> impl Iterator<Item = PeerTag> + '_ {
-        let dead = self.members.iter().filter(|(_, member)| member.state == State::Dead);
+        let dead = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.state == State::Dead);
         dead.map(|(peer, _)| *peer)
     }
 

@@ -45,7 +45,16 @@ fn a_silent_neighbour_is_asked_then_suspected_then_dead() {
     let mut membership = one();
     run(&mut membership, ms(999));
     let beats: Vec<_> = std::iter::from_fn(|| membership.poll_beat()).collect();
-    assert_eq!(beats, [(peer(2), Beat { incarnation: 0, asks: false })]);
+    assert_eq!(
+        beats,
+        [(
+            peer(2),
+            Beat {
+                incarnation: 0,
+                asks: false
+            }
+        )]
+    );
     run(&mut membership, ms(1_499));
     assert!(membership.poll_beat().is_some_and(|(_, beat)| beat.asks));
     assert_eq!(membership.state(peer(2)), Some(State::Alive));
@@ -110,7 +119,10 @@ fn who_is_heard_does_not_die() {
 #[test]
 fn a_node_refutes_that_it_is_gone() {
     let mut membership = one();
-    for (at, state) in [State::Suspected, State::Dead, State::Left].into_iter().enumerate() {
+    for (at, state) in [State::Suspected, State::Dead, State::Left]
+        .into_iter()
+        .enumerate()
+    {
         let at = at as u32;
         membership.handle_update(peer(2), update(1, at, state), ms(1));
         let alive = Outgoing::Spread(update(1, at + 1, State::Alive), None);
@@ -139,7 +151,10 @@ fn who_is_taken_for_alive_has_time_to_refute_its_death() {
     let death = update(3, 0, State::Dead);
     membership.handle_update(peer(2), death, ms(100));
     assert_eq!(membership.state(peer(3)), Some(State::Suspected));
-    assert_eq!(updates(&mut membership), [Outgoing::Spread(death, Some(peer(2)))]);
+    assert_eq!(
+        updates(&mut membership),
+        [Outgoing::Spread(death, Some(peer(2)))]
+    );
     membership.handle_update(peer(2), update(3, 1, State::Alive), ms(200));
     assert_eq!(membership.state(peer(3)), Some(State::Alive));
     // Or it is dead.
@@ -216,7 +231,10 @@ fn states_only_go_forward() {
         }
         let graves = membership.members.values().filter(|it| it.state.is_gone());
         assert_eq!(membership.graves, graves.count());
-        let waiting = membership.members.values().filter(|it| it.deadline.is_some());
+        let waiting = membership
+            .members
+            .values()
+            .filter(|it| it.deadline.is_some());
         assert_eq!(membership.deadlines.len(), waiting.count());
     }
 }

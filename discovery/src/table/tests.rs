@@ -194,11 +194,11 @@ fn every_limit_holds() {
         per_identity: 3,
         per_sender: 2,
         instances: 20,
-        octets: 4_000,
+        octets: 3_800,
         events: 4,
     };
     let mut table = with(limits, Vec::new());
-    let mut from = |table: &mut Table, identity, node, origin| {
+    let from = |table: &mut Table, identity, node, origin| {
         let mut content = content(identity, node);
         content.addresses[0] = Address::Quic(([192, 168, 0, 2], 1).into());
         content.services.truncate(1);
