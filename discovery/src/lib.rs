@@ -16,6 +16,7 @@
 pub mod dials;
 pub mod engine;
 pub mod gossip;
+pub mod host;
 pub mod membership;
 pub mod peer;
 pub mod record;

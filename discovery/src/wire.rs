@@ -15,7 +15,6 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

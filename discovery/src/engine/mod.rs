@@ -230,9 +230,12 @@ impl Discovery {
         self.settle(time);
     }
 
-    /// A link to a peer could not be opened.
+    /// A link to a peer could not be opened: a reason for suspicion. Of those to whom nobody has a
+    /// link, some node's ring neighbour is the one who notices that they are gone.
     pub fn link_failed(&mut self, peer: PeerTag, time: Time) {
         self.dials.end(peer, false, time.monotonic);
+        self.membership.unreachable(peer, time.monotonic);
+        self.settle(time);
     }
 
     /// A link is closed; `lost` says that nobody meant it.

@@ -45,6 +45,8 @@ struct Node {
     key: SigningKey,
     content: Content,
     side: u8,
+    /// When its turn is.
+    due: Duration,
 }
 
 /// What happened to the members as nodes saw them.
@@ -148,6 +150,7 @@ impl World {
             key,
             content,
             side,
+            due: Duration::ZERO,
         };
         self.nodes.insert(peer, node);
         if self.seeds.len() < 3 {
@@ -175,8 +178,9 @@ impl World {
         while self.now < end {
             self.now += TICK;
             self.deliver();
-            let peers: Vec<_> = self.nodes.keys().copied().collect();
-            for peer in peers {
+            let due = self.nodes.iter().filter(|(_, node)| node.due <= self.now);
+            let due: Vec<_> = due.map(|(peer, _)| *peer).collect();
+            for peer in due {
                 self.turn(peer);
             }
         }
@@ -193,6 +197,7 @@ impl World {
             let time = self.time();
             if let Some(node) = self.nodes.get_mut(&to) {
                 node.discovery.handle_input(from, &octets, time).unwrap();
+                node.due = Duration::ZERO;
             }
         }
     }
@@ -245,6 +250,7 @@ impl World {
                 let time = self.time();
                 for (one, other) in [(peer, other), (other, peer)] {
                     if let Some(node) = self.nodes.get_mut(&one) {
+                        node.due = Duration::ZERO;
                         node.discovery.link_down(other, false, time);
                     }
                 }
@@ -280,6 +286,7 @@ impl World {
         self.links.insert((peer.min(other), peer.max(other)));
         for (one, other) in [(peer, other), (other, peer)] {
             if let Some(node) = self.nodes.get_mut(&one) {
+                node.due = Duration::ZERO;
                 node.discovery.link_up(other, time);
             }
         }
@@ -296,6 +303,7 @@ impl World {
             let order = (self.now + latency, self.random.next_u64());
             self.under_way.insert(order, (peer, to, octets));
         }
+        node.due = node.discovery.poll_timeout(time);
     }
 
     /// How many pairs of nodes that reach each other do not know each other, or know somebody who is
@@ -480,6 +488,7 @@ fn what_changes_and_who_is_revoked_is_known_within_a_second() {
     let identity = node.content.certificate.identity();
     let revocation = Revocation::issue(&authority(), Target::Identity(identity), NOW);
     node.discovery.revoke(revocation);
+    node.due = Duration::ZERO;
     let forged = Revocation::issue(&node.key, Target::Serial(7), NOW);
     node.discovery.revoke(forged);
     assert_eq!(node.discovery.gossip().counters().forged, 1);

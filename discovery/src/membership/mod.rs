@@ -1,7 +1,7 @@
 //! Who is there: heartbeats over the links that exist, suspicion, death, and refutation.
 //!
 //! ```text
-//!            silent 1.5 H, link lost            no refutation within H
+//!            silent 1.5 H, unreachable          no refutation within H
 //!   Alive ------------------------> Suspected -----------------------> Dead --MAX_GRAVE--> unknown
 //!     ^ ^                             |  |                              |
 //!     | +------- heard, refuted ------+  +--- told that it is dead ---->|
@@ -134,8 +134,10 @@ struct Member {
     incarnation: u32,
     /// When a suspect is dead, or a grave forgotten.
     deadline: Option<Duration>,
-    /// When it was last said to be gone.
+    /// Since when it is in this state.
     since: Duration,
+    /// The worst that others said of this incarnation, which may not be believed yet.
+    said: State,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -203,6 +205,7 @@ impl Membership {
             incarnation: 0,
             deadline: None,
             since: Duration::ZERO,
+            said: State::Alive,
         };
         self.members.insert(peer, member);
         self.change(Change::State(peer, State::Alive));
@@ -238,6 +241,13 @@ impl Membership {
             return;
         }
         self.suspect(peer, now);
+    }
+
+    /// Notes that a link to a member could not be opened.
+    pub fn unreachable(&mut self, peer: PeerTag, now: Duration) {
+        if !self.links.contains_key(&peer) {
+            self.suspect(peer, now);
+        }
     }
 
     /// Notes that anything came over a link.
@@ -306,7 +316,8 @@ impl Membership {
             self.counters.absurd += 1;
             return;
         }
-        if update.rank() <= update_of(update.peer, &member).rank() {
+        let said = (member.incarnation, member.state.max(member.said) as u8);
+        if update.rank() <= said {
             self.counters.old += 1;
             return;
         }
@@ -314,6 +325,7 @@ impl Membership {
             let member = self.members.get_mut(&update.peer);
             let revived = member.is_some_and(|member| {
                 member.incarnation = update.incarnation;
+                member.said = State::Alive;
                 member.state != State::Alive
             });
             if revived {
@@ -341,6 +353,7 @@ impl Membership {
         let heartbeat = self.pace.heartbeat;
         if let Some(member) = self.members.get_mut(&update.peer) {
             member.incarnation = update.incarnation;
+            member.said = update.state;
         }
         let (state, patience) = match (update.state, before) {
             // Watchers decide; this is for when all of them are gone, too.
@@ -414,6 +427,9 @@ impl Membership {
         let before = std::mem::replace(&mut member.state, state);
         member.deadline = deadline;
         member.since = now;
+        if state == State::Alive {
+            member.said = State::Alive;
+        }
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, peer));
         }
