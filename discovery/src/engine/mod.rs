@@ -67,7 +67,7 @@ pub enum Action {
     /// Close the link to a peer, when nothing else needs it, and call [`Discovery::link_down`].
     Close(PeerTag),
     /// Try to open a link to a node that was lost, and is in no table any more.
-    Call(Record),
+    Call(Box<Record>),
     /// Try the addresses that were configured: this node has no link, or some nodes were lost.
     Seek,
     /// Sign this node's record anew: half of its time is over.
@@ -424,7 +424,7 @@ impl Discovery {
         if count > 0 {
             let at = self.random.next_u64() as usize % count;
             if let Some(record) = self.graves.values().nth(at).cloned() {
-                self.act(Action::Call(record));
+                self.act(Action::Call(Box::new(record)));
             }
         }
     }

@@ -67,8 +67,11 @@ pub(crate) fn plan(
 
 /// The neighbours on the ring: the next one and the one before.
 fn ring(own: PeerTag, there: &BTreeSet<PeerTag>) -> BTreeSet<PeerTag> {
-    let next = there.range(own..).find(|it| **it != own).or(there.first());
-    let before = there.range(..own).next_back().or(there.last());
+    let next = there
+        .range(own..)
+        .find(|it| **it != own)
+        .or_else(|| there.first());
+    let before = there.range(..own).next_back().or_else(|| there.last());
     let neighbours = [next, before].into_iter().flatten().copied();
     neighbours.filter(|it| *it != own).collect()
 }

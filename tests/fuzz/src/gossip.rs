@@ -62,7 +62,12 @@ fn record(number: u8, sequence: u64) -> Record {
 }
 
 fn discovery(number: u8) -> Discovery {
-    Discovery::new(NULL, Config::default(), record(number, 1), u64::from(number))
+    Discovery::new(
+        NULL,
+        Config::default(),
+        record(number, 1),
+        u64::from(number),
+    )
 }
 
 /// Two nodes with a link, and a third neighbour who says what the input says.
@@ -115,7 +120,13 @@ fn said(choice: u8, input: &mut Input<'_>) -> Vec<u8> {
         1 => {
             octets.extend_from_slice(&[2, 0, 21]);
             octets.extend_from_slice(peer(choice / 8).as_octets());
-            octets.extend_from_slice(&[0, 0, input.octet() % 5, input.octet() % 2, input.octet() % 4]);
+            octets.extend_from_slice(&[
+                0,
+                0,
+                input.octet() % 5,
+                input.octet() % 2,
+                input.octet() % 4,
+            ]);
         }
         2 => octets.resize(2 + 65 * 8, choice),
         3 => {

@@ -1,9 +1,9 @@
 //! Peer records: any octets, and records of the null provider that were changed, against the layout
 //! in the crate's documentation; and a peer table that is given them.
 
+use withy_discovery::PeerTag;
 use withy_discovery::record::{Address, Content, Kind, NetworkTag, Record, Service};
 use withy_discovery::table::{Limits, Origin, Table};
-use withy_discovery::PeerTag;
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::keys::PublicKey;
 use withy_proto::crypto::sign::SigningKey;
@@ -73,7 +73,9 @@ fn service(input: &mut Input<'_>) -> Service {
     service.addresses = input.number() as u16 & 3;
     for at in 0..input.octet() % 4 {
         let value = input.take(usize::from(at) * 3);
-        service.properties.push((format!("k{at}").into(), value.into()));
+        service
+            .properties
+            .push((format!("k{at}").into(), value.into()));
     }
     service
 }
@@ -85,7 +87,8 @@ fn made(input: &mut Input<'_>) -> Vec<u8> {
     let mut content = content(choice % 2, node);
     content.public = choice & 4 != 0;
     content.sequence = input.number() as u64;
-    content.validity = Validity::starting(NOW - 400 + input.number() as u64, 2 * input.number() as u64);
+    content.validity =
+        Validity::starting(NOW - 400 + input.number() as u64, 2 * input.number() as u64);
     if choice & 8 != 0 {
         let of = NodeId::of(&key(node));
         let tag = NetworkTag::of(&SECRET, content.certificate.identity(), of);
@@ -146,7 +149,11 @@ fn decode(octets: &[u8]) {
     let verified = record.verify(NULL, NOW);
     let signed = octets[octets.len() - 64..] == [0; 64] && octets[114..178] == [0; 64];
     assert!(verified.is_err() || signed && record.expires() >= NOW);
-    assert!(record.verify(NULL, record.expires().saturating_add(1)).is_err());
+    assert!(
+        record
+            .verify(NULL, record.expires().saturating_add(1))
+            .is_err()
+    );
     assert_eq!(record.peer(), PeerTag::of(record.identity(), record.node()));
 }
 
