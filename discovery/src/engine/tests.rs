@@ -534,3 +534,40 @@ fn one_that_leaves_is_gone_at_once_and_stays_gone() {
     world.run(secs(5));
     assert_eq!((world.missing(), world.seen.deaths.len()), (0, 0));
 }
+
+/// The two of a round learn from each other, whoever began it.
+#[test]
+fn whoever_lacks_a_revocation_asks_for_it() {
+    let mut world = World::new(2, 0);
+    world.converge(secs(30));
+    let peers: Vec<_> = world.nodes.keys().copied().collect();
+    let time = world.time();
+    let node = world.nodes.get_mut(&peers[0]).unwrap();
+    while node.discovery.poll_transmit(time).is_some() {}
+    for answers in [false, true] {
+        let digests = vec![[7; 8]];
+        let list = Message::Revoked { answers, digests }.encode();
+        node.discovery.handle_input(peers[1], &list, time).unwrap();
+        let sent = node.discovery.poll_transmit(time);
+        let said = sent.map(|(_, octets)| Message::decode(&octets).unwrap());
+        let asks = Message::Revoked {
+            answers: true,
+            digests: Vec::new(),
+        };
+        assert_eq!(said, (!answers).then_some(asks));
+    }
+}
+
+/// A node that says nothing but nonsense loses its link, and nothing else happens.
+#[test]
+fn nonsense_changes_nothing() {
+    let mut world = World::new(2, 0);
+    world.converge(secs(30));
+    let peers: Vec<_> = world.nodes.keys().copied().collect();
+    let time = world.time();
+    let node = world.nodes.get_mut(&peers[0]).unwrap();
+    let refused = node.discovery.handle_input(peers[1], &[1, 9], time);
+    assert_eq!(refused, Err(MessageError::Kind { found: 9 }));
+    assert_eq!(node.discovery.gossip().counters().invalid, 1);
+    assert_eq!(world.missing(), 0);
+}

@@ -203,6 +203,25 @@ fn a_lost_link_is_a_suspicion_and_a_closed_one_is_not() {
     assert_eq!(membership.poll_beat(), Some((peer(2), answer)));
 }
 
+#[test]
+fn nothing_is_repeated_that_is_not_news() {
+    let mut membership = one();
+    for said in [
+        update(3, 0, State::Dead),
+        update(4, 0, State::Left),
+        update(3, 1, State::Alive),
+    ] {
+        membership.handle_update(peer(2), said, ms(1));
+        assert_eq!(
+            updates(&mut membership),
+            [Outgoing::Spread(said, Some(peer(2)))]
+        );
+        membership.handle_update(peer(4), said, ms(2));
+        assert_eq!(updates(&mut membership), []);
+    }
+    assert_eq!(membership.counters().old, 3);
+}
+
 /// Any updates at all, by a seed, against a plain rule: the greatest rank that may be believed.
 #[test]
 fn states_only_go_forward() {
