@@ -16,6 +16,7 @@
 pub mod dials;
 pub mod engine;
 pub mod gossip;
+pub mod groups;
 pub mod host;
 pub mod membership;
 pub mod peer;
