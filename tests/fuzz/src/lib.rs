@@ -22,10 +22,12 @@ pub mod command;
 pub mod curve_handshake;
 pub mod endpoint;
 pub mod frames;
+pub mod gossip;
 pub mod greeting;
 pub mod id;
 pub mod metadata;
 pub mod noise_handshake;
+pub mod peer_record;
 pub mod quic_streams;
 pub mod records;
 pub mod session_null;
@@ -46,10 +48,12 @@ pub const TARGETS: &[Target] = &[
     ("curve_handshake", curve_handshake::run),
     ("endpoint", endpoint::run),
     ("frames", frames::run),
+    ("gossip", gossip::run),
     ("greeting", greeting::run),
     ("id", id::run),
     ("metadata", metadata::run),
     ("noise_handshake", noise_handshake::run),
+    ("peer_record", peer_record::run),
     ("quic_streams", quic_streams::run),
     ("records", records::run),
     ("session_null", session_null::run),

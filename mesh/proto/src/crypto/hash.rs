@@ -4,13 +4,18 @@
 #[cfg_attr(not(miri), path = "hash/ring.rs")]
 mod implementation;
 
-pub(crate) use implementation::{Sha256, hmac};
+pub(crate) use implementation::Sha256;
 
 /// The octets of a hash.
-pub(crate) const HASH: usize = 32;
+pub const HASH: usize = 32;
+
+/// HMAC-SHA-256 (RFC 2104) of the parts, one after the other.
+pub fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; HASH] {
+    implementation::hmac(key, parts)
+}
 
 /// SHA-256 of the parts, one after the other.
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; HASH] {
+pub fn sha256(parts: &[&[u8]]) -> [u8; HASH] {
     let mut hash = Sha256::default();
     parts.iter().for_each(|part| hash.update(part));
     hash.finish()

@@ -15,7 +15,7 @@
 //! | Ed25519 | identities | ed25519-dalek |
 
 pub mod aead;
-pub(crate) mod hash;
+pub mod hash;
 pub mod kem;
 pub mod keys;
 pub(crate) mod nacl;

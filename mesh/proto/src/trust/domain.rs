@@ -9,11 +9,21 @@ pub(super) const MEMBERSHIP: &[u8] = b"withy network membership 1";
 pub(super) const INVITATION: &[u8] = b"withy network invitation 1";
 pub(super) const REDEMPTION: &[u8] = b"withy invitation redemption 1";
 
+/// Under the signature of a peer record, by a node.
+pub const PEER_RECORD: &[u8] = b"withy peer record 1";
+/// Under the signature of a revocation, by a network.
+pub const REVOCATION: &[u8] = b"withy network revocation 1";
+
 // In checksums.
 pub(super) const IDENTITY_ID: &[u8] = b"withy identity id 1";
 pub(super) const NODE_ID: &[u8] = b"withy node id 1";
 pub(super) const NETWORK_ID: &[u8] = b"withy network id 1";
 pub(super) const TICKET: &[u8] = b"withy ticket 1";
+
+/// In the hash that a peer is known by among its neighbours.
+pub const PEER_TAG: &[u8] = b"withy peer tag 1";
+/// In the code by which a record shows that its node knows a network's secret.
+pub const NETWORK_TAG: &[u8] = b"withy network tag 1";
 
 #[cfg(test)]
 mod tests {
@@ -26,6 +36,10 @@ mod tests {
             MEMBERSHIP,
             INVITATION,
             REDEMPTION,
+            PEER_RECORD,
+            REVOCATION,
+            PEER_TAG,
+            NETWORK_TAG,
             IDENTITY_ID,
             NODE_ID,
             NETWORK_ID,

@@ -23,7 +23,7 @@ pub mod authority;
 mod base32;
 pub mod certificate;
 pub mod credentials;
-mod domain;
+pub mod domain;
 mod fields;
 pub mod id;
 pub mod membership;

@@ -1,0 +1,276 @@
+//! The nodes of one user on this host: a directory with a file for each, which works without any
+//! network interface.
+//!
+//! ```text
+//!  $XDG_RUNTIME_DIR/withy, else TMP/withy-UID      0700, ours, no link
+//!    TAG.record     the record of a node, 0600, replaced as a whole
+//!    TAG.lock       locked by its node for as long as it lives
+//! ```
+//!
+//! Nobody watches the directory: [`Host::poll`] looks, which costs one listing, and reads only what
+//! changed. The files of a node whose lock is free are those of one that died; whoever sees them
+//! first takes them away.
+//!
+//! Invariant: a file that is read is a regular one of ours, no longer than a record, and of a node
+//! that lives; there are at most [`Host::MAX`].
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::libc;
+use nix::unistd::Uid;
+
+use crate::peer::PeerTag;
+use crate::record::Record;
+
+/// A source of records: what it found that may be news.
+pub trait Source {
+    /// The octets of records that appeared or changed since the last call.
+    ///
+    /// # Errors
+    /// The source cannot be read; another call may do better.
+    fn poll(&mut self) -> io::Result<Vec<Vec<u8>>>;
+}
+
+/// The directory of this user's nodes, and this node's files in it.
+#[derive(Debug)]
+pub struct Host {
+    directory: PathBuf,
+    own: PeerTag,
+    /// Holds the lock of this node.
+    _lock: File,
+    /// What was read of each file, by its name.
+    seen: BTreeMap<String, Stamp>,
+    skipped: u64,
+    cleaned: u64,
+}
+
+/// What tells whether a file was replaced.
+type Stamp = (u64, Option<SystemTime>, u64);
+
+/// Why the directory is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Somebody else owns it, others may write to it, or it is no directory.
+    #[error("{path:?} is not a directory of ours with mode 0700")]
+    Untrusted {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The operating system refused something.
+    #[error("{path:?}: {error}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl Host {
+    /// The most nodes that are looked at; more are skipped, and counted.
+    pub const MAX: usize = 512;
+
+    /// The directory that is used unless another is named.
+    pub fn default_directory() -> PathBuf {
+        match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(runtime) if runtime.is_absolute() => runtime.join("withy"),
+            _ => std::env::temp_dir().join(format!("withy-{}", Uid::effective())),
+        }
+    }
+
+    /// Puts this node's record into a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The directory is not ours alone, or cannot be written to.
+    pub fn open(directory: &Path, record: &Record) -> Result<Self, HostError> {
+        make(directory)?;
+        let own = record.peer();
+        let path = directory.join(format!("{own}.lock"));
+        let io = |error| HostError::Io {
+            path: path.clone(),
+            error,
+        };
+        let lock = own_file().open(&path).map_err(io)?;
+        lock.try_lock().map_err(|error| io(error.into()))?;
+        let host = Self {
+            directory: directory.into(),
+            own,
+            _lock: lock,
+            seen: BTreeMap::new(),
+            skipped: 0,
+            cleaned: 0,
+        };
+        host.publish(record)?;
+        Ok(host)
+    }
+
+    /// Replaces this node's record.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn publish(&self, record: &Record) -> Result<(), HostError> {
+        let path = self.path("record");
+        let write = || {
+            let new = self.path("new");
+            remove(&new)?;
+            let mut file = own_file().create_new(true).open(&new)?;
+            file.write_all(record.octets())?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|error| HostError::Io {
+            path: path.clone(),
+            error,
+        })
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        self.directory.join(format!("{}.{suffix}", self.own))
+    }
+
+    /// How many files were not looked at because there were too many.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// How many nodes that died were cleaned up after.
+    pub const fn cleaned(&self) -> u64 {
+        self.cleaned
+    }
+
+    /// The names of nodes in the directory, this one left out.
+    fn names(&mut self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let own = self.own.to_string();
+        for entry in fs::read_dir(&self.directory)? {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let Some(tag) = name.strip_suffix(".record") else {
+                continue;
+            };
+            if tag.len() != 2 * PeerTag::SIZE || tag == own {
+                continue;
+            }
+            match names.len() < Self::MAX {
+                true => names.push(tag.to_owned()),
+                false => self.skipped += 1,
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether the node with these files lives. What a dead one left is taken away.
+    fn lives(&mut self, tag: &str) -> bool {
+        let path = self.directory.join(format!("{tag}.lock"));
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path);
+        let held = match file.map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => true,
+            Ok(_) => false,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        if !held {
+            // The lock goes last: as long as it is there, somebody may clean up.
+            for suffix in ["record", "new", "lock"] {
+                let _ = remove(&self.directory.join(format!("{tag}.{suffix}")));
+            }
+            self.cleaned += 1;
+        }
+        held
+    }
+
+    fn read(&mut self, tag: &str) -> io::Result<Option<Vec<u8>>> {
+        let path = self.directory.join(format!("{tag}.record"));
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        let stamp = (metadata.ino(), metadata.modified().ok(), metadata.len());
+        let ours = metadata.is_file() && metadata.uid() == Uid::effective().as_raw();
+        if !ours || metadata.len() > Record::MAX as u64 || self.seen.get(tag) == Some(&stamp) {
+            return Ok(None);
+        }
+        let mut octets = Vec::new();
+        file.take(Record::MAX as u64 + 1).read_to_end(&mut octets)?;
+        self.seen.insert(tag.to_owned(), stamp);
+        Ok(Some(octets))
+    }
+}
+
+impl Source for Host {
+    fn poll(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let names = self.names()?;
+        let mut found = Vec::new();
+        let mut there = Vec::new();
+        for tag in names {
+            if !self.lives(&tag) {
+                continue;
+            }
+            // One that vanishes meanwhile is of no interest.
+            found.extend(self.read(&tag).ok().flatten());
+            there.push(tag);
+        }
+        self.seen.retain(|tag, _| there.contains(tag));
+        Ok(found)
+    }
+}
+
+/// Takes this node's files away.
+impl Drop for Host {
+    fn drop(&mut self) {
+        for suffix in ["record", "new", "lock"] {
+            let _ = remove(&self.path(suffix));
+        }
+    }
+}
+
+/// Makes the directory, and checks that it is ours alone.
+fn make(directory: &Path) -> Result<(), HostError> {
+    let path = || directory.to_owned();
+    let made = DirBuilder::new().mode(0o700).create(directory);
+    let known = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    if let Some(error) = made.err().filter(|error| !known(error)) {
+        let path = path();
+        return Err(HostError::Io { path, error });
+    }
+    let metadata = fs::symlink_metadata(directory).map_err(|error| HostError::Io {
+        path: path(),
+        error,
+    })?;
+    let ours = metadata.uid() == Uid::effective().as_raw();
+    match metadata.is_dir() && ours && metadata.mode() & 0o777 == 0o700 {
+        true => Ok(()),
+        false => Err(HostError::Untrusted { path: path() }),
+    }
+}
+
+/// How files of this node are opened.
+fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests;
