@@ -23,6 +23,8 @@ pub mod greeting;
 pub mod id;
 pub mod metadata;
 pub mod noise_handshake;
+pub mod queue_command;
+pub mod queue_log;
 pub mod quic_streams;
 pub mod records;
 pub mod session_null;
@@ -44,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     ("id", id::run),
     ("metadata", metadata::run),
     ("noise_handshake", noise_handshake::run),
+    ("queue_command", queue_command::run),
+    ("queue_log", queue_log::run),
     ("quic_streams", quic_streams::run),
     ("records", records::run),
     ("session_null", session_null::run),

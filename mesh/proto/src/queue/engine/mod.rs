@@ -21,9 +21,11 @@
 mod consumers;
 mod counts;
 mod dead;
+mod delivery;
 mod durable;
 #[cfg(test)]
 mod model;
+mod put;
 mod ready;
 #[cfg(test)]
 mod tests;
@@ -34,11 +36,14 @@ use std::time::Duration;
 pub use consumers::{ConsumerId, MAX_CREDIT, TooManyConsumers};
 pub use counts::Counts;
 pub use dead::{DeadId, DeadLetter};
+pub use delivery::{Delivery, Nack, Stale, Tag};
 pub use durable::{MAX_BACKLOG, Receipt, RestoreError};
+pub use put::{MAX_FRAMES, MAX_MESSAGE, Put, Refusal};
 
 use self::consumers::Consumers;
 use self::dead::Dead;
 use self::durable::Journal;
+use self::put::cost;
 use self::ready::Ready;
 use super::Epoch;
 use super::death::{Cause, History};
@@ -46,94 +51,9 @@ use super::options::{Options, Overflow, Priority, QueueName};
 use super::record::Record;
 use super::to_millis;
 use super::window::{Origin, Seen, Windows};
-use crate::message::{Frame, Message};
+use crate::message::Message;
 
-/// Frames of one message, at most.
-pub const MAX_FRAMES: usize = u16::MAX as usize;
-
-/// Octets of one message, at most, whatever [`Options::max_message`] says.
-pub const MAX_MESSAGE: usize = 1 << 30;
-
-/// A message that is to be queued.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Put {
-    /// Which put this is; `None` is queued however often it comes.
-    pub origin: Option<Origin>,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// How long it may wait, from now on.
-    pub ttl: Option<Duration>,
-    /// Whether a worker may have seen it before.
-    pub redelivered: bool,
-    /// Where it died before.
-    pub history: History,
-    /// The message.
-    pub message: Message,
-}
-
-/// Why a put is refused. The message is not queued, and may be put again under the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The queue has as many messages or octets as it may; try again later.
-    #[error("the queue is full")]
-    Full,
-    /// The store is behind; try again later.
-    #[error("the queue's store is behind")]
-    Busy,
-    /// The message is larger than this queue takes any.
-    #[error("the message is too large for the queue")]
-    TooLarge,
-    /// The number is 0, or too old to tell whether it was accepted before.
-    #[error("the number is none, or too old to be told from an earlier one")]
-    Sequence,
-    /// Its TTL was over before its acceptance was heard of. Said by producers, not by queues.
-    #[error("the message expired on its way to the queue")]
-    Expired,
-}
-
-/// The number of one delivery. A queue never uses one twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(pub u64);
-
-/// A message for a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// For whom.
-    pub consumer: ConsumerId,
-    /// What it is acked by.
-    pub tag: Tag,
-    /// How often it was delivered, with this time.
-    pub attempt: u32,
-    /// Whether a worker may have seen it before.
-    pub redelivered: bool,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Where it died before.
-    pub history: History,
-    /// The message.
-    pub message: Message,
-}
-
-/// What becomes of a message that a consumer does not ack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nack {
-    /// It goes back to its old place.
-    Requeue,
-    /// It becomes a dead letter.
-    DeadLetter,
-}
-
-/// A delivery is not open: it was acked, nacked or too late, or is another consumer's. Nothing
-/// changes; the message may come again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("delivery {} is not open", tag.0)]
-pub struct Stale {
-    /// Which.
-    pub tag: Tag,
-}
-
-/// An acked queue. See the [module](self).
+/// An acked queue.
 #[derive(Debug)]
 pub struct Queue {
     name: QueueName,
@@ -186,11 +106,6 @@ struct Out {
     id: u64,
     consumer: ConsumerId,
     until: Duration,
-}
-
-/// What a message counts against limits of octets.
-fn cost(message: &Message, history: &History) -> usize {
-    message.size() + message.len() * size_of::<Frame>() + history.cost()
 }
 
 impl Queue {

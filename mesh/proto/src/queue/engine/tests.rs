@@ -7,6 +7,7 @@ use super::super::log::LogReader;
 use super::super::window::{ProducerId, Window};
 use super::*;
 use crate::crypto::{Randomness as _, Seeded};
+use crate::message::Frame;
 use crate::trust::id::NodeId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -193,10 +194,12 @@ fn a_store_that_is_behind_holds_up_puts_and_deliveries() {
     assert!(queue.poll(SECOND).is_some());
 }
 
+type Shown = (u64, u64, Priority, Option<Duration>, u32, Option<Cause>);
+
 /// What a queue consists of, but for its consumers.
 #[derive(Debug, PartialEq)]
 struct Contents {
-    messages: Vec<(u64, u64, Priority, Option<Duration>, u32, Option<Cause>)>,
+    messages: Vec<Shown>,
     histories: Vec<History>,
     windows: Vec<(ProducerId, Window)>,
     epoch: Epoch,
