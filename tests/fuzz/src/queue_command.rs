@@ -123,13 +123,13 @@ impl Sides {
     fn handle(&mut self, choice: u8, command: Command) {
         self.now += Duration::from_millis(u64::from(choice >> 4));
         match choice % 4 {
-            0 | 1 => self.to_keeper(PeerId(u64::from(choice >> 2) % 3), command),
-            2 => self.to_producer(command),
-            _ => self.to_worker(command),
+            0 | 1 => self.tell_keeper(PeerId(u64::from(choice >> 2) % 3), command),
+            2 => self.tell_producer(command),
+            _ => self.tell_worker(command),
         }
     }
 
-    fn to_keeper(&mut self, peer: PeerId, command: Command) {
+    fn tell_keeper(&mut self, peer: PeerId, command: Command) {
         let held = self.keeper.held();
         if self.keeper.handle(peer, command, self.now).is_err() {
             self.keeper.lost(peer, self.now);
@@ -144,7 +144,7 @@ impl Sides {
         assert!(open <= self.keeper.queue().len());
     }
 
-    fn to_producer(&mut self, command: Command) {
+    fn tell_producer(&mut self, command: Command) {
         let before = (self.producer.known(), self.producer.unconfirmed());
         let is_answer = matches!(
             command,
@@ -167,7 +167,7 @@ impl Sides {
         }
     }
 
-    fn to_worker(&mut self, command: Command) {
+    fn tell_worker(&mut self, command: Command) {
         let known = self.worker.known();
         if let Ok(Some(work)) = self.worker.handle(command)
             && work.attempt % 2 == 0

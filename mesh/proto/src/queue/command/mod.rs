@@ -14,6 +14,9 @@
 //! | `NACK` | worker, keeper | tag 8, 0 to requeue or 1 for the dead letters 1 | detail, up to 255 octets of UTF-8 |
 //! | `MOVED` | keeper, all | | |
 //!
+//! A start and a subscription are the sender's own numbers, another one each time it starts over: so it
+//! knows what answers a command from before, and takes no notice.
+//!
 //! Numbers are big-endian, TTLs milliseconds. Flag 1 says that a worker may have seen the message.
 //! Reasons are those of [`Refusal`], from 1. Each command begins with the [`Epoch`] that its sender
 //! goes by. A keeper that gets another one than its own does nothing but answer `MOVED` with its own,

@@ -11,7 +11,7 @@
 //!
 //! When it steps down, deliveries are taken back, and what is not stored is given up, unanswered: its
 //! producers put it to the next keeper. What was accepted stays in the [queue](Keeper::queue), for
-//! its node to consume, put to the next keeper, and ack.
+//! its node to consume, put to the next keeper, flagged as redelivered, and ack.
 //!
 //! Invariant: it accepts and delivers only while it holds its epoch.
 

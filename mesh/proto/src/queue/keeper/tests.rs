@@ -79,6 +79,19 @@ fn it_keeps_the_queue_when_its_claim_is_good_and_stored() {
 }
 
 #[test]
+fn a_claim_that_is_not_stored_is_none() {
+    let mut keeper = keeper(true);
+    let epoch = keeper.claim(SECOND, Duration::ZERO).unwrap();
+    keeper.handle_timeout(2 * SECOND);
+    assert!(keeper.is_claiming() && keeper.held().is_none());
+    keeper.handle(PEER, put(epoch, 1), SECOND).unwrap();
+    assert_eq!((keeper.fenced(), due(&mut keeper)), (1, vec![]));
+    store(&mut keeper);
+    assert_eq!(keeper.held(), Some(epoch));
+    assert_eq!(due(&mut keeper), [(PEER, Command::Moved { epoch })]);
+}
+
+#[test]
 fn puts_are_answered_when_they_are_stored_many_at_once() {
     let mut keeper = keeper(true);
     let epoch = keeper.claim(SECOND, Duration::ZERO).unwrap();
