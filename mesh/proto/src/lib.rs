@@ -21,6 +21,7 @@ pub mod mechanism;
 pub mod message;
 pub mod pattern;
 pub mod peer;
+pub mod queue;
 pub mod quic;
 pub mod rate;
 pub mod routing;

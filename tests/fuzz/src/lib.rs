@@ -28,6 +28,8 @@ pub mod id;
 pub mod metadata;
 pub mod noise_handshake;
 pub mod peer_record;
+pub mod queue_command;
+pub mod queue_log;
 pub mod quic_streams;
 pub mod records;
 pub mod session_null;
@@ -54,6 +56,8 @@ pub const TARGETS: &[Target] = &[
     ("metadata", metadata::run),
     ("noise_handshake", noise_handshake::run),
     ("peer_record", peer_record::run),
+    ("queue_command", queue_command::run),
+    ("queue_log", queue_log::run),
     ("quic_streams", quic_streams::run),
     ("records", records::run),
     ("session_null", session_null::run),

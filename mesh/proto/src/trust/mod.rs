@@ -24,7 +24,7 @@ mod base32;
 pub mod certificate;
 pub mod credentials;
 pub mod domain;
-mod fields;
+pub(crate) mod fields;
 pub mod id;
 pub mod membership;
 pub mod name;
