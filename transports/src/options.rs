@@ -161,10 +161,10 @@ pub struct QuicOptions {
     pub idle_timeout: Duration,
     /// How long a listener lets a handshake take, and a new link say what it is; default 5 s.
     pub handshake_timeout: Duration,
-    /// Handshakes that a listener has under way at a time; default 128, each of 60 KB, and as much
-    /// again for a second after it was given up. Above it the oldest is given up if it has lasted half
-    /// a second, since a good peer is done within a few round trips; else the newcomer gets no answer,
-    /// and tries again.
+    /// Handshakes that a listener has under way at a time; default 128, each of 70 KB. Above it the
+    /// oldest is given up if it has lasted half a second, since a good peer is done within a few round
+    /// trips; else the newcomer gets no answer, and tries again. One that came to nothing costs as much
+    /// for one more second: with these there are no more than twice as many.
     pub max_handshakes: usize,
     /// Handshakes under way from which on a peer must first show that it receives at its address,
     /// for one more round trip; default 64.

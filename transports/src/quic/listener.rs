@@ -4,7 +4,7 @@
 //! keep others out; when there are too many of them, the oldest are given up. So are connections
 //! without an admitted link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,8 +149,12 @@ impl Door {
 
     /// Whether there is room for one more, if need be by giving somebody up.
     fn has_room(&self) -> bool {
+        let most = self.options.max_handshakes;
         let shaking = self.shaking.count();
-        let gave_up = if shaking >= self.options.max_handshakes {
+        if shaking + self.shaking.remembered() >= 2 * most {
+            return false;
+        }
+        let gave_up = if shaking >= most {
             self.shaking.give_up()
         } else if shaking + self.guests.count() >= self.options.max_connections {
             self.guests.give_up(PATIENCE) || self.shaking.give_up()
@@ -179,7 +183,7 @@ impl Door {
                     Ok((connection, proven)) => {
                         let stay = guests.enter(connection.clone(), guest.admissions.clone());
                         // After it, so that nobody else takes the place.
-                        drop(begun);
+                        begun.succeeded();
                         let (proven, guest) = (tls::Proven { network, ..proven }, Some(guest));
                         let (wire, lease) =
                             Wire::new(connection, proven, bound, grant, linger, guest, stay);
@@ -209,41 +213,64 @@ async fn tell(guard: &Guard, links: &mpsc::Sender<Accepted>) {
 /// up for another.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The handshakes under way, the oldest first.
+/// How long quinn remembers a handshake that came to nothing: three times the time after which it sends
+/// again. It costs as much as before until then.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// The handshakes under way, the oldest first, and those that came to nothing a moment ago.
 #[derive(Default)]
 struct Shaking {
-    under_way: Mutex<BTreeMap<u64, (Instant, AbortHandle)>>,
+    known: Mutex<Known>,
     next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Known {
+    under_way: BTreeMap<u64, (Instant, AbortHandle)>,
+    /// When they ended: no more than there may be of both together.
+    remembered: VecDeque<Instant>,
 }
 
 impl Shaking {
     fn count(&self) -> usize {
-        self.under_way.lock().len()
+        self.known.lock().under_way.len()
+    }
+
+    fn remembered(&self) -> usize {
+        let remembered = &mut self.known.lock().remembered;
+        while remembered
+            .front()
+            .is_some_and(|ended| ended.elapsed() >= REMEMBERED)
+        {
+            remembered.pop_front();
+        }
+        remembered.len()
     }
 
     /// Gives the oldest up, if it is old enough: a good peer is done within a few round trips, so that
     /// it is the likeliest to stall.
     fn give_up(&self) -> bool {
-        let mut under_way = self.under_way.lock();
-        let oldest = under_way.first_entry();
+        let mut known = self.known.lock();
+        let oldest = known.under_way.first_entry();
         let Some(oldest) = oldest.filter(|oldest| oldest.get().0.elapsed() >= PATIENCE) else {
             return false;
         };
         let (_, oldest) = oldest.remove();
-        drop(under_way);
+        known.remembered.push_back(Instant::now());
+        drop(known);
         oldest.abort();
         true
     }
 
     fn begin(self: &Arc<Self>, start: impl FnOnce(Begun) -> AbortHandle) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut under_way = self.under_way.lock();
+        let mut known = self.known.lock();
         // The task cannot remove itself before it is entered, since the lock is held.
         let task = start(Begun {
             shaking: Arc::clone(self),
             number,
         });
-        under_way.insert(number, (Instant::now(), task));
+        known.under_way.insert(number, (Instant::now(), task));
     }
 }
 
@@ -253,9 +280,20 @@ struct Begun {
     number: u64,
 }
 
+impl Begun {
+    /// The handshake has become a connection.
+    fn succeeded(self) {
+        self.shaking.known.lock().under_way.remove(&self.number);
+    }
+}
+
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.shaking.under_way.lock().remove(&self.number);
+        let mut known = self.shaking.known.lock();
+        // Else it succeeded, or was given up.
+        if known.under_way.remove(&self.number).is_some() {
+            known.remembered.push_back(Instant::now());
+        }
     }
 }
 
@@ -306,5 +344,32 @@ mod tests {
         let refused = refusals.take().unwrap();
         assert_eq!((refused.untold, refused.peers()), (2, 2));
         assert_eq!(refusals.take(), None);
+    }
+
+    /// However quickly peers begin and give up, what they cost is bounded.
+    #[tokio::test(start_paused = true)]
+    async fn handshakes_that_came_to_nothing_count_for_a_moment() {
+        let shaking = Arc::new(Shaking::default());
+        let mut begun = Vec::new();
+        for _ in 0..3 {
+            shaking.begin(|new| {
+                begun.push(new);
+                tokio::spawn(std::future::pending::<()>()).abort_handle()
+            });
+        }
+        let counts = || (shaking.count(), shaking.remembered());
+        assert_eq!(counts(), (3, 0));
+        begun.pop().unwrap().succeeded();
+        assert_eq!(counts(), (2, 0));
+        drop(begun.pop());
+        assert_eq!(counts(), (1, 1));
+        assert!(!shaking.give_up(), "it has only begun");
+        sleep(PATIENCE).await;
+        assert!(shaking.give_up());
+        // It was counted when it was given up.
+        drop(begun);
+        assert_eq!(counts(), (0, 2));
+        sleep(REMEMBERED).await;
+        assert_eq!(counts(), (0, 0));
     }
 }
