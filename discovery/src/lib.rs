@@ -25,7 +25,6 @@ pub mod revocation;
 pub mod table;
 #[cfg(test)]
 mod testing;
-mod wire;
 
 pub use engine::{Action, Config, Discovery, Event, Time};
 pub use peer::PeerTag;

@@ -15,7 +15,7 @@ use withy_proto::crypto::sign::{self, SIGNATURE, SigningKey};
 use withy_proto::crypto::{Provider, hash};
 use withy_proto::trust::{IdentityId, NetworkId, domain};
 
-use crate::wire::Reader;
+use withy_proto::fields::Fields;
 
 const VERSION: u8 = 1;
 
@@ -77,7 +77,7 @@ impl Revocation {
 
     /// A revocation from its binary form; nothing is verified yet. `None` if it is not one.
     pub fn decode(octets: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(octets);
+        let mut reader = Fields::new(octets);
         let version = reader.octet()?;
         let what = reader.octet()?;
         let network = NetworkId::from_octets(reader.array()?);

@@ -20,7 +20,7 @@ use crate::membership::{Beat, Update};
 use crate::peer::PeerTag;
 use crate::record::Record;
 use crate::revocation::Revocation;
-use crate::wire::Reader;
+use withy_proto::fields::Fields;
 
 const VERSION: u8 = 1;
 
@@ -145,14 +145,14 @@ impl Item {
         out.extend_from_slice(octets);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    fn decode(reader: &mut Fields<'_>) -> Option<Self> {
         let what = reader.octet()?;
         let length = usize::from(reader.u16()?);
         let octets = reader.take(length)?;
         match what {
             1 if length <= Record::MAX => Some(Self::Record(Bytes::copy_from_slice(octets))),
             2 => {
-                let mut reader = Reader::new(octets);
+                let mut reader = Fields::new(octets);
                 let update = Update::decode(&mut reader)?;
                 reader.is_empty().then_some(Self::Update(update))
             }
@@ -194,7 +194,7 @@ impl Entry {
         out.push(self.update.state as u8);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    fn decode(reader: &mut Fields<'_>) -> Option<Self> {
         let peer: [u8; 16] = reader.array()?;
         let sequence = reader.u64()?;
         let digest = reader.array()?;
@@ -205,7 +205,7 @@ impl Entry {
         Some(Self {
             sequence,
             digest,
-            update: Update::decode(&mut Reader::new(&update))?,
+            update: Update::decode(&mut Fields::new(&update))?,
         })
     }
 }
@@ -277,7 +277,7 @@ impl Message {
         if length > Self::MAX {
             return Err(MessageError::Length { length });
         }
-        let mut reader = Reader::new(octets);
+        let mut reader = Fields::new(octets);
         let (version, kind) = (reader.octet(), reader.octet());
         match version {
             Some(VERSION) => {}
@@ -292,7 +292,7 @@ impl Message {
         message.ok_or(MessageError::Malformed)
     }
 
-    fn body(kind: u8, reader: &mut Reader<'_>) -> Option<Self> {
+    fn body(kind: u8, reader: &mut Fields<'_>) -> Option<Self> {
         Some(match kind {
             1 => Self::News(all(reader, Item::decode)?),
             2 => {
@@ -318,7 +318,7 @@ impl Message {
             4 => Self::Want(all(reader, |it| it.array().map(PeerTag::from_octets))?),
             5 => Self::Revoked {
                 answers: flag(reader)?,
-                digests: all(reader, Reader::array)?,
+                digests: all(reader, Fields::array)?,
             },
             _ => Self::Beat(Beat {
                 incarnation: reader.u32()?,
@@ -330,8 +330,8 @@ impl Message {
 
 /// Reads to the end.
 fn all<'a, T>(
-    reader: &mut Reader<'a>,
-    read: impl Fn(&mut Reader<'a>) -> Option<T>,
+    reader: &mut Fields<'a>,
+    read: impl Fn(&mut Fields<'a>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let mut all = Vec::new();
     while !reader.is_empty() {
@@ -340,7 +340,7 @@ fn all<'a, T>(
     Some(all)
 }
 
-fn flag(reader: &mut Reader<'_>) -> Option<bool> {
+fn flag(reader: &mut Fields<'_>) -> Option<bool> {
     match reader.octet()? {
         0 => Some(false),
         1 => Some(true),

@@ -11,7 +11,7 @@
 //! messages.
 
 use crate::peer::PeerTag;
-use crate::wire::Reader;
+use withy_proto::fields::Fields;
 
 /// Whether a member is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,7 @@ impl Update {
         out.push(self.state as u8);
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn decode(reader: &mut Fields<'_>) -> Option<Self> {
         Some(Self {
             peer: PeerTag::from_octets(reader.array()?),
             incarnation: reader.u32()?,

@@ -10,7 +10,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::fmt;
 
-use crate::wire::{Reader, put_short};
+use withy_proto::fields::{Fields, put_short};
 
 /// One place where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +82,7 @@ impl Address {
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn decode(reader: &mut Fields<'_>) -> Option<Self> {
         let kind = reader.octet()?;
         Some(match kind {
             1 | 2 => {

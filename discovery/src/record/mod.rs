@@ -38,7 +38,7 @@ pub use error::{Part, RecordError};
 pub use service::{Kind, Service};
 
 use crate::peer::PeerTag;
-use crate::wire::Reader;
+use withy_proto::fields::Fields;
 
 const VERSION: u8 = 1;
 const PUBLIC: u8 = 1;
@@ -182,7 +182,7 @@ impl Content {
         }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
+    fn decode(reader: &mut Fields<'_>) -> Result<Self, RecordError> {
         let cut = RecordError::Malformed;
         let certificate = reader.take(Certificate::SIZE).ok_or(cut)?;
         let certificate = Certificate::decode(certificate)?;
@@ -247,7 +247,7 @@ impl Record {
         }
         let body = length.checked_sub(SIGNATURE);
         let (body, _) = octets.split_at(body.ok_or(RecordError::Malformed)?);
-        let mut reader = Reader::new(body);
+        let mut reader = Fields::new(body);
         match reader.octet() {
             Some(VERSION) => {}
             Some(found) => return Err(RecordError::Version { found }),
@@ -344,7 +344,7 @@ impl fmt::Debug for Record {
 }
 
 /// Reads how many of a part there are.
-fn few(reader: &mut Reader<'_>, part: Part, limit: usize) -> Result<usize, RecordError> {
+fn few(reader: &mut Fields<'_>, part: Part, limit: usize) -> Result<usize, RecordError> {
     let count = reader.octet().map(usize::from);
     match count.ok_or(RecordError::Malformed)? {
         count if count <= limit => Ok(count),

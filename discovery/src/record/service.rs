@@ -10,7 +10,7 @@
 
 use withy_proto::SocketType;
 
-use crate::wire::{Reader, put_short};
+use withy_proto::fields::{Fields, put_short};
 
 /// A service: something that others can find by its kind and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Service {
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn decode(reader: &mut Fields<'_>) -> Option<Self> {
         let mut service = Self {
             kind: Kind::from_number(reader.octet()?),
             load: reader.octet()?,

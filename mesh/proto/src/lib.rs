@@ -17,6 +17,7 @@
 pub mod bus;
 pub mod crypto;
 pub mod endpoint;
+pub mod fields;
 pub mod mechanism;
 pub mod message;
 pub mod pattern;

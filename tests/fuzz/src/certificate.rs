@@ -10,7 +10,7 @@ use withy_proto::trust::{
     Membership, MembershipError, NetworkId, NodeId, Proof, Roles, Validity,
 };
 
-use super::input::Input;
+use super::input::{Input, number};
 
 const NULL: Provider = Provider::DangerNull;
 
@@ -92,23 +92,8 @@ fn made(choice: u8, now: u64, input: &mut Input<'_>) -> Vec<u8> {
         Ok((credentials, octets.len()))
     );
     assert!(octets.len() <= Credentials::MAX_SIZE);
-    while !input.is_empty() {
-        let at = input.number();
-        match input.octet() {
-            0 => octets.truncate(at),
-            1 => octets.push(at as u8),
-            octet if !octets.is_empty() => {
-                let length = octets.len();
-                octets[at % length] ^= octet;
-            }
-            _ => {}
-        }
-    }
+    input.change(&mut octets);
     octets
-}
-
-fn number(octets: &[u8]) -> u64 {
-    octets.iter().fold(0, |sum, it| sum << 8 | u64::from(*it))
 }
 
 /// Whether now lies within the ends, which are two numbers of 64 bits.

@@ -44,4 +44,25 @@ impl<'a> Input<'a> {
     pub fn rest(&mut self) -> &'a [u8] {
         self.take(usize::MAX)
     }
+
+    /// Changes octets as what is left says: cuts them, adds to them, or makes some others.
+    pub fn change(&mut self, octets: &mut Vec<u8>) {
+        while !self.is_empty() {
+            let at = self.number();
+            match self.octet() {
+                0 => octets.truncate(at),
+                1 => octets.push(at as u8),
+                octet if !octets.is_empty() => {
+                    let length = octets.len();
+                    octets[at % length] ^= octet;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A number of some octets, big-endian.
+pub fn number(octets: &[u8]) -> u64 {
+    octets.iter().fold(0, |sum, it| sum << 8 | u64::from(*it))
 }

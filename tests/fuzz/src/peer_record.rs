@@ -9,7 +9,7 @@ use withy_proto::crypto::keys::PublicKey;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::{Certificate, NodeId, Secret, Validity};
 
-use super::input::Input;
+use super::input::{Input, number};
 
 const NULL: Provider = Provider::DangerNull;
 const NOW: u64 = 1_800_000_000;
@@ -102,23 +102,8 @@ fn made(input: &mut Input<'_>) -> Vec<u8> {
     let read = Record::decode(record.octets()).map(|read| read.content().clone());
     assert_eq!(read.as_ref(), Ok(record.content()));
     let mut octets = record.octets().to_vec();
-    while !input.is_empty() {
-        let at = input.number();
-        match input.octet() {
-            0 => octets.truncate(at),
-            1 => octets.push(at as u8),
-            octet if !octets.is_empty() => {
-                let length = octets.len();
-                octets[at % length] ^= octet;
-            }
-            _ => {}
-        }
-    }
+    input.change(&mut octets);
     octets
-}
-
-fn number(octets: &[u8]) -> u64 {
-    octets.iter().fold(0, |sum, it| sum << 8 | u64::from(*it))
 }
 
 fn decode(octets: &[u8]) {

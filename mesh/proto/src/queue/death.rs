@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::options::QueueName;
 use super::to_millis;
-use crate::trust::fields::Fields;
+use crate::fields::Fields;
 
 /// The longest text of a consumer that rejects a message, in octets; the rest is cut off.
 pub const MAX_DETAIL: usize = 255;

@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use crate::trust::fields::{Fields, join};
+use crate::fields::{Fields, join};
 use crate::trust::id::NodeId;
 
 /// A time in which one node keeps a queue. Ordered by number, then by holder.

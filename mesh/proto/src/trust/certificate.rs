@@ -16,13 +16,13 @@
 //! Noise key, nor that the node's holder agreed to it.
 
 use super::domain;
-use super::fields::{Fields, join};
 use super::id::{IdentityId, NodeId};
 use super::signature::Signature;
 use super::validity::{Validity, ValidityError};
 use crate::crypto::Provider;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::sign::{SIGNATURE, SigningKey};
+use crate::fields::{Fields, join};
 
 const VERSION: u8 = 1;
 

@@ -177,7 +177,7 @@ impl<K: Kind> FromStr for Id<K> {
             Base32Error::Character { at } => IdError::Character { at },
             Base32Error::Length => IdError::Checksum,
         })?;
-        let mut fields = super::fields::Fields::new(&octets);
+        let mut fields = crate::fields::Fields::new(&octets);
         let (key, checksum) = (fields.array(), fields.array());
         let (Some(key), Some(checksum)) = (key, checksum) else {
             return Err(IdError::Checksum);

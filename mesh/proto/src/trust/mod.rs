@@ -24,7 +24,6 @@ mod base32;
 pub mod certificate;
 pub mod credentials;
 pub mod domain;
-pub(crate) mod fields;
 pub mod id;
 pub mod membership;
 pub mod name;

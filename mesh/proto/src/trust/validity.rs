@@ -57,13 +57,13 @@ impl Validity {
     }
 
     pub(super) fn encode(&self) -> [u8; Self::SIZE] {
-        super::fields::join(&[
+        crate::fields::join(&[
             &self.not_before.to_be_bytes(),
             &self.not_after.to_be_bytes(),
         ])
     }
 
-    pub(super) fn decode(fields: &mut super::fields::Fields<'_>) -> Option<Self> {
+    pub(super) fn decode(fields: &mut crate::fields::Fields<'_>) -> Option<Self> {
         Some(Self {
             not_before: fields.u64()?,
             not_after: fields.u64()?,

@@ -36,8 +36,8 @@ use super::options::Priority;
 use super::record::read_priority;
 use super::to_millis;
 use super::window::{Origin, ProducerId};
+use crate::fields::Fields;
 use crate::message::{Frame, Message};
-use crate::trust::fields::Fields;
 
 /// Deliveries that one `ACK` is for, at most.
 pub const MAX_TAGS: usize = 1_024;

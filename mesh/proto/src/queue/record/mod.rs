@@ -29,8 +29,8 @@ use super::engine::MAX_FRAMES;
 use super::epoch::Epoch;
 use super::options::Priority;
 use super::window::{Origin, ProducerId, Window};
+use crate::fields::{Fields, join};
 use crate::message::{Frame, Message};
-use crate::trust::fields::{Fields, join};
 
 const VERSION: u8 = 1;
 

@@ -3,8 +3,8 @@
 use super::{Grant, MembershipError};
 use crate::crypto::Provider;
 use crate::crypto::sign::{PUBLIC, SIGNATURE, SigningKey};
+use crate::fields::{Fields, join};
 use crate::trust::domain;
-use crate::trust::fields::{Fields, join};
 use crate::trust::id::{IdentityId, NetworkId};
 use crate::trust::signature::Signature;
 

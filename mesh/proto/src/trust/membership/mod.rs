@@ -39,13 +39,13 @@ pub use confirmation::ConfirmationError;
 pub use invitation::{Invitation, Redeemed};
 
 use super::domain;
-use super::fields::{Fields, join};
 use super::id::{IdentityId, NetworkId};
 use super::roles::Roles;
 use super::signature::Signature;
 use super::validity::{Validity, ValidityError};
 use crate::crypto::Provider;
 use crate::crypto::sign::{SIGNATURE, SigningKey};
+use crate::fields::{Fields, join};
 
 /// What a membership or an invitation grants, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,6 @@ use zeroize::Zeroizing;
 
 use super::base32::{self, Base32Error};
 use super::domain;
-use super::fields::Fields;
 use super::id::{IdentityId, NetworkId};
 use super::membership::{Invitation, Membership, MembershipError, Proof};
 use super::name::Name;
@@ -32,6 +31,7 @@ use super::network::{Network, Secret};
 use super::validity::{Validity, ValidityError};
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Provider, hash};
+use crate::fields::Fields;
 
 /// What a ticket begins with.
 const PREFIX: &str = "withy-ticket-1-";
