@@ -232,8 +232,11 @@ impl Drop for Host {
     }
 }
 
-/// Makes the directory, and checks that it is ours alone.
-fn make(directory: &Path) -> Result<(), HostError> {
+/// Makes the directory, if it is not there.
+///
+/// # Errors
+/// It cannot be made, or is not ours alone.
+pub fn make(directory: &Path) -> Result<(), HostError> {
     let path = || directory.to_owned();
     let made = DirBuilder::new().mode(0o700).create(directory);
     let known = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;

@@ -28,6 +28,6 @@ mod testing;
 
 pub use engine::{Action, Config, Discovery, Event, Time};
 pub use peer::PeerTag;
-pub use record::{Address, Content, Kind, Place, Record, RecordError, Service};
+pub use record::{Address, Content, Kind, NetworkTag, Place, Record, RecordError, Service};
 pub use revocation::{Revocation, Target};
 pub use table::{Learnt, Origin, Refusal, Table};

@@ -129,6 +129,8 @@ impl fmt::Display for EventKind {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PeerInfo {
+    /// Whether it made the connection.
+    pub accepted: bool,
     /// Its network address.
     pub address: String,
     /// Our address on this link.
@@ -222,6 +224,9 @@ pub enum HandshakeFailure {
     /// The socket has no place for this peer: it tries again.
     #[error("there is no place for the peer: {0}")]
     NoPlace(AttachError),
+    /// The peer asks for a resource, and no socket here has this name: it tries again.
+    #[error("there is no resource {0:?} here")]
+    NoResource(String),
     /// As many peers as may connect are connected; they were not when the link came in.
     #[error("max_connections ({0}) are open")]
     TooManyConnections(usize),
@@ -253,6 +258,8 @@ pub enum Reason {
     Streams(OrderError),
     /// The peer's subscriptions went over a limit.
     Subscriptions(String),
+    /// What the peer sent is none of what the application takes.
+    Application(String),
     /// The peer did not answer heartbeats.
     Silent,
     /// The link broke.
@@ -274,7 +281,7 @@ impl Reason {
     pub(crate) fn is_offence(&self) -> bool {
         matches!(
             self,
-            Self::Protocol(_) | Self::Streams(_) | Self::Subscriptions(_)
+            Self::Protocol(_) | Self::Streams(_) | Self::Subscriptions(_) | Self::Application(_)
         )
     }
 
@@ -312,9 +319,10 @@ impl fmt::Display for Reason {
             Self::PeerError(reason) => write!(f, "the peer sent ERROR {reason:?}"),
             Self::Protocol(error) => error.fmt(f),
             Self::Streams(error) => error.fmt(f),
-            Self::Subscriptions(error) | Self::Link(error) | Self::Distrusted(error) => {
-                f.write_str(error)
-            }
+            Self::Subscriptions(error)
+            | Self::Application(error)
+            | Self::Link(error)
+            | Self::Distrusted(error) => f.write_str(error),
             Self::Silent => f.write_str("the peer did not answer heartbeats"),
             Self::Overflow => f.write_str("the subscriber was too slow"),
             Self::HandedOver => f.write_str("another connection took the routing id over"),

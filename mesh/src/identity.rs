@@ -159,6 +159,11 @@ impl Identity {
         self.0.node.expose_seed()
     }
 
+    /// The node's key, for what it says about itself.
+    pub(crate) fn node_key(&self) -> &SigningKey {
+        &self.0.node
+    }
+
     /// The keys that the certificate names for Noise.
     pub(crate) fn noise(&self) -> &KeyPair {
         &self.0.noise

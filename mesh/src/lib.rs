@@ -85,6 +85,7 @@ pub mod identity;
 #[cfg(test)]
 mod logged;
 pub mod manual;
+pub mod node;
 pub mod options;
 pub mod proxy;
 mod security;
@@ -103,6 +104,7 @@ pub use error::{
 pub use event::{Event, EventKind, Monitor, PeerInfo, Reason};
 pub use home::{Home, HomeError};
 pub use identity::{Identity, IdentityError};
+pub use node::{Node, NodeBuilder, NodeError};
 pub use proxy::{Proxy, ProxyControl};
 pub use security::generate_key_pair;
 pub use select::Select;

@@ -1,5 +1,6 @@
 //! Options of a socket, grouped by concern. All have defaults that are safe and bounded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use withy_proto::pattern::outgoing::{Balance, Overflow};
@@ -15,6 +16,7 @@ pub use withy_transports::{
 
 use withy_proto::pattern::outgoing::SendOptions;
 
+use crate::driver::resources::Resources;
 use crate::security::Security;
 
 /// How many connections there may be, and how long one may take to be established.
@@ -103,6 +105,8 @@ pub(crate) struct Options {
     pub(crate) security: Security,
     pub(crate) dial: DialOptions,
     pub(crate) listen: ListenOptions,
+    /// The sockets that share this one's endpoints.
+    pub(crate) resources: Option<Arc<Resources>>,
 }
 
 impl Default for Options {
@@ -127,6 +131,7 @@ impl Default for Options {
             security: Security::default(),
             dial: DialOptions::default(),
             listen: ListenOptions::default(),
+            resources: None,
         }
     }
 }

@@ -347,6 +347,20 @@ impl Trust {
         vec![Zeroizing::new(*secret.expose_octets())]
     }
 
+    /// The networks in which peers are met.
+    pub(crate) fn networks(&self) -> Vec<Network> {
+        let state = self.0.state.read();
+        let known = state.memberships.iter();
+        let networks = known.filter_map(|(id, _)| state.policy.network(id));
+        networks.cloned().collect()
+    }
+
+    /// Whether an identity was revoked.
+    pub(crate) fn is_revoked(&self, identity: &IdentityId) -> bool {
+        let state = self.0.state.read();
+        state.policy.revoked().any(|revoked| revoked == *identity)
+    }
+
     /// Where peers may be met, and what is shown there.
     pub(crate) fn realms(&self, certificate: Certificate) -> Vec<Realm> {
         let state = self.0.state.read();

@@ -3,6 +3,17 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+/// The addresses of all interfaces; none if the system does not tell.
+pub fn all() -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = all.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    });
+    addresses.collect()
+}
+
 /// The addresses of an interface, with port 0, in the order of the system; empty if there is none
 /// of that name.
 pub(crate) fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {

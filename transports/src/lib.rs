@@ -34,6 +34,7 @@ use std::pin::Pin;
 use withy_proto::Endpoint;
 
 pub use error::{AcceptError, DialError, ListenError, PathTooLong, Refused};
+pub use interface::all as interface_addresses;
 pub use options::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Secret, Socks5,
     TcpOptions,

@@ -238,6 +238,12 @@ impl Discovery {
         self.settle(time);
     }
 
+    /// A link is not to be opened, since the peer is not trusted. That says nothing about whether it
+    /// is there.
+    pub fn link_refused(&mut self, peer: PeerTag, time: Time) {
+        self.dials.end(peer, false, time.monotonic);
+    }
+
     /// A link is closed; `lost` says that nobody meant it.
     pub fn link_down(&mut self, peer: PeerTag, lost: bool, time: Time) {
         self.gossip.link_down(peer);

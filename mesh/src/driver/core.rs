@@ -249,6 +249,7 @@ impl Core {
             options.receive_high_water_mark,
             options.send.invert_matching,
         )
+        .matching(options.send.matching)
         .conflating(options.conflate_received)
         .limiting(options.limits);
         let places = options.connections.max_connections;
@@ -450,6 +451,17 @@ impl Core {
         let sending = self.sending.lock();
         let send_link = sending.links.get(key.index())?.as_ref()?;
         (send_link.link.key() == key).then(|| Arc::clone(&send_link.peer))
+    }
+
+    /// The connections that are open, in the order in which they were made.
+    pub(crate) fn links(&self) -> Vec<(PipeKey, Arc<PeerInfo>)> {
+        let sending = self.sending.lock();
+        let open = sending.links.iter().flatten();
+        let mut links: Vec<_> = open
+            .map(|it| (it.link.key(), Arc::clone(&it.peer)))
+            .collect();
+        links.sort_by_key(|(key, _)| key.generation());
+        links
     }
 
     /// Asks one connection to end.

@@ -4,8 +4,13 @@ use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use tokio_util::sync::CancellationToken;
+use withy_proto::mechanism::party::Expected;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::AttachError;
 use withy_proto::peer::Backoff;
@@ -39,14 +44,51 @@ pub(crate) struct Active {
     pub(crate) stop: CancellationToken,
 }
 
+/// How long a way to a peer has before the next is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+
 /// What is dialled.
 #[derive(Debug)]
 pub(crate) struct Dialed {
-    pub(crate) endpoint: Endpoint,
+    /// The ways to the peer, the best first, of which there is at least one. Whoever changes them
+    /// changes where the next connection is tried.
+    pub(crate) ways: Mutex<Vec<Endpoint>>,
+    /// The socket that is wanted there, where several share an endpoint.
+    pub(crate) resource: Option<Box<str>>,
     /// The routing id that the peer gets, whatever it announces (libzmq: CONNECT_ROUTING_ID).
     pub(crate) routing_id: Option<Vec<u8>>,
-    /// The key that the peer has to have as its identity's or its node's.
-    pub(crate) expected: Option<[u8; 32]>,
+    /// Who the peer has to be.
+    pub(crate) expected: Option<Expected>,
+}
+
+impl Dialed {
+    /// The best way.
+    pub(crate) fn first(&self) -> Endpoint {
+        let ways = self.ways.lock();
+        ways.first().expect("there is at least one").clone()
+    }
+}
+
+/// A peer that this side connects to, until it is told to stop.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) to: Arc<Dialed>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A peer was not reached; the events say why.
+#[derive(Debug)]
+pub(crate) struct NotConnected;
+
+/// A connection that a socket has.
+type Taken = (Task, Arc<Link>, Arc<PeerInfo>);
+
+/// A peer that was reached, and shook hands.
+struct Reached {
+    endpoint: Endpoint,
+    ready: Ready,
+    address: String,
+    local: String,
 }
 
 impl Endpoints {
@@ -70,22 +112,28 @@ pub(crate) fn stop(uses: &[Active], endpoint: &Endpoint) -> bool {
 }
 
 impl Core {
-    /// Starts to connect to `endpoint`, and goes on until it is stopped.
-    pub(crate) fn dial(self: &Arc<Self>, to: Dialed) {
+    /// Starts to connect to a peer, and goes on until it is stopped.
+    pub(crate) fn dial(self: &Arc<Self>, to: Dialed) -> Dial {
+        let to = Arc::new(to);
         let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            let active = endpoints.active(&to.endpoint);
+            let active = endpoints.active(&to.first());
             let known = (active.number, active.stop.clone());
             endpoints.dialed.push(active);
             self.sending.lock().out.set_dialing(endpoints.dialed.len());
             known
         };
         self.room.notify_waiters();
+        let dial = Dial {
+            to: Arc::clone(&to),
+            stop: stop.clone(),
+        };
         let core = Arc::clone(self);
         self.spawn(async move {
             core.keep_connected(&to, &stop).await;
             core.forget_dialed(number);
         });
+        dial
     }
 
     fn forget_dialed(&self, number: u64) {
@@ -94,36 +142,38 @@ impl Core {
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
-    async fn keep_connected(self: &Arc<Self>, to: &Dialed, stop: &CancellationToken) {
-        let endpoint = &to.endpoint;
+    async fn keep_connected(self: &Arc<Self>, to: &Arc<Dialed>, stop: &CancellationToken) {
         let mut backoff = Backoff::new(self.options.reconnect);
         let mut first = true;
         while !stop.is_cancelled() {
-            self.emit(endpoint, EventKind::Dialing);
             // Boxed: an idle connection does not keep the memory of how it came about.
             let attempt = Box::pin(self.dial_once(to));
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
                 attempt = attempt => match attempt {
-                    Ok((task, link, peer)) => {
+                    Ok((endpoint, (task, link, peer))) => {
                         backoff.reset();
                         if !std::mem::take(&mut first) {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
-                        self.run(endpoint, task, &link, peer, None, stop).await;
+                        self.run(&endpoint, task, &link, peer, None, stop).await;
                         None
                     }
-                    Err(reason) => Some(reason),
+                    Err(failed) => Some(failed),
                 },
             };
             if stop.is_cancelled() {
                 return;
             }
-            let permanent = failed.as_ref().is_some_and(DialFailure::is_permanent);
+            // The ways to a resource may change.
+            let permanent = to.resource.is_none()
+                && failed
+                    .as_ref()
+                    .is_some_and(|(_, reason)| reason.is_permanent());
             let again = self.options.reconnect.enabled && !permanent;
             let delay = again.then(|| backoff.next(&mut OsRandomness));
-            if let Some(reason) = failed {
-                self.emit(endpoint, EventKind::DialFailed { reason, delay });
+            if let Some((endpoint, reason)) = failed {
+                self.emit(&endpoint, EventKind::DialFailed { reason, delay });
             }
             let Some(delay) = delay else {
                 return;
@@ -135,20 +185,102 @@ impl Core {
         }
     }
 
+    /// Connects to a peer once, and goes on until the connection ends.
+    pub(crate) async fn connect_once(
+        self: &Arc<Self>,
+        to: &Arc<Dialed>,
+        limit: Duration,
+    ) -> Result<(), NotConnected> {
+        let stop = self.endpoints.lock().stop.child_token();
+        let attempt = Box::pin(tokio::time::timeout(limit, self.dial_once(to)));
+        let (endpoint, (task, link, peer)) = match attempt.await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err((endpoint, reason))) => {
+                let delay = None;
+                self.emit(&endpoint, EventKind::DialFailed { reason, delay });
+                return Err(NotConnected);
+            }
+            Err(_) => return Err(NotConnected),
+        };
+        self.run(&endpoint, task, &link, peer, None, &stop).await;
+        Ok(())
+    }
+
     async fn dial_once(
         self: &Arc<Self>,
+        to: &Arc<Dialed>,
+    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
+        let Reached {
+            endpoint,
+            ready,
+            address,
+            local,
+        } = self.reach(to).await?;
+        match self.establish(&endpoint, ready, address, local, false) {
+            Ok(taken) => Ok((endpoint, taken)),
+            Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
+        }
+    }
+
+    /// Reaches a peer on the first of the ways that leads to it.
+    async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Reached, (Endpoint, DialFailure)> {
+        let mut ways = to.ways.lock().clone();
+        if ways.len() == 1 {
+            return self.try_way(to, ways.remove(0)).await;
+        }
+        ways.reverse();
+        let mut under_way = JoinSet::new();
+        let mut failed = None;
+        loop {
+            if let Some(way) = ways.pop() {
+                let (core, to) = (Arc::clone(self), Arc::clone(to));
+                under_way.spawn(async move { core.try_way(&to, way).await });
+            }
+            let head_start = async {
+                match ways.is_empty() {
+                    true => std::future::pending().await,
+                    false => tokio::time::sleep(HEAD_START).await,
+                }
+            };
+            tokio::select! {
+                Some(tried) = under_way.join_next() => match tried {
+                    Ok(Ok(reached)) => return Ok(reached),
+                    Ok(Err(error)) => failed = Some(error),
+                    // It panicked, which the runtime reports.
+                    Err(_) => {}
+                },
+                () = head_start => {}
+            }
+            if ways.is_empty() && under_way.is_empty() {
+                match failed {
+                    Some(error) => return Err(error),
+                    None => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    async fn try_way(
+        self: &Arc<Self>,
         to: &Dialed,
-    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), DialFailure> {
-        let endpoint = &to.endpoint;
-        let connected = self.link(endpoint).await?;
+        endpoint: Endpoint,
+    ) -> Result<Reached, (Endpoint, DialFailure)> {
+        self.emit(&endpoint, EventKind::Dialing);
+        let connected = match self.link(&endpoint).await {
+            Ok(connected) => connected,
+            Err(reason) => return Err((endpoint, reason)),
+        };
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, Side::Dialing(to)).await {
-            Ok(ready) => self
-                .establish(endpoint, ready, address, local)
-                .map_err(|error| HandshakeFailure::NoPlace(error).into()),
+            Ok(ready) => Ok(Reached {
+                endpoint,
+                ready,
+                address,
+                local,
+            }),
             Err(reason) => {
-                self.handshake_failed(endpoint, address, reason.clone());
-                Err(reason.into())
+                self.handshake_failed(&endpoint, address, reason.clone());
+                Err((endpoint, reason.into()))
             }
         }
     }
@@ -183,8 +315,12 @@ impl Core {
         ready: Ready,
         address: String,
         local: String,
-    ) -> Result<(Task, Arc<Link>, Arc<PeerInfo>), AttachError> {
-        let info = Arc::new(self.describe(&ready.established.peer, address, local));
+        accepted: bool,
+    ) -> Result<Taken, AttachError> {
+        let info = Arc::new(PeerInfo {
+            accepted,
+            ..self.describe(&ready.established.peer, address, local)
+        });
         let _ = self.find_place(&ready.established.peer);
         let Ready {
             established,
@@ -244,6 +380,7 @@ impl Core {
 
     fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
         PeerInfo {
+            accepted: false,
             address,
             local,
             kind: peer.kind,
@@ -263,11 +400,10 @@ impl Core {
         &'a self,
         endpoint: &'a Endpoint,
         peer: &'a PeerInfo,
-        accepted: bool,
     ) -> Pin<Box<dyn Future<Output = String> + Send + 'a>> {
         match &peer.proven {
             Some(proven) => Box::pin(async move {
-                let name = (!accepted).then(|| endpoint.to_string());
+                let name = (!peer.accepted).then(|| endpoint.to_string());
                 let security = &self.options.security;
                 security.distrusted(&proven.shown, name.as_deref()).await
             }),
@@ -287,7 +423,7 @@ impl Core {
         stop: &CancellationToken,
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
-        let mut distrusted = self.distrusted(endpoint, &peer, place.is_some());
+        let mut distrusted = self.distrusted(endpoint, &peer);
         let reason = loop {
             tokio::select! {
                 why = &mut distrusted => break Reason::Distrusted(why),

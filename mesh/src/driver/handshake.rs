@@ -8,8 +8,10 @@ use std::sync::Arc;
 use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::crypto::Randomness;
+use withy_proto::mechanism::party::Expected;
 use withy_proto::mechanism::{Opener, Sealer};
-use withy_proto::zmtp::connection::{Extensions, local_metadata};
+use withy_proto::zmtp::connection::{Extensions, Host, RESOURCE, local_metadata};
+use withy_proto::zmtp::metadata::Metadata;
 use withy_proto::zmtp::{
     Command, Connection, ConnectionError, Decoder, Established, Framing, Item, Outbox, Peer,
 };
@@ -32,6 +34,8 @@ pub(crate) struct Ready {
     pub(crate) writer: Writer,
     /// Of an accepted connection.
     pub(crate) place: Option<Place>,
+    /// The socket that took it over, where the peer asked for another one than ours.
+    pub(crate) host: Option<Arc<Core>>,
 }
 
 /// Which side of a handshake this is.
@@ -48,19 +52,20 @@ impl Side<'_> {
         matches!(self, Self::Accepting)
     }
 
-    /// The key that the endpoint names, of an identity or of a node.
-    pub(crate) fn expected(self) -> Option<[u8; 32]> {
+    /// Who the peer has to be.
+    pub(crate) fn expected(self) -> Option<Expected> {
         match self {
             Self::Accepting => None,
             Self::Dialing(to) => to.expected,
         }
     }
 
-    /// What the peer was reached by, where this side dialed.
+    /// What the peer was reached by, where this side dialed; a peer that is known by its key is
+    /// reached at any endpoint.
     fn name_dialed(self) -> Option<String> {
         match self {
-            Self::Accepting => None,
-            Self::Dialing(to) => Some(to.endpoint.to_string()),
+            Self::Dialing(to) if to.resource.is_none() => Some(to.first().to_string()),
+            _ => None,
         }
     }
 
@@ -89,8 +94,31 @@ impl Randomness for OsRandomness {
 }
 
 impl Core {
+    /// Our properties, and what we want of the other side.
+    fn metadata_for(&self, side: Side<'_>) -> Metadata {
+        let mut metadata = self.metadata();
+        if let Side::Dialing(Dialed {
+            resource: Some(name),
+            ..
+        }) = side
+        {
+            let set = metadata.set(RESOURCE, name.as_bytes());
+            set.expect("the name is within the RFC's alphabet");
+        }
+        metadata
+    }
+
+    /// As what this socket takes a connection over.
+    fn as_host(&self) -> Host {
+        Host {
+            kind: self.kind,
+            metadata: self.metadata(),
+            limits: self.options.limits,
+        }
+    }
+
     /// Our properties.
-    fn metadata(&self) -> withy_proto::zmtp::metadata::Metadata {
+    fn metadata(&self) -> Metadata {
         let correlate = match self.kind {
             SocketType::Rep => true,
             SocketType::Router => self.options.correlate_envelopes,
@@ -133,7 +161,7 @@ impl Core {
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let security = &self.options.security;
-        let started = security.start(self.metadata(), side, link)?;
+        let started = security.start(self.metadata_for(side), side, link)?;
         let mut connection = Connection::new(
             self.kind,
             started.name,
@@ -142,8 +170,11 @@ impl Core {
             started.handshake,
             self.options.limits,
         );
+        if self.options.resources.is_some() {
+            connection = connection.shared();
+        }
         let mut randomness = OsRandomness;
-        let mut place = None;
+        let (mut place, mut host) = (None, None);
         let mut octets = vec![0; READ];
         loop {
             transmit(&mut connection, &writer).await?;
@@ -163,7 +194,7 @@ impl Core {
                 Ok(Some(peer)) => {
                     let peer = side.name(peer);
                     match self.admit_peer(&peer) {
-                        Ok(taken) => place = Some(taken),
+                        Ok(taken) => (place, host) = (Some(taken.0), taken.1),
                         Err(failure) => {
                             if peer.extensions.withy {
                                 connection.refuse(&failure.to_string());
@@ -172,7 +203,14 @@ impl Core {
                             return Err(failure);
                         }
                     }
-                    connection.admit(&mut randomness)?;
+                    if self.options.resources.is_some() {
+                        let host = host.as_deref().unwrap_or(self).as_host();
+                        let admitted = connection.admit_to(host, &mut randomness);
+                        transmit(&mut connection, &writer).await?;
+                        admitted?;
+                    } else {
+                        connection.admit(&mut randomness)?;
+                    }
                     continue;
                 }
                 Ok(None) => {}
@@ -185,12 +223,14 @@ impl Core {
                 let mut established = connection.finish()?;
                 security.confirmed(&mut established.peer).await;
                 established.peer = side.name(established.peer);
-                let (reader, writer) = self.halves(reader, writer, &mut established);
+                let core = host.as_deref().unwrap_or(self);
+                let (reader, writer) = core.halves(reader, writer, &mut established);
                 return Ok(Ready {
                     established,
                     reader,
                     writer,
                     place,
+                    host,
                 });
             }
             let read = poll_fn(|cx| {
@@ -254,9 +294,10 @@ impl Core {
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
         let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
-        let ready = || VecDeque::from([Item::Command(Box::new(Command::Ready(self.metadata())))]);
+        let ready = |of| VecDeque::from([Item::Command(Box::new(Command::Ready(of)))]);
         if !side.is_accepting() {
-            end.try_send_batch(&mut ready()).map_err(closed)?;
+            let mut ready = ready(self.metadata_for(side));
+            end.try_send_batch(&mut ready).map_err(closed)?;
         }
         let mut items = VecDeque::new();
         poll_fn(|cx| end.poll_recv_batch(cx, &mut items))
@@ -269,15 +310,20 @@ impl Core {
             },
             _ => return Err(ConnectionError::MessageBeforeReady.into()),
         };
-        let peer = side.name(Connection::peer_of(self.kind, metadata)?);
-        let mut place = None;
+        let (mut place, mut host) = (None, None);
         if side.is_accepting() {
-            place = Some(self.admit_peer(&peer)?);
-            end.try_send_batch(&mut ready()).map_err(closed)?;
+            host = self.host_of(&metadata)?;
+        }
+        let core = host.as_deref().unwrap_or(self);
+        let peer = side.name(Connection::peer_of(core.kind, metadata)?);
+        if side.is_accepting() {
+            place = Some(core.find_room(&peer)?);
+            end.try_send_batch(&mut ready(core.metadata()))
+                .map_err(closed)?;
         }
         let established = Established {
             peer,
-            decoder: Decoder::new(self.options.limits, Opener::Clear),
+            decoder: Decoder::new(core.options.limits, Opener::Clear),
             outbox: Outbox::new(Framing::Clear),
             sealer: Sealer::Clear,
         };
@@ -290,11 +336,27 @@ impl Core {
             },
             writer: Writer::Items(end),
             place,
+            host,
         })
     }
 
-    /// Whether a peer that connected may stay: the socket has a place, and so has its pattern.
-    fn admit_peer(&self, peer: &Peer) -> Result<Place, HandshakeFailure> {
+    /// The other socket that a peer which connected asks for, if it does.
+    fn host_of(&self, metadata: &Metadata) -> Result<Option<Arc<Self>>, HandshakeFailure> {
+        match &self.options.resources {
+            Some(resources) => resources.wanted(metadata),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a peer that connected may stay, here or at the socket that it asks for.
+    fn admit_peer(&self, peer: &Peer) -> Result<(Place, Option<Arc<Self>>), HandshakeFailure> {
+        let host = self.host_of(&peer.metadata)?;
+        let place = host.as_deref().unwrap_or(self).find_room(peer)?;
+        Ok((place, host))
+    }
+
+    /// Whether there is room for a peer: the socket has a place, and so has its pattern.
+    fn find_room(&self, peer: &Peer) -> Result<Place, HandshakeFailure> {
         let place = self.take_place()?;
         self.find_place(peer).map_err(HandshakeFailure::NoPlace)?;
         Ok(place)

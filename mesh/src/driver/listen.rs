@@ -19,7 +19,14 @@ use crate::event::{AcceptFailure, EventKind, HandshakeFailure, PeerInfo};
 pub(crate) type Place = OwnedSemaphorePermit;
 
 /// A connection that was taken in.
-type Taken = (Task, Arc<Link>, Arc<PeerInfo>);
+struct Taken {
+    /// The socket that has it, which the listening one may have handed it over to.
+    core: Arc<Core>,
+    place: Option<Place>,
+    task: Task,
+    link: Arc<Link>,
+    peer: Arc<PeerInfo>,
+}
 
 impl Core {
     /// Accepts connections until it is stopped.
@@ -126,8 +133,10 @@ impl Core {
             Box::pin(async move { core.take_in(connected, &endpoint, &stop, half_open).await })
         };
         self.spawn(async move {
-            if let Some((place, (task, link, peer))) = accepting.await {
-                core.run(&endpoint, task, &link, peer, place, &stop).await;
+            match accepting.await {
+                Some(taken) if Arc::ptr_eq(&taken.core, &core) => taken.run(&endpoint, &stop).await,
+                Some(taken) => taken.hand_over(endpoint),
+                None => {}
             }
         });
     }
@@ -139,7 +148,7 @@ impl Core {
         endpoint: &Endpoint,
         stop: &CancellationToken,
         half_open: HalfOpen,
-    ) -> Option<(Option<Place>, Taken)> {
+    ) -> Option<Taken> {
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         let shaken = tokio::select! {
             () = stop.cancelled() => return None,
@@ -152,14 +161,43 @@ impl Core {
         match shaken {
             Ok(mut ready) => {
                 let place = ready.place.take();
-                let taken = self.establish(endpoint, ready, address, local).ok()?;
-                Some((place, taken))
+                let core = ready.host.take().unwrap_or_else(|| Arc::clone(self));
+                let (task, link, peer) =
+                    core.establish(endpoint, ready, address, local, true).ok()?;
+                Some(Taken {
+                    core,
+                    place,
+                    task,
+                    link,
+                    peer,
+                })
             }
             Err(reason) => {
                 self.handshake_failed(endpoint, address, reason);
                 None
             }
         }
+    }
+}
+
+impl Taken {
+    /// Drives the connection until it ends or is stopped.
+    async fn run(self, endpoint: &Endpoint, stop: &CancellationToken) {
+        let Self {
+            core,
+            place,
+            task,
+            link,
+            peer,
+        } = self;
+        core.run(endpoint, task, &link, peer, place, stop).await;
+    }
+
+    /// Lets the socket that has the connection drive it, for as long as it is open itself.
+    fn hand_over(self, endpoint: Endpoint) {
+        let core = Arc::clone(&self.core);
+        let stop = core.endpoints.lock().stop.child_token();
+        core.spawn(async move { self.run(&endpoint, &stop).await });
     }
 }
 

@@ -22,6 +22,7 @@ mod loom_tests;
 mod read;
 pub(crate) mod ready;
 pub(crate) mod receive;
+pub(crate) mod resources;
 pub(crate) mod send;
 pub(crate) mod subscribe;
 mod sync;

@@ -68,6 +68,11 @@ impl Core {
         Ok(subscribed)
     }
 
+    /// How many peers want a topic.
+    pub(crate) fn subscribers(&self, topic: &[u8]) -> usize {
+        self.sending.lock().out.subscribers(topic)
+    }
+
     /// Tells those that wait for subscribers how many subscriptions there are.
     pub(crate) fn count_subscriptions(&self, sending: &mut Sending) {
         let now = sending.out.publishing().subscriptions();

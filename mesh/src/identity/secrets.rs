@@ -160,7 +160,8 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
         metadata
     };
     let dialed = Dialed {
-        endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
+        ways: parking_lot::Mutex::new(vec!["tcp://127.0.0.1:1".parse().unwrap()]),
+        resource: None,
         routing_id: None,
         expected: None,
     };

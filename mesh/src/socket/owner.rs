@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use withy_proto::endpoint::{EndpointError, Quic};
+use withy_proto::mechanism::party::Expected;
 use withy_proto::pattern::PipeKey;
 use withy_proto::trust::{IdError, IdentityId, NodeId};
 use withy_proto::{Endpoint, Message, SocketType};
@@ -81,7 +83,9 @@ impl Owner {
             return Err(ConnectError::Unfit { endpoint, why });
         }
         let expected = match &endpoint {
-            Endpoint::Quic(Quic { peer: Some(id), .. }) => Some(key_of(id.as_str())?),
+            Endpoint::Quic(Quic { peer: Some(id), .. }) => {
+                Some(Expected::Key(key_of(id.as_str())?))
+            }
             _ => None,
         };
         if core.phase() != Phase::Open {
@@ -90,7 +94,8 @@ impl Owner {
         let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         core.runtime.get_or_init(|| runtime);
         core.dial(Dialed {
-            endpoint,
+            ways: Mutex::new(vec![endpoint]),
+            resource: None,
             routing_id,
             expected,
         });
@@ -251,11 +256,16 @@ impl Owner {
 
     #[inline]
     pub(crate) fn try_recv(&self) -> Result<Message, ReceiveError> {
+        self.try_recv_from().map(|(message, _)| message)
+    }
+
+    #[inline]
+    pub(crate) fn try_recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {
         let mut message = Message::new();
         let mut yielded = false;
         loop {
             match self.core().try_receive(&mut message) {
-                Ok(_) => return Ok(message),
+                Ok(key) => return Ok((message, PeerKey(key))),
                 // Twice means that peers send only what is not for the application.
                 Err(Nothing::Yield) if !std::mem::replace(&mut yielded, true) => {}
                 Err(nothing) => return Err(nothing.into()),

@@ -9,7 +9,7 @@ use withy_proto::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::crypto::{Provider, Seeded};
 use withy_proto::mechanism::noise::{Initiator, NAME, Responder};
-use withy_proto::mechanism::party::{OPEN, Realm, Settings};
+use withy_proto::mechanism::party::{Expected, OPEN, Realm, Settings};
 use withy_proto::mechanism::zap::Decision;
 use withy_proto::mechanism::{Handshake, HandshakeError};
 use withy_proto::trust::{
@@ -108,10 +108,14 @@ fn settings(shape: usize, choice: u8) -> [Settings; 2] {
             classical: choice & 0x10 != 0,
             has_aes: bit(14 + side),
             expected: (choice & 0xe0 == 0xe0).then(|| match (bit(12), bit(16)) {
-                (true, true) => [5; 32],
+                (true, true) => Expected::Key([5; 32]),
                 // The other side's node, which it does not prove.
-                (true, false) => *nodes[1 - side].as_octets(),
-                (false, _) => identities[1 - side].public(),
+                (true, false) => Expected::Key(*nodes[1 - side].as_octets()),
+                (false, true) => Expected::Key(identities[1 - side].public()),
+                (false, false) => {
+                    let identity = IdentityId::of(&identities[1 - side]);
+                    Expected::Node(identity, nodes[usize::from(!bit(17)) ^ side])
+                }
             }),
             now: NOW,
         }
@@ -364,7 +368,10 @@ impl Model<'_> {
 
     fn is_expected(&self, to: usize, shown: &Shown) -> bool {
         let expected = self.settings[to].expected;
-        expected.is_none_or(|key| *shown.identity.as_octets() == key)
+        expected.is_none_or(|expected| match expected {
+            Expected::Key(key) => *shown.identity.as_octets() == key,
+            Expected::Node(identity, node) => shown.identity == identity && shown.node == node,
+        })
     }
 }
 

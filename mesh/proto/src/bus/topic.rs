@@ -200,6 +200,25 @@ impl Filter {
         levels.next().is_none()
     }
 
+    /// Whether there may be a topic that both filters choose. Takes time in proportion to both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let wild = |filter: &Self| matches!(filter.as_octets().first(), Some(b'+' | b'#'));
+        let mesh = |filter: &Self| filter.as_octets().first() == Some(&b'$');
+        if (wild(self) && mesh(other)) || (mesh(self) && wild(other)) {
+            return false;
+        }
+        let mut ours = self.as_octets().split(|&octet| octet == b'/');
+        let mut theirs = other.as_octets().split(|&octet| octet == b'/');
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some(b"#"), _) | (_, Some(b"#")) | (None, None) => return true,
+                (Some(b"+"), Some(_)) | (Some(_), Some(b"+")) => {}
+                (Some(one), Some(other)) if one == other => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// What every topic that the filter chooses begins with.
     pub fn prefix(&self) -> &[u8] {
         let octets = self.as_octets();
@@ -393,6 +412,29 @@ mod tests {
             ("home", "home"),
         ] {
             assert_eq!(filter(text).prefix(), prefix.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_overlap_where_a_topic_is_chosen_by_both() {
+        let texts = [
+            "a", "b", "+", "#", "/", "a/b", "a/+", "+/b", "a/#", "+/#", "+/+", "a/b/c", "a/+/c",
+            "a/b/#", "$a", "$a/#", "$a/+", "/+", "a/", "+/b/+",
+        ];
+        let topics = [
+            "a", "b", "x", "/", "a/b", "a/x", "x/b", "x/y", "a/b/c", "a/x/c", "x/b/y", "a/b/x/y",
+            "$a", "$a/b", "$a/b/c", "/x", "a/", "x/y/z",
+        ];
+        for one in texts {
+            for other in texts {
+                let both = |topic: &&str| {
+                    let topic = topic.parse().unwrap();
+                    filter(one).matches(&topic) && filter(other).matches(&topic)
+                };
+                let found = topics.iter().find(|topic| both(topic));
+                let overlap = filter(one).overlaps(&filter(other));
+                assert_eq!(overlap, found.is_some(), "{one} and {other}: {found:?}");
+            }
         }
     }
 }

@@ -83,6 +83,9 @@ pub trait Handshake: Send + std::fmt::Debug {
     /// The connection is to be closed: the peer broke the mechanism's rules or refused us.
     fn handle_command(&mut self, body: &[u8]) -> Result<(), HandshakeError>;
 
+    /// What it knows of us, which may still change until the peer is told.
+    fn local(&mut self) -> &mut Local;
+
     /// The question for the authenticator, once; answered by [`Handshake::set_decision`].
     fn auth_request(&mut self) -> Option<AuthRequest>;
 

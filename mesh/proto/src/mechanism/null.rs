@@ -93,6 +93,10 @@ impl Handshake for Null {
         }
     }
 
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
     fn auth_request(&mut self) -> Option<AuthRequest> {
         if self.auth != Auth::Due {
             return None;

@@ -8,7 +8,7 @@ use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
 use crate::trust::Certificate;
 use crate::trust::credentials::{Credentials, Shown};
-use crate::trust::id::NetworkId;
+use crate::trust::id::{IdentityId, NetworkId, NodeId};
 
 /// The secret of those who are in no network. It is none.
 pub const OPEN: [u8; 32] = *b"withy: a mesh without a network!";
@@ -63,8 +63,8 @@ pub struct Settings {
     pub classical: bool,
     /// The processor has AES.
     pub has_aes: bool,
-    /// The peer must have this key as its identity's or, where the link proved its node's, as that.
-    pub expected: Option<[u8; 32]>,
+    /// Who the peer must be, if that is known.
+    pub expected: Option<Expected>,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
 }
@@ -82,6 +82,15 @@ impl Settings {
             now,
         }
     }
+}
+
+/// Who a peer has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Who has this key as his identity's or, where the link proved his node's, as that.
+    Key([u8; 32]),
+    /// This node of this identity.
+    Node(IdentityId, NodeId),
 }
 
 /// What the peer proved that it holds, which its certificate has to name.
@@ -118,12 +127,16 @@ pub(super) fn check(
         Holds::Noise(_) => false,
         Holds::Node(node) => key == node,
     };
-    match settings.expected {
-        Some(key) if key != *shown.identity.as_octets() && !proven(key) => {
-            let found = shown.identity;
-            Err(HandshakeError::OtherPeer { found })
-        }
-        _ => Ok(shown),
+    let fits = match settings.expected {
+        None => true,
+        Some(Expected::Key(key)) => key == *shown.identity.as_octets() || proven(key),
+        Some(Expected::Node(identity, node)) => (identity, node) == (shown.identity, shown.node),
+    };
+    match fits {
+        true => Ok(shown),
+        false => Err(HandshakeError::OtherPeer {
+            found: shown.identity,
+        }),
     }
 }
 

@@ -118,6 +118,10 @@ impl Handshake for Client {
         Ok(())
     }
 
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
     fn auth_request(&mut self) -> Option<AuthRequest> {
         None
     }
@@ -239,6 +243,10 @@ impl Handshake for Server {
             _ => return Err(unexpected(body, "nothing")),
         };
         Ok(())
+    }
+
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
     }
 
     fn auth_request(&mut self) -> Option<AuthRequest> {

@@ -17,6 +17,11 @@ impl PipeKey {
     pub fn index(self) -> usize {
         self.index as usize
     }
+
+    /// Goes up with each pipe of a socket.
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
 }
 
 /// How much may wait on one pipe, beside the one batch that is being written. Both limits hold; the

@@ -43,6 +43,19 @@ pub struct Shown {
     pub standing: Option<Standing>,
 }
 
+impl From<&Certificate> for Shown {
+    /// What a certificate says, which nobody has verified.
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            identity: certificate.identity(),
+            node: certificate.node(),
+            noise: certificate.noise(),
+            certified_until: certificate.validity().expires(),
+            standing: None,
+        }
+    }
+}
+
 /// What an identity is in a network, and what says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {

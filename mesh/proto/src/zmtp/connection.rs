@@ -29,6 +29,8 @@ pub const MAX_HANDSHAKE_COMMAND: usize = metadata::MAX_SIZE + 2_048;
 pub const SOCKET_TYPE: &str = "Socket-Type";
 /// The property that carries the routing id (RFC 37 §3.4).
 pub const IDENTITY: &str = "Identity";
+/// The property that says which of the sockets behind an endpoint is wanted (RFC 37 §3.4).
+pub const RESOURCE: &str = "Resource";
 /// The property by which Withy peers know each other: a comma-separated list of extensions.
 pub const EXTENSIONS: &str = "X-Withy";
 
@@ -121,6 +123,17 @@ pub struct Established {
     pub sealer: Sealer,
 }
 
+/// A socket that takes a connection over while it shakes hands.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its type.
+    pub kind: SocketType,
+    /// Its properties.
+    pub metadata: Metadata,
+    /// What it lets a peer send.
+    pub limits: Limits,
+}
+
 /// The engine.
 #[derive(Debug)]
 pub struct Connection {
@@ -131,6 +144,8 @@ pub struct Connection {
     limits: Limits,
     state: State,
     admission: Admission,
+    /// Whether the peer may be for another socket than ours.
+    is_shared: bool,
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -174,9 +189,18 @@ impl Connection {
             } else {
                 Admission::Granted
             },
+            is_shared: false,
             input: Vec::new(),
             output: greeting.to_vec(),
         }
+    }
+
+    /// Says that the endpoint is shared by several sockets: the one that the peer asks for takes it
+    /// over by [`Connection::admit_to`], and its type is held against that one's.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.is_shared = true;
+        self
     }
 
     /// Takes octets of the peer. What comes after the handshake is kept for the [`Decoder`].
@@ -273,7 +297,12 @@ impl Connection {
         };
         self.admission = Admission::Asked;
         let key = claims.key;
-        match Self::peer_of(self.kind, claims.metadata.clone()) {
+        let metadata = claims.metadata.clone();
+        let peer = match self.is_shared {
+            true => Self::claimed(self.kind, metadata),
+            false => Self::peer_of(self.kind, metadata),
+        };
+        match peer {
             Ok(peer) => Ok(Some(Peer { minor, key, ..peer })),
             Err(error) => {
                 self.refuse("Invalid socket type");
@@ -290,6 +319,38 @@ impl Connection {
         self.admission = Admission::Granted;
         self.advance(randomness);
         self.proceed(randomness)
+    }
+
+    /// As [`Connection::admit`], with a place at another socket than ours, from which the peer hears
+    /// from now on.
+    ///
+    /// # Errors
+    /// As [`Connection::admit`], or the peer's socket type does not talk to that one's.
+    pub fn admit_to(
+        &mut self,
+        host: Host,
+        randomness: &mut dyn Randomness,
+    ) -> Result<(), ConnectionError> {
+        let Host {
+            kind,
+            metadata,
+            limits,
+        } = host;
+        let claims = self.handshake.claims();
+        let claimed = claims.map(|claims| claims.metadata.clone());
+        if let Err(error) = Self::peer_of(kind, claimed.unwrap_or_default()) {
+            self.refuse("Invalid socket type");
+            return Err(error);
+        }
+        (self.kind, self.limits) = (kind, limits);
+        let ours = &mut self.handshake.local().metadata;
+        let confirmation = ours.remove(MEMBERSHIP);
+        *ours = metadata;
+        if let Some(confirmation) = confirmation {
+            let set = ours.set(MEMBERSHIP, confirmation);
+            set.expect("the name is within the RFC's alphabet");
+        }
+        self.admit(randomness)
     }
 
     /// There is no place for the peer: an ERROR command is ready to leave. A libzmq peer must not
@@ -346,14 +407,24 @@ impl Connection {
     ///
     /// # Errors
     /// The peer's socket type or routing id does not fit.
-    pub fn peer_of(ours: SocketType, mut metadata: Metadata) -> Result<Peer, ConnectionError> {
-        let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
-        let kind = SocketType::from_name(name)
-            .filter(|theirs| ours.accepts(*theirs))
-            .ok_or_else(|| ConnectionError::SocketType {
+    pub fn peer_of(ours: SocketType, metadata: Metadata) -> Result<Peer, ConnectionError> {
+        let peer = Self::claimed(ours, metadata)?;
+        match ours.accepts(peer.kind) {
+            true => Ok(peer),
+            false => Err(ConnectionError::SocketType {
                 ours,
-                theirs: crate::mechanism::printable(name, 20),
-            })?;
+                theirs: peer.kind.name().to_owned(),
+            }),
+        }
+    }
+
+    /// The peer that its properties show, whatever its type.
+    fn claimed(ours: SocketType, mut metadata: Metadata) -> Result<Peer, ConnectionError> {
+        let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
+        let kind = SocketType::from_name(name).ok_or_else(|| ConnectionError::SocketType {
+            ours,
+            theirs: crate::mechanism::printable(name, 20),
+        })?;
         let identity = metadata.value(IDENTITY).unwrap_or_default().to_vec();
         if identity.len() > MAX_IDENTITY {
             return Err(ConnectionError::IdentityTooLong {

@@ -219,6 +219,10 @@ impl Handshake for Client {
         Ok(())
     }
 
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
     fn auth_request(&mut self) -> Option<AuthRequest> {
         None
     }

@@ -281,6 +281,10 @@ impl Handshake for Server {
         Ok(())
     }
 
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
     fn auth_request(&mut self) -> Option<AuthRequest> {
         match &mut self.state {
             State::Deciding { question, .. } => question.take(),

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::crypto::Provider;
 use crate::crypto::keys::KeyPair;
-use crate::mechanism::party::{OPEN, Realm, Settings};
+use crate::mechanism::party::{Expected, OPEN, Realm, Settings};
 use crate::trust::{Credentials, NetworkId};
 use crate::zmtp::record;
 use std::io::IoSlice;
@@ -241,7 +241,7 @@ fn refusals_reach_the_other_side() {
     assert!(second.refused() && !first.is_complete());
 
     let mut settings = node(Provider::Real, 1).settings;
-    settings.expected = Some([9; 32]);
+    settings.expected = Some(Expected::Key([9; 32]));
     let mut first = initiator(&settings, Provider::Real, 11);
     let mut second = responder(&node(Provider::Real, 2).settings, Provider::Real, 12);
     greet(&mut first, &mut second).unwrap();
@@ -372,13 +372,28 @@ fn nobody_is_taken_for_a_node_that_its_certificate_names() {
     let named = NodeId::from_octets(expected);
     *certificate = Certificate::issue(&identity, named, noise, validity);
     let mut ours = node(Provider::Real, 1).settings;
-    ours.expected = Some(expected);
-    let mut first = initiator(&ours, Provider::Real, 11);
-    let mut second = responder(&theirs, Provider::Real, 12);
-    greet(&mut first, &mut second).unwrap();
-    let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
     let found = IdentityId::of(&identity);
-    assert_eq!(transcript.result, Err(HandshakeError::OtherPeer { found }));
+    for (wanted, meets) in [
+        (Expected::Key(expected), false),
+        (
+            Expected::Node(IdentityId::from_octets(expected), named),
+            false,
+        ),
+        (Expected::Node(found, NodeId::from_octets([9; 32])), false),
+        (Expected::Node(found, named), true),
+    ] {
+        ours.expected = Some(wanted);
+        let mut first = initiator(&ours, Provider::Real, 11);
+        let mut second = responder(&theirs, Provider::Real, 12);
+        greet(&mut first, &mut second).unwrap();
+        let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
+        let result = if meets {
+            Ok(())
+        } else {
+            Err(HandshakeError::OtherPeer { found })
+        };
+        assert_eq!(transcript.result, result, "{wanted:?}");
+    }
 }
 
 /// Draws octets that count on.

@@ -310,6 +310,10 @@ impl Handshake for Quic {
         Ok(())
     }
 
+    fn local(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
     fn auth_request(&mut self) -> Option<AuthRequest> {
         match &mut self.state {
             State::Deciding(deciding) => deciding.ask(),

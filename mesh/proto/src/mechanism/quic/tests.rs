@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::crypto::Seeded;
 use crate::crypto::sign::SigningKey;
-use crate::mechanism::party::{OPEN, Realm};
+use crate::mechanism::party::{Expected, OPEN, Realm};
 use crate::mechanism::testing::{local, run, tampering};
 use crate::trust::{Certificate, IdentityId, NodeId, Validity};
 
@@ -87,7 +87,7 @@ fn refusals_reach_the_other_side() {
     assert_eq!(transcript.result, Err(refused));
 
     let (mut first, mut second) = (initiator(), responder());
-    first.settings.expected = Some([9; 32]);
+    first.settings.expected = Some(Expected::Key([9; 32]));
     let transcript = run(&mut first, &mut second, Decision::accept(""), |_, _| ());
     let other = transcript.result.unwrap_err();
     assert!(matches!(other, HandshakeError::OtherPeer { .. }));

@@ -407,6 +407,13 @@ impl Outgoing {
         }
     }
 
+    /// How many peers of a PUB or XPUB want a topic.
+    pub fn subscribers(&mut self, topic: &[u8]) -> usize {
+        let mut count = 0;
+        self.publishing.matches(topic, &mut |_| count += 1);
+        count
+    }
+
     /// Notes what a peer of a PUB or XPUB wants.
     ///
     /// # Errors

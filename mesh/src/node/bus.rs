@@ -1,0 +1,307 @@
+//! Topics on a node: publishers and subscribers of the bus.
+//!
+//! All publishers of a node share one socket, to which whoever wants any of its topics connects; a
+//! subscriber has a socket of its own, which connects to all nodes with a publisher that it may want
+//! something of. Subscriptions travel to the publishers, so that nothing is sent that nobody wants.
+//!
+//! Invariant: what a subscriber gets is a [`Publication`] that its filter chooses; a peer that sends
+//! anything else is disconnected.
+
+use std::sync::Arc;
+
+use withy_discovery::{Kind, Service};
+use withy_proto::bus::{Filter, Publication, Topic};
+use withy_proto::pattern::publish::Matching;
+use withy_proto::{Frame, Message, SocketType};
+
+use super::Node;
+use super::error::{NameError, PublishError};
+use super::interest::{BUS, Interest, Wants};
+use super::offer::Offer;
+use super::shared::Shared;
+use crate::error::{Closed, ReceiveError};
+use crate::event::Reason;
+use crate::socket::{Owner, PeerKey};
+use crate::stats::Stats;
+
+/// Publishes one topic, or all that a filter chooses, to whoever on the mesh wants it. A subscriber
+/// that has no room misses a message, and that is counted.
+///
+/// It is made by [`Node::publisher`]. A clone is another handle of the same publisher.
+#[derive(Debug, Clone)]
+pub struct BusPublisher(Arc<Publishes>);
+
+#[derive(Debug)]
+struct Publishes {
+    scope: Filter,
+    /// The scope, if it is one topic.
+    topic: Option<Topic>,
+    socket: Owner,
+    _offer: Offer,
+    _node: Node,
+}
+
+impl BusPublisher {
+    pub(super) fn new(node: &Node, scope: Filter) -> Result<Self, NameError> {
+        let shared = node.shared();
+        let socket = shared.bus();
+        let service = Service::new(Kind::Publisher, &name_of(&scope));
+        let offer = shared.offer(service, true)?;
+        Ok(Self(Arc::new(Publishes {
+            topic: scope.as_str().parse().ok(),
+            scope,
+            socket,
+            _offer: offer,
+            _node: node.clone(),
+        })))
+    }
+
+    /// Publishes a body on the publisher's topic.
+    ///
+    /// # Errors
+    /// The publisher is for more than one topic, or the node was closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call did not publish.
+    pub async fn publish(&self, body: impl Into<Frame>) -> Result<(), PublishError> {
+        let topic = self.topic()?.clone();
+        self.send(Publication::new(topic, body)).await
+    }
+
+    /// Publishes a body on one of the topics that the publisher is for.
+    ///
+    /// # Errors
+    /// The publisher is not for this topic, or the node was closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call did not publish.
+    pub async fn publish_to(
+        &self,
+        topic: &Topic,
+        body: impl Into<Frame>,
+    ) -> Result<(), PublishError> {
+        self.send(Publication::new(topic.clone(), body)).await
+    }
+
+    /// Publishes a message with headers.
+    ///
+    /// # Errors
+    /// The publisher is not for its topic, or the node was closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call did not publish.
+    pub async fn send(&self, publication: Publication) -> Result<(), PublishError> {
+        if self.0.topic.as_ref() != Some(&publication.topic)
+            && !self.0.scope.matches(&publication.topic)
+        {
+            return Err(PublishError::Scope {
+                scope: self.0.scope.to_string(),
+                topic: publication.topic.to_string(),
+            });
+        }
+        let mut message = Message::from(publication);
+        let sent = self.0.socket.send(&mut message).await;
+        sent.map_err(|_| PublishError::Closed)
+    }
+
+    /// Waits until at least so many subscribers want the publisher's topic.
+    ///
+    /// Waits for ever if they never do; put a timeout around it.
+    ///
+    /// # Errors
+    /// The publisher is for more than one topic, or the node was closed meanwhile.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_subscribed(&self, subscribers: usize) -> Result<(), PublishError> {
+        let topic = self.topic()?;
+        self.wait_subscribed_to(topic, subscribers)
+            .await
+            .map_err(|Closed| PublishError::Closed)
+    }
+
+    /// Waits until at least so many subscribers want a topic of this node.
+    ///
+    /// Waits for ever if they never do; put a timeout around it.
+    ///
+    /// # Errors
+    /// The node was closed meanwhile.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_subscribed_to(
+        &self,
+        topic: &Topic,
+        subscribers: usize,
+    ) -> Result<(), Closed> {
+        let core = self.0.socket.core();
+        let mut changes = core.subscriptions.subscribe();
+        let shared = self.0._node.shared();
+        while core.subscribers(topic.as_octets()) < subscribers {
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| Closed)?,
+                () = shared.stop.cancelled() => return Err(Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many subscribers want a topic of this node now.
+    pub fn subscribers(&self, topic: &Topic) -> usize {
+        self.0.socket.core().subscribers(topic.as_octets())
+    }
+
+    /// Waits until all that this node published was handed to the links.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn flush(&self) {
+        self.0.socket.flush().await;
+    }
+
+    /// The counters of all publishers of this node together.
+    pub fn stats(&self) -> Stats {
+        self.0.socket.stats()
+    }
+
+    fn topic(&self) -> Result<&Topic, PublishError> {
+        let none = || PublishError::NoTopic {
+            scope: self.0.scope.to_string(),
+        };
+        self.0.topic.as_ref().ok_or_else(none)
+    }
+}
+
+/// Receives what is published on the topics that a filter chooses, by whoever is on the mesh.
+///
+/// It is made by [`Node::subscriber`]. A clone is another handle of the same subscriber.
+#[derive(Debug, Clone)]
+pub struct BusSubscriber(Arc<Subscribes>);
+
+#[derive(Debug)]
+struct Subscribes {
+    filter: Filter,
+    socket: Owner,
+    _interest: Interest,
+    _node: Node,
+}
+
+impl BusSubscriber {
+    pub(super) fn new(node: &Node, filter: Filter) -> Result<Self, NameError> {
+        let shared = node.shared();
+        if shared.is_closed() {
+            return Err(NameError::Closed);
+        }
+        let mut options = shared.options();
+        options.send.matching = Matching::Filters;
+        let socket = shared.socket(SocketType::Sub, options);
+        socket.core().subscribe(filter.as_octets(), true);
+        let interest = shared.want(Wants::Topics(filter.clone()), socket.core());
+        Ok(Self(Arc::new(Subscribes {
+            filter,
+            socket,
+            _interest: interest,
+            _node: node.clone(),
+        })))
+    }
+
+    /// What it subscribed to.
+    pub fn filter(&self) -> &Filter {
+        &self.0.filter
+    }
+
+    /// Receives the next message, of the publishers in turn. Those of one node come in the order in
+    /// which it published them.
+    ///
+    /// # Errors
+    /// The node is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: a cancelled call took no message.
+    pub async fn recv(&self) -> Result<Publication, ReceiveError> {
+        loop {
+            let received = self.0.socket.recv_from().await?;
+            if let Some(publication) = self.look(received) {
+                return Ok(publication);
+            }
+        }
+    }
+
+    /// Receives a message if one is there.
+    ///
+    /// # Errors
+    /// None is there, or the node is closed.
+    pub fn try_recv(&self) -> Result<Publication, ReceiveError> {
+        loop {
+            let received = self.0.socket.try_recv_from()?;
+            if let Some(publication) = self.look(received) {
+                return Ok(publication);
+            }
+        }
+    }
+
+    /// Reads a message; whoever sends what is none is let go.
+    fn look(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
+        match Publication::try_from(message) {
+            Ok(publication) => Some(publication),
+            Err(error) => {
+                let reason = Reason::Application(error.to_string());
+                self.0.socket.core().close_link(from.0, reason);
+                None
+            }
+        }
+    }
+
+    /// The nodes that it is connected to.
+    pub fn publishers(&self) -> usize {
+        self.0.socket.stats().peers as usize
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> Stats {
+        self.0.socket.stats()
+    }
+}
+
+impl Shared {
+    /// The socket that publishes what this node publishes.
+    fn bus(&self) -> Owner {
+        let made = self.bus.get_or_init(|| {
+            let mut options = self.options();
+            options.send.matching = Matching::Filters;
+            let socket = self.socket(SocketType::Pub, options);
+            let named = self.resources.insert(BUS, socket.core());
+            debug_assert!(named.is_ok(), "nobody else uses this name");
+            socket
+        });
+        made.clone()
+    }
+}
+
+/// What the record says of a scope: the scope, or a wider one that fits.
+fn name_of(scope: &Filter) -> String {
+    let text = scope.as_str();
+    let fits = |text: &str| Service::is_name(text);
+    if fits(text) {
+        return text.to_owned();
+    }
+    let ends = text.match_indices('/').map(|(at, _)| &text[..at]);
+    let wider = ends.rev().map(|begin| format!("{begin}/#"));
+    let mut wider = wider.filter(|it| fits(it) && !it.contains("#/"));
+    wider.next().unwrap_or_else(|| "#".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_scope_is_announced_as_a_wider_one() {
+        let name = |text: &str| name_of(&text.parse().unwrap());
+        assert_eq!(name("home/+/temp"), "home/+/temp");
+        let long = "x".repeat(100);
+        assert_eq!(name(&format!("a/{long}/{long}")), format!("a/{long}/#"));
+        assert_eq!(name(&"x".repeat(300)), "#");
+        assert_eq!(name("a\u{7f}b/c"), "#");
+    }
+}

@@ -1,0 +1,450 @@
+//! The task that runs a node's discovery: sources, gossip, and who is connected to whom.
+//!
+//! It is woken by what happens and by deadlines, and never waits for a peer: dials run beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior};
+use withy_discovery::host::{Host, Source as _};
+use withy_discovery::{Action, Event, Origin, PeerTag, Record, Time, membership, table};
+use withy_proto::mechanism::party::Expected;
+use withy_proto::trust::{IdentityId, NodeId};
+use withy_proto::{Endpoint, Frame, Message};
+
+use super::peer::{NodeEvent, Peer, Presence};
+use super::shared::{MAX_STRANGERS, Shared, State};
+use crate::driver::dial::Dialed;
+use crate::event::Reason;
+
+/// How often the sources are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How many messages are taken in before anything else is done.
+const TURN: usize = 64;
+
+/// How long a dial for gossip may take.
+const DIAL: Duration = Duration::from_secs(5);
+
+/// Further ahead than anything that gossip puts off.
+const FAR: Duration = Duration::from_secs(3_600);
+
+/// What comes over the links between nodes, as the first frame says.
+pub(super) const GOSSIP: u8 = 1;
+
+/// The engine's own part of a node.
+#[derive(Debug)]
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    host: Option<Host>,
+    /// To whom no link could be made.
+    failures: UnboundedReceiver<PeerTag>,
+}
+
+impl Engine {
+    pub(super) const fn new(
+        shared: Arc<Shared>,
+        host: Option<Host>,
+        failures: UnboundedReceiver<PeerTag>,
+    ) -> Self {
+        Self {
+            shared,
+            host,
+            failures,
+        }
+    }
+
+    /// Runs until the node is closed; then says goodbye.
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut links = shared.control().peers.subscribe();
+        let mut trust = shared.trust.changes();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.settle();
+            tokio::select! {
+                () = shared.stop.cancelled() => break,
+                _ = look.tick() => self.look(),
+                () = shared.work.notified() => {}
+                Ok(()) = links.changed() => {}
+                Ok(()) = trust.changed() => self.look_at_all(),
+                Some(tag) = self.failures.recv() => self.failed(tag),
+                Ok((message, key)) = shared.control.recv_from() => shared.heard(message, key.0),
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Takes in what came over the links; whether that is all.
+    fn take(&self) -> bool {
+        for _ in 0..TURN {
+            match self.shared.control.try_recv_from() {
+                Ok((message, key)) => self.shared.heard(message, key.0),
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    fn failed(&self, tag: PeerTag) {
+        let mut state = self.shared.state.lock();
+        state.links.dialled.remove(&tag);
+        state.discovery.link_failed(tag, self.shared.now());
+    }
+
+    /// Looks at the sources.
+    fn look(&mut self) {
+        let found = match self.host.as_mut().map(Host::poll) {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => {
+                return tracing::warn!(%error, "the runtime directory is unreadable");
+            }
+            None => return,
+        };
+        for octets in found {
+            self.shared.learn(&octets, Origin::Host);
+        }
+    }
+
+    /// Judges all nodes anew: whom we trust changed.
+    fn look_at_all(&self) {
+        let mut state = self.shared.state.lock();
+        let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
+        tags.into_iter()
+            .for_each(|tag| self.shared.look_again(&mut state, tag));
+        let strangers = std::mem::take(&mut state.strangers);
+        drop(state);
+        for record in strangers.into_values() {
+            self.shared.learn(record.octets(), Origin::Host);
+        }
+        // Networks may be others now, and the record shows them.
+        self.shared.state.lock().offers.changed = true;
+    }
+
+    /// Does everything that is to be done now, and says when there is more.
+    fn settle(&self) -> Instant {
+        let shared = &self.shared;
+        let all = self.take();
+        let time = shared.now();
+        let mut state = shared.state.lock();
+        if all {
+            // What a link brought before it ended counts.
+            shared.settle_links(&mut state, time);
+        }
+        if std::mem::take(&mut state.offers.changed) {
+            self.publish(&mut state);
+        }
+        state.discovery.handle_timeout(time);
+        while let Some(event) = state.discovery.poll_event() {
+            shared.handle_event(&mut state, event);
+        }
+        while let Some(action) = state.discovery.poll_action() {
+            match action {
+                Action::Renew => self.publish(&mut state),
+                action => shared.act(&mut state, action, time),
+            }
+        }
+        while let Some((to, octets)) = state.discovery.poll_transmit(time) {
+            shared.gossip(&state, to, octets);
+        }
+        let due = state.discovery.poll_timeout(time);
+        drop(state);
+        let wait = due.saturating_sub(time.monotonic);
+        Instant::now() + if all { wait } else { Duration::ZERO }
+    }
+
+    /// Signs this node's record anew, and says so to everybody.
+    fn publish(&self, state: &mut State) {
+        let shared = &self.shared;
+        match state.offers.sign(&shared.identity, &shared.trust) {
+            Ok(record) => {
+                state.discovery.set_own(record.clone());
+                if let Some(Err(error)) = self.host.as_ref().map(|host| host.publish(&record)) {
+                    tracing::warn!(%error, "the record of this node is not in the runtime directory");
+                }
+                shared.look_again(state, shared.own);
+            }
+            // Each offer was tried when it was made.
+            Err(error) => tracing::error!(%error, "the record of this node cannot be signed"),
+        }
+    }
+
+    async fn leave(self) {
+        let shared = &self.shared;
+        let time = shared.now();
+        {
+            let mut state = shared.state.lock();
+            state.discovery.leave(time);
+            // Nothing is put off any more.
+            let time = Time {
+                monotonic: time.monotonic + FAR,
+                ..time
+            };
+            while let Some((to, octets)) = state.discovery.poll_transmit(time) {
+                shared.gossip(&state, to, octets);
+            }
+        }
+        // The others are to see no record of a node that closes its endpoints.
+        drop(self.host);
+        let core = shared.control();
+        core.start_closing();
+        core.finish_closing(Duration::from_secs(1)).await;
+    }
+}
+
+impl Shared {
+    /// Takes a record in that a source found.
+    pub(super) fn learn(&self, octets: &[u8], origin: Origin) {
+        let Ok(record) = Record::decode(octets) else {
+            tracing::debug!(?origin, "what a source found is no record");
+            return;
+        };
+        if record.peer() == self.own {
+            return;
+        }
+        let mut state = self.state.lock();
+        if !self.may_trust(&record) {
+            return self.note_stranger(&mut state, record);
+        }
+        state.strangers.remove(&record.peer());
+        if let Err(refusal) = state.discovery.learn(octets, origin, self.now()) {
+            tracing::debug!(?origin, %refusal, "a record is refused");
+        }
+        self.work.notify_one();
+    }
+
+    fn note_stranger(&self, state: &mut State, record: Record) {
+        let provider = withy_proto::crypto::Provider::Real;
+        if record.verify(provider, self.now().unix).is_err() {
+            return;
+        }
+        let peer = Peer::new(&record, Presence::Untrusted);
+        let new = state.strangers.insert(peer.tag, record).is_none();
+        while state.strangers.len() > MAX_STRANGERS {
+            let issued = |record: &Record| record.content().validity.not_before;
+            let oldest = state.strangers.iter().min_by_key(|(_, it)| issued(it));
+            if let Some(tag) = oldest.map(|(tag, _)| *tag) {
+                state.strangers.remove(&tag);
+            }
+        }
+        if new {
+            tracing::info!(identity = %peer.identity, "saw a node that is not trusted");
+            self.tell(NodeEvent::Stranger(Box::new(peer)));
+        }
+    }
+
+    /// Brings the discovery up to date with the links that there are.
+    fn settle_links(&self, state: &mut State, time: Time) {
+        let now = self.control().links();
+        let changes = state.links.settle(self.own, now, time.monotonic);
+        for key in changes.spare {
+            self.control().close_link(key, Reason::Closed);
+        }
+        for tag in changes.down {
+            let meant = state.links.closing.remove(&tag);
+            state.discovery.link_down(tag, !meant, time);
+        }
+        for tag in changes.up {
+            state.links.dialled.remove(&tag);
+            state.discovery.link_up(tag, time);
+        }
+    }
+
+    fn handle_event(&self, state: &mut State, event: Event) {
+        match event {
+            Event::Table(event) => self.handle_table(state, event),
+            Event::Member(tag, found) => {
+                tracing::info!(peer = %tag, state = ?found, "a member is in another state");
+                self.tell(NodeEvent::of_state(tag, found));
+            }
+            Event::Revoked(revocation) => self.revoked(&revocation),
+            Event::Lagged => self.look_at_table(state),
+            _ => {}
+        }
+        self.count(state);
+    }
+
+    fn handle_table(&self, state: &mut State, event: table::Event) {
+        use table::Event as Table;
+        let tag = match &event {
+            Table::Known(tag) | Table::Forgotten(tag) => *tag,
+            Table::Appeared(it) | Table::Changed(it) | Table::Vanished(it) => it.peer,
+            Table::Conflict(conflict) => return tracing::warn!(%conflict, "a name is refused"),
+            _ => return self.look_at_table(state),
+        };
+        self.look_again(state, tag);
+        if tag == self.own {
+            return;
+        }
+        let peer = self.peer(state, tag).map(Box::new);
+        match (event, peer) {
+            (Table::Known(_), Some(peer)) => {
+                tracing::info!(peer = %tag, identity = %peer.identity, "a node joined");
+                self.tell(NodeEvent::Joined(peer));
+            }
+            (_, Some(peer)) => self.tell(NodeEvent::Changed(peer)),
+            (_, None) => {}
+        }
+    }
+
+    fn look_at_table(&self, state: &mut State) {
+        let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
+        tags.into_iter().for_each(|tag| self.look_again(state, tag));
+    }
+
+    /// Counts those that are there, for those who wait.
+    fn count(&self, state: &State) {
+        let gone = |tag| {
+            let member = state.discovery.membership().state(tag);
+            member.is_some_and(membership::State::is_gone)
+        };
+        let peers = state.discovery.table().peers();
+        let trusted =
+            peers.filter(|(tag, record)| *tag != self.own && !gone(*tag) && self.may_trust(record));
+        let count = trusted.count();
+        self.known
+            .send_if_modified(|known| std::mem::replace(known, count) != count);
+    }
+
+    fn revoked(&self, revocation: &withy_discovery::Revocation) {
+        let network = revocation.network();
+        let done = match revocation.target() {
+            withy_discovery::Target::Identity(identity) => self.trust.revoke(identity),
+            withy_discovery::Target::Serial(serial) => self.trust.revoke_serial(network, serial),
+        };
+        match done {
+            Ok(()) => {
+                tracing::warn!(%network, target = ?revocation.target(), "revoked by its network")
+            }
+            Err(error) => tracing::error!(%network, %error, "a revocation is not kept"),
+        }
+    }
+
+    fn act(&self, state: &mut State, action: Action, time: Time) {
+        match action {
+            Action::Open(tag) => {
+                let table = state.discovery.table();
+                let record = table.record(tag);
+                let Some(record) = record.filter(|record| self.may_trust(record)) else {
+                    return state.discovery.link_refused(tag, time);
+                };
+                let who = (record.identity(), record.node());
+                let ways = self.ways(state, tag);
+                self.dial(state, Some(tag), Some(who), ways);
+            }
+            Action::Close(tag) => {
+                if let Some(key) = state.links.key(tag) {
+                    state.links.closing.insert(tag);
+                    self.control().close_link(key, Reason::Closed);
+                }
+            }
+            Action::Call(record) => {
+                let addresses = record.content().addresses.iter();
+                let on_host = record.content().host == self.host;
+                let reaches = |address: &&withy_discovery::Address| {
+                    use withy_discovery::record::Reach;
+                    match address.reach() {
+                        Some(Reach::Host) => on_host,
+                        Some(Reach::Site | Reach::Public) => true,
+                        _ => false,
+                    }
+                };
+                let ways = addresses.filter(reaches).filter_map(endpoint).collect();
+                let who = (record.identity(), record.node());
+                self.dial(state, None, Some(who), ways);
+            }
+            _ => {}
+        }
+    }
+
+    /// The ways to a peer for gossip, the best first. Within a process nothing is proven.
+    fn ways(&self, state: &State, tag: PeerTag) -> Vec<Endpoint> {
+        let table = state.discovery.table();
+        let candidates = table.candidates(tag, self.host, self.process);
+        let outside = |way: &Endpoint| !matches!(way, Endpoint::Inproc(_));
+        let ways = candidates.into_iter().filter_map(endpoint);
+        ways.filter(outside).collect()
+    }
+
+    /// Makes a link for gossip, beside what the engine does.
+    fn dial(
+        &self,
+        state: &mut State,
+        tag: Option<PeerTag>,
+        who: Option<(IdentityId, NodeId)>,
+        ways: Vec<Endpoint>,
+    ) {
+        if let Some(tag) = tag {
+            if ways.is_empty() {
+                return state.discovery.link_failed(tag, self.now());
+            }
+            if state.links.key(tag).is_some() || !state.links.dialled.insert(tag) {
+                return;
+            }
+        } else if ways.is_empty() {
+            return;
+        }
+        let to = Arc::new(Dialed {
+            ways: Mutex::new(ways),
+            resource: Some("".into()),
+            routing_id: None,
+            expected: who.map(|(identity, node)| Expected::Node(identity, node)),
+        });
+        let core = Arc::clone(self.control());
+        let failed = self.dial_failed.clone();
+        self.spawn(async move {
+            let connected = core.connect_once(&to, DIAL).await;
+            if connected.is_err()
+                && let Some(tag) = tag
+            {
+                // The engine is gone only when the node is.
+                let _ = failed.send(tag);
+            }
+        });
+    }
+
+    /// Takes in what a peer sent over its link.
+    fn heard(&self, mut message: Message, key: withy_proto::pattern::PipeKey) {
+        let mut state = self.state.lock();
+        let time = self.now();
+        if state.links.tag(key).is_none() {
+            self.settle_links(&mut state, time);
+        }
+        let Some(tag) = state.links.tag(key) else {
+            return;
+        };
+        let channel = message.pop_front();
+        match channel.as_deref() {
+            Some([GOSSIP]) => {
+                let octets = message.first();
+                if let Err(error) = state.discovery.handle_input(tag, octets, time) {
+                    tracing::warn!(peer = %tag, %error, "a peer's gossip is none");
+                    let reason = Reason::Application(error.to_string());
+                    self.control().close_link(key, reason);
+                }
+            }
+            // A later version may say more.
+            _ => tracing::debug!(peer = %tag, "a message of an unknown kind"),
+        }
+    }
+
+    /// Sends gossip; what finds no room is repaired by the next round.
+    fn gossip(&self, state: &State, to: PeerTag, octets: bytes::Bytes) {
+        let Some(key) = state.links.key(to) else {
+            return;
+        };
+        let mut message = Message::from_frames(vec![Frame::from([GOSSIP]), Frame::from(octets)]);
+        if self.control().try_send_to(key, &mut message).is_err() {
+            tracing::debug!(peer = %to, "no room for gossip");
+        }
+    }
+}
+
+/// An address as what a socket connects to.
+fn endpoint(address: &withy_discovery::Address) -> Option<Endpoint> {
+    address.to_string().parse().ok()
+}

@@ -1,0 +1,172 @@
+//! What the sockets of this node want of others, by name: whoever offers it is connected to, for as long
+//! as he does.
+//!
+//! Invariant: a socket has one connection, or one that is being made, to each node that offers what it
+//! wants and is trusted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use withy_discovery::{Kind, PeerTag, Record, Service};
+use withy_proto::Endpoint;
+use withy_proto::bus::Filter;
+use withy_proto::mechanism::party::Expected;
+
+use super::shared::{Shared, State};
+use crate::driver::core::Core;
+use crate::driver::dial::{Dial, Dialed};
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub(super) enum Wants {
+    /// Publishers of topics that a filter chooses.
+    Topics(Filter),
+    /// Whoever offers something of a kind under a name.
+    Named(Kind, Box<str>),
+}
+
+impl Wants {
+    fn is_met_by(&self, service: &Service) -> bool {
+        match self {
+            Self::Topics(filter) => {
+                let scope = service.name.parse::<Filter>();
+                service.kind == Kind::Publisher && scope.is_ok_and(|it| it.overlaps(filter))
+            }
+            Self::Named(kind, name) => service.kind == *kind && service.name == *name,
+        }
+    }
+
+    /// The resource that is asked for there.
+    fn resource(&self) -> Box<str> {
+        match self {
+            Self::Topics(_) => BUS.into(),
+            Self::Named(kind, name) => resource(*kind, name),
+        }
+    }
+}
+
+/// The resource of the socket that publishes all of a node's topics.
+pub(super) const BUS: &str = "bus";
+
+/// The resource of what a node offers.
+pub(super) fn resource(kind: Kind, name: &str) -> Box<str> {
+    format!("{}/{name}", kind.number()).into()
+}
+
+/// What all sockets of a node want.
+#[derive(Debug, Default)]
+pub(super) struct Interests {
+    next: u64,
+    known: BTreeMap<u64, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    wants: Wants,
+    core: Weak<Core>,
+    dials: BTreeMap<PeerTag, Dial>,
+}
+
+/// An interest for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Interest {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Shared {
+    /// Connects a socket to whoever offers what it wants, from now on.
+    pub(super) fn want(self: &Arc<Self>, wants: Wants, core: &Arc<Core>) -> Interest {
+        let mut state = self.state.lock();
+        let interests = &mut state.interests;
+        interests.next += 1;
+        let number = interests.next;
+        let known = Known {
+            wants,
+            core: Arc::downgrade(core),
+            dials: BTreeMap::new(),
+        };
+        interests.known.insert(number, known);
+        let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
+        for tag in tags {
+            self.look_for(&mut state, tag, Some(number));
+        }
+        drop(state);
+        let shared = Arc::clone(self);
+        Interest { shared, number }
+    }
+
+    /// Connects to a node, or lets it go, as its record now says.
+    pub(super) fn look_again(&self, state: &mut State, tag: PeerTag) {
+        self.look_for(state, tag, None);
+    }
+
+    /// As [`look_again`](Self::look_again), for one interest or for all.
+    fn look_for(&self, state: &mut State, tag: PeerTag, only: Option<u64>) {
+        let State {
+            discovery,
+            interests,
+            ..
+        } = state;
+        let table = discovery.table();
+        let ours = tag == self.own;
+        let record = table.record(tag);
+        let record = record.filter(|record| ours || self.may_trust(record));
+        let candidates = table.candidates(tag, self.host, self.process);
+        let ways: Vec<Endpoint> = candidates
+            .into_iter()
+            .filter_map(|address| address.to_string().parse().ok())
+            .collect();
+        let chosen = |number: &u64| only.is_none_or(|only| only == *number);
+        for (_, known) in interests.known.iter_mut().filter(|it| chosen(it.0)) {
+            known.look(tag, record, &ways);
+        }
+    }
+
+    fn forget_interest(&self, number: u64) {
+        let known = self.state.lock().interests.known.remove(&number);
+        known.iter().for_each(Known::stop);
+    }
+}
+
+impl Known {
+    fn look(&mut self, tag: PeerTag, record: Option<&Record>, ways: &[Endpoint]) {
+        let meets = |record: &Record| {
+            let mut services = record.content().services.iter();
+            services.any(|service| self.wants.is_met_by(service))
+        };
+        let Some(record) = record.filter(|record| meets(record)) else {
+            if let Some(dial) = self.dials.remove(&tag) {
+                dial.stop.cancel();
+            }
+            return;
+        };
+        if ways.is_empty() {
+            return;
+        }
+        match (self.dials.get(&tag), self.core.upgrade()) {
+            (Some(dial), _) => *dial.to.ways.lock() = ways.to_vec(),
+            (None, Some(core)) => {
+                let dial = core.dial(Dialed {
+                    ways: Mutex::new(ways.to_vec()),
+                    resource: Some(self.wants.resource()),
+                    routing_id: None,
+                    expected: Some(Expected::Node(record.identity(), record.node())),
+                });
+                self.dials.insert(tag, dial);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn stop(&self) {
+        self.dials.values().for_each(|dial| dial.stop.cancel());
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.shared.forget_interest(self.number);
+    }
+}

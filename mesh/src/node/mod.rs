@@ -1,0 +1,168 @@
+//! A node of the mesh: what it publishes, serves and wants by name, with no address typed.
+//!
+//! ```text
+//!  Node ── record ──> sources, gossip ──> the tables of others
+//!   │                                          │
+//!   ├─ listener: one endpoint of each kind, whose peers ask for a resource by name
+//!   ├─ interests: who offers what a socket wants is dialled, and let go when he offers it no more
+//!   └─ control: a socket whose peers gossip
+//! ```
+//!
+//! The engines that decide are sans-IO: [`withy_discovery`] says who is there and which links to
+//! keep, [`withy_proto::bus`] what a topic is. Here are their sockets, clocks and tasks.
+//!
+//! Invariant: whoever is dialled because of a record has to prove the record's node key, and is dialled
+//! only if its identity is trusted, as far as a record can show it.
+
+mod builder;
+mod bus;
+mod engine;
+mod error;
+mod interest;
+mod links;
+mod listen;
+mod offer;
+mod peer;
+mod place;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use withy_discovery::PeerTag;
+use withy_proto::trust::{IdentityId, NodeId};
+
+pub use builder::NodeBuilder;
+pub use bus::{BusPublisher, BusSubscriber};
+pub use error::{NameError, NodeError, PublishError};
+pub use peer::{NodeEvent, Offered, Peer, Presence};
+pub use withy_discovery::Kind;
+pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
+
+use shared::Shared;
+
+/// A node of the mesh. A clone is another handle of the same node, which leaves when the last one is
+/// dropped, its publishers and subscribers included.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let home = withy::Home::at(folder.path().join("home"));
+/// # let open = || withy::Node::builder().home(&home).runtime_directory(folder.path().join("run"));
+/// let kitchen = open().build().await?; // `Node::open()`, in one program
+/// let screen = open().build().await?; // and in another
+///
+/// let subscriber = screen.subscriber("home/#")?;
+/// let publisher = kitchen.publisher("home/kitchen/temp")?;
+/// publisher.wait_subscribed(1).await?;
+/// publisher.publish("21.5").await?;
+/// let publication = subscriber.recv().await?;
+/// assert_eq!(publication.topic.as_str(), "home/kitchen/temp");
+/// assert_eq!(publication.body, "21.5");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Node(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned(Arc<Shared>);
+
+impl Drop for Owned {
+    /// Without `close`, the node says goodbye in the background.
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
+
+impl Node {
+    /// A node with default options: the user's identity and trust, found by the nodes of this host.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::build`].
+    pub async fn open() -> Result<Self, NodeError> {
+        Self::builder().build().await
+    }
+
+    /// A builder for a node with other options.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    pub(crate) fn over(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Owned(shared)))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+
+    /// This node's id, which is new with each process.
+    pub fn id(&self) -> NodeId {
+        self.shared().identity.node()
+    }
+
+    /// The identity that this node belongs to, which others trust.
+    pub fn identity(&self) -> IdentityId {
+        self.shared().identity.id()
+    }
+
+    /// What this node is known by among its neighbours.
+    pub fn tag(&self) -> PeerTag {
+        self.shared().own
+    }
+
+    /// A publisher of one topic, or of all that a filter chooses.
+    ///
+    /// # Errors
+    /// It is no topic and no filter, or the node offers as much as it can.
+    pub fn publisher(&self, scope: impl AsRef<str>) -> Result<BusPublisher, NameError> {
+        BusPublisher::new(self, parse(scope.as_ref())?)
+    }
+
+    /// A subscriber to the topics that a filter chooses, of all nodes, this one included.
+    ///
+    /// # Errors
+    /// It is no filter.
+    pub fn subscriber(&self, filter: impl AsRef<str>) -> Result<BusSubscriber, NameError> {
+        BusSubscriber::new(self, parse(filter.as_ref())?)
+    }
+
+    /// The other nodes that are known, those that are not trusted included.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.shared().peers()
+    }
+
+    /// Tells what happens to other nodes from now on. Who falls behind by more than
+    /// [`NodeEvent::CAPACITY`] events misses some, and hears so.
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.shared().events.subscribe()
+    }
+
+    /// Waits until at least so many other nodes that are trusted are known.
+    ///
+    /// Waits for ever if there never are; put a timeout around it.
+    ///
+    /// # Errors
+    /// The node was closed meanwhile.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_peers(&self, peers: usize) -> Result<(), crate::error::Closed> {
+        self.shared().wait_peers(peers).await
+    }
+
+    /// Leaves the mesh: says goodbye, sends what waits, for as long as `linger` at most, and closes.
+    /// Its publishers and subscribers are of no use then.
+    pub async fn close(self, linger: Duration) {
+        self.shared().close(linger).await;
+    }
+}
+
+fn parse(filter: &str) -> Result<Filter, NameError> {
+    filter.parse().map_err(NameError::Topic)
+}

@@ -1,0 +1,148 @@
+//! What this node offers, which its record tells others.
+//!
+//! Invariant: the record has room for all that is offered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use withy_discovery::{Address, Content, Kind, NetworkTag, Place, Record, RecordError, Service};
+use withy_proto::trust::{Network, Validity};
+
+use super::error::NameError;
+use super::shared::Shared;
+use crate::identity::{self, Identity};
+use crate::trust::Trust;
+
+/// The parts of this node's record.
+#[derive(Debug)]
+pub(super) struct Offers {
+    host: Place,
+    process: Place,
+    pub(super) addresses: Vec<Address>,
+    services: BTreeMap<(u8, Box<str>), Entry>,
+    sequence: u64,
+    /// The record has to be published.
+    pub(super) changed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    service: Service,
+    /// How many hold it.
+    holders: usize,
+}
+
+/// Something that is offered for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Offer {
+    shared: Arc<Shared>,
+    kind: Kind,
+    name: Box<str>,
+}
+
+impl Offers {
+    /// A node that offers nothing yet.
+    pub(super) fn new(host: Place, process: Place) -> Self {
+        Self {
+            host,
+            process,
+            addresses: Vec::new(),
+            services: BTreeMap::new(),
+            // A node has new keys with each process, so that its numbers may begin anywhere.
+            sequence: 0,
+            changed: false,
+        }
+    }
+
+    /// The next record.
+    pub(super) fn sign(
+        &mut self,
+        identity: &Identity,
+        trust: &Trust,
+    ) -> Result<Record, RecordError> {
+        self.sequence += 1;
+        let now = identity::now();
+        let networks = trust.networks();
+        let (id, node) = (identity.id(), identity.node());
+        let tag = |network: &Network| NetworkTag::of(&network.secret, id, node);
+        let tags = networks.iter().map(tag);
+        let content = Content {
+            certificate: identity.certificate(now),
+            public: false,
+            sequence: self.sequence,
+            validity: Validity::starting(now, Record::LIFETIME),
+            host: self.host,
+            process: self.process,
+            networks: tags.take(Record::MAX_NETWORKS).collect(),
+            addresses: self.addresses.clone(),
+            services: self
+                .services
+                .values()
+                .map(|it| it.service.clone())
+                .collect(),
+        };
+        content.sign(identity.node_key())
+    }
+}
+
+impl Shared {
+    /// Offers something under a name, and says so to others.
+    ///
+    /// `shared` says that several may offer it together.
+    pub(super) fn offer(
+        self: &Arc<Self>,
+        service: Service,
+        several: bool,
+    ) -> Result<Offer, NameError> {
+        if self.is_closed() {
+            return Err(NameError::Closed);
+        }
+        if !Service::is_name(&service.name) {
+            let name = service.name.to_string();
+            return Err(NameError::Name { name });
+        }
+        let (kind, name) = (service.kind, service.name.clone());
+        let key = (kind.number(), name.clone());
+        let mut state = self.state.lock();
+        if let Some(entry) = state.offers.services.get_mut(&key) {
+            if !several {
+                return Err(NameError::Taken(name.to_string()));
+            }
+            entry.holders += 1;
+        } else {
+            let holders = 1;
+            let entry = Entry { service, holders };
+            state.offers.services.insert(key.clone(), entry);
+            if let Err(error) = state.offers.sign(&self.identity, &self.trust) {
+                state.offers.services.remove(&key);
+                return Err(NameError::Full(error));
+            }
+            state.offers.changed = true;
+            self.work.notify_one();
+        }
+        drop(state);
+        let shared = Arc::clone(self);
+        Ok(Offer { shared, kind, name })
+    }
+
+    fn withdraw(&self, kind: Kind, name: &str) {
+        let key = (kind.number(), Box::from(name));
+        let mut state = self.state.lock();
+        let offers = &mut state.offers;
+        let Some(entry) = offers.services.get_mut(&key) else {
+            return;
+        };
+        entry.holders -= 1;
+        if entry.holders == 0 {
+            offers.services.remove(&key);
+            offers.changed = true;
+            self.work.notify_one();
+        }
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.shared.withdraw(self.kind, &self.name);
+    }
+}

@@ -1,0 +1,118 @@
+//! What a node knows about others, and what it tells of them.
+
+use withy_discovery::membership::State;
+use withy_discovery::{Kind, PeerTag, Record};
+use withy_proto::trust::{IdentityId, NodeId};
+
+/// Another node, as it is known at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// What it is known by among its neighbours.
+    pub tag: PeerTag,
+    /// The node.
+    pub node: NodeId,
+    /// The identity that it says to belong to; a handshake proves it.
+    pub identity: IdentityId,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// What it offers.
+    pub offers: Vec<Offered>,
+    /// How the link for gossip runs, if there is one: the peer's address, the mechanism, the cipher.
+    pub link: Option<PeerLink>,
+}
+
+/// A link to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerLink {
+    /// The peer's address.
+    pub address: String,
+    /// The mechanism, as greetings name it.
+    pub mechanism: &'static str,
+    /// The cipher.
+    pub cipher: &'static str,
+    /// Whether the keys withstand quantum computers.
+    pub post_quantum: bool,
+}
+
+/// Something that a node offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Offered {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// How busy it is: 0 is idle, 255 is full.
+    pub load: u8,
+}
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Presence {
+    /// It is, or nobody noticed otherwise yet.
+    Present,
+    /// Somebody does not reach it.
+    Suspected,
+    /// It was seen, and is not trusted: nothing is sent to it.
+    Untrusted,
+}
+
+impl Peer {
+    pub(super) fn new(record: &Record, presence: Presence) -> Self {
+        let content = record.content();
+        let offers = content.services.iter().map(|service| Offered {
+            kind: service.kind,
+            name: service.name.to_string(),
+            load: service.load,
+        });
+        Self {
+            tag: record.peer(),
+            node: record.node(),
+            identity: record.identity(),
+            presence,
+            addresses: content.addresses.iter().map(ToString::to_string).collect(),
+            offers: offers.collect(),
+            link: None,
+        }
+    }
+}
+
+/// What happened to another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// It is known.
+    Joined(Box<Peer>),
+    /// It offers something else, or is at other addresses.
+    Changed(Box<Peer>),
+    /// Somebody does not reach it.
+    Suspected(PeerTag),
+    /// It is there after all.
+    Returned(PeerTag),
+    /// It said goodbye.
+    Left(PeerTag),
+    /// It did not answer for too long.
+    Died(PeerTag),
+    /// A node was seen that is not trusted; told once for each.
+    Stranger(Box<Peer>),
+}
+
+impl NodeEvent {
+    /// Events that a receiver may fall behind by.
+    pub const CAPACITY: usize = 1_024;
+
+    /// What a member's new state is called.
+    pub(super) fn of_state(tag: PeerTag, state: State) -> Self {
+        match state {
+            State::Alive => Self::Returned(tag),
+            State::Suspected => Self::Suspected(tag),
+            State::Dead => Self::Died(tag),
+            State::Left => Self::Left(tag),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What all handles and tasks of a node share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use withy_discovery::{Discovery, NetworkTag, PeerTag, Place, Record, Time};
+use withy_proto::SocketType;
+use withy_proto::trust::{Network, Shown};
+
+use super::interest::Interests;
+use super::links::Links;
+use super::offer::Offers;
+use super::peer::{NodeEvent, Peer, Presence};
+use crate::driver::core::Core;
+use crate::driver::resources::Resources;
+use crate::error::Closed;
+use crate::identity::{self, Identity};
+use crate::options::Options;
+use crate::security::Mechanism;
+use crate::socket::Owner;
+use crate::trust::Trust;
+
+/// The most nodes that are remembered though they are not trusted; of more, the oldest are forgotten.
+pub(super) const MAX_STRANGERS: usize = 256;
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) trust: Trust,
+    pub(super) own: PeerTag,
+    pub(super) host: Place,
+    pub(super) process: Place,
+    pub(super) runtime: Handle,
+    /// The sockets behind the node's endpoints.
+    pub(super) resources: Arc<Resources>,
+    /// The socket that listens, over which nodes gossip. A DEALER: its links are told apart by keys.
+    pub(super) control: Owner,
+    pub(super) state: Mutex<State>,
+    /// What this node publishes, once it publishes anything.
+    pub(super) bus: OnceLock<Owner>,
+    /// To whom no link could be made; there is at most one for each that is being dialled.
+    pub(super) dial_failed: UnboundedSender<PeerTag>,
+    /// The engine has something to do.
+    pub(super) work: Notify,
+    /// How many other nodes are known and trusted.
+    pub(super) known: watch::Sender<usize>,
+    pub(super) events: broadcast::Sender<NodeEvent>,
+    pub(super) started: Instant,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) discovery: Discovery,
+    pub(super) offers: Offers,
+    pub(super) interests: Interests,
+    pub(super) links: Links,
+    /// Nodes that were seen and are not trusted.
+    pub(super) strangers: BTreeMap<PeerTag, Record>,
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> Time {
+        Time {
+            monotonic: self.started.elapsed(),
+            unix: identity::now(),
+        }
+    }
+
+    /// Runs a task for as long as the node lives.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// The options of this node's sockets.
+    pub(super) fn options(&self) -> Options {
+        options(&self.identity, &self.trust)
+    }
+
+    /// A socket of this node, which others reach by the node's endpoints if it has a resource's name.
+    pub(super) fn socket(&self, kind: SocketType, options: Options) -> Owner {
+        let owner = Owner::new(kind, options);
+        let _ = owner.core().runtime.set(self.runtime.clone());
+        owner
+    }
+
+    pub(super) fn control(&self) -> &Arc<Core> {
+        self.control.core()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Whether a node is trusted, as far as its record can show it: its identity is, or it knows the
+    /// secret of a network. A handshake decides.
+    pub(super) fn may_trust(&self, record: &Record) -> bool {
+        let shown = Shown::from(&record.content().certificate);
+        let networks = self.trust.networks();
+        let (identity, node) = (shown.identity, shown.node);
+        if !networks.is_empty() {
+            let shows = |network: &Network| {
+                let tag = NetworkTag::of(&network.secret, identity, node);
+                record.content().networks.contains(&tag)
+            };
+            return networks.iter().any(shows) && !self.trust.is_revoked(&identity);
+        }
+        let us = self.identity.id();
+        self.trust
+            .judge(us, &shown, None, identity::now())
+            .is_trusted()
+    }
+
+    pub(super) fn tell(&self, event: NodeEvent) {
+        // Nobody may listen.
+        let _ = self.events.send(event);
+    }
+
+    /// What is known of a node of the table.
+    pub(super) fn peer(&self, state: &State, tag: PeerTag) -> Option<Peer> {
+        let record = state.discovery.table().record(tag)?;
+        let suspected = withy_discovery::membership::State::Suspected;
+        let presence = match state.discovery.membership().state(tag) {
+            _ if !self.may_trust(record) => Presence::Untrusted,
+            Some(found) if found == suspected => Presence::Suspected,
+            _ => Presence::Present,
+        };
+        let mut peer = Peer::new(record, presence);
+        peer.link = state.links.of(tag);
+        Some(peer)
+    }
+
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let state = self.state.lock();
+        let tags = state.discovery.table().peers().map(|(tag, _)| tag);
+        let others = tags.filter(|tag| *tag != self.own);
+        let mut peers: Vec<Peer> = others.filter_map(|tag| self.peer(&state, tag)).collect();
+        let strangers = state.strangers.values();
+        peers.extend(strangers.map(|record| Peer::new(record, Presence::Untrusted)));
+        peers
+    }
+
+    pub(super) async fn wait_peers(&self, peers: usize) -> Result<(), Closed> {
+        let mut known = self.known.subscribe();
+        tokio::select! {
+            _ = known.wait_for(|known| *known >= peers) => Ok(()),
+            () = self.stop.cancelled() => Err(Closed),
+        }
+    }
+
+    /// Ends the node: the engine says goodbye first.
+    pub(super) async fn close(&self, linger: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(linger, self.tasks.wait()).await;
+    }
+}
+
+/// The options of a node's sockets.
+pub(super) fn options(identity: &Identity, trust: &Trust) -> Options {
+    let mut options = Options::default();
+    options.security.mechanism = Mechanism::Noise(identity.clone());
+    options.security.trust = trust.clone();
+    options
+}

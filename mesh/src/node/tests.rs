@@ -1,0 +1,134 @@
+//! Nodes of one process, with homes and runtime directories of their own.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::Home;
+
+/// A user, on a host of his own.
+pub(super) struct User(TempDir);
+
+impl User {
+    pub(super) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn home(&self) -> Home {
+        Home::at(self.0.path().join("home"))
+    }
+
+    pub(super) fn builder(&self) -> NodeBuilder {
+        let runtime = self.0.path().join("run");
+        Node::builder()
+            .home(&self.home())
+            .runtime_directory(runtime)
+    }
+
+    pub(super) async fn node(&self) -> Node {
+        self.builder().build().await.unwrap()
+    }
+
+    /// A node that reaches others as one of another process does.
+    pub(super) async fn node_apart(&self) -> Node {
+        let mut builder = self.builder();
+        builder.apart = true;
+        builder.build().await.unwrap()
+    }
+}
+
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, what)
+        .await
+        .expect("it takes too long")
+}
+
+#[tokio::test]
+async fn nodes_of_a_host_find_each_other_and_see_each_other_leave() {
+    let user = User::new();
+    let (one, two) = (user.node().await, user.node().await);
+    soon(one.wait_peers(1)).await.unwrap();
+    soon(two.wait_peers(1)).await.unwrap();
+    let peers = one.peers();
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].node, two.id());
+    assert_eq!(peers[0].presence, Presence::Present);
+    let mut events = one.events();
+    let tag = two.tag();
+    soon(async {
+        while two.peers().iter().all(|peer| peer.link.is_none()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    two.close(Duration::from_secs(1)).await;
+    soon(async { while events.recv().await.unwrap() != NodeEvent::Left(tag) {} }).await;
+    assert!(one.peers().is_empty());
+}
+
+#[tokio::test]
+async fn a_topic_finds_its_subscribers() {
+    let user = User::new();
+    let (kitchen, screen, own) = (
+        user.node_apart().await,
+        user.node_apart().await,
+        user.node().await,
+    );
+    let all = screen.subscriber("home/#").unwrap();
+    let other = screen.subscriber("garden/#").unwrap();
+    let publisher = kitchen.publisher("home/kitchen/temp").unwrap();
+    let within = kitchen.subscriber("home/+/temp").unwrap();
+    drop(own);
+    soon(publisher.wait_subscribed(2)).await.unwrap();
+    for body in ["21.5", "22.0"] {
+        publisher.publish(body).await.unwrap();
+    }
+    for subscriber in [&all, &within] {
+        for body in ["21.5", "22.0"] {
+            let publication = soon(subscriber.recv()).await.unwrap();
+            assert_eq!(publication.topic.as_str(), "home/kitchen/temp");
+            assert_eq!(publication.body, body);
+        }
+    }
+    assert_eq!(other.publishers(), 0, "nobody offers what it wants");
+    let topic = "home/hall".parse().unwrap();
+    let refused = publisher.publish_to(&topic, "").await.unwrap_err();
+    assert!(
+        refused.to_string().contains("home/kitchen/temp"),
+        "{refused}"
+    );
+    drop(all);
+    soon(async {
+        while publisher.subscribers(&"home/kitchen/temp".parse().unwrap()) > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_are_seen_and_not_talked_to() {
+    let (ours, theirs) = (User::new(), User::new());
+    let runtime = ours.0.path().join("run");
+    let one = ours.node().await;
+    let subscriber = one.subscriber("#").unwrap();
+    let mut events = one.events();
+    let two = theirs.builder().runtime_directory(&runtime);
+    let two = two.build().await.unwrap();
+    let publisher = two.publisher("secret").unwrap();
+    let event = soon(events.recv()).await.unwrap();
+    let NodeEvent::Stranger(peer) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(peer.identity, two.identity());
+    assert_eq!(peer.presence, Presence::Untrusted);
+    assert_eq!(subscriber.publishers(), 0);
+    // Once both accept the other, they meet without a restart.
+    ours.home().accept(two.identity(), None).unwrap();
+    theirs.home().accept(one.identity(), None).unwrap();
+    soon(publisher.wait_subscribed(1)).await.unwrap();
+    publisher.publish("shared").await.unwrap();
+    assert_eq!(soon(subscriber.recv()).await.unwrap().body, "shared");
+}
