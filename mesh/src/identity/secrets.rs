@@ -160,7 +160,7 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
         metadata
     };
     let dialed = Dialed {
-        ways: parking_lot::Mutex::new(vec!["tcp://127.0.0.1:1".parse().unwrap()]),
+        ways: Mutex::new(vec!["tcp://127.0.0.1:1".parse().unwrap()]),
         resource: None,
         routing_id: None,
         expected: None,

@@ -9,9 +9,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use withy_discovery::{Kind, PeerTag, Record, Service};
-use withy_proto::Endpoint;
 use withy_proto::bus::Filter;
 use withy_proto::mechanism::party::Expected;
+use withy_proto::{Endpoint, SocketType};
 
 use super::shared::{Shared, State};
 use crate::driver::core::Core;
@@ -24,25 +24,32 @@ pub(super) enum Wants {
     Topics(Filter),
     /// Whoever offers something of a kind under a name.
     Named(Kind, Box<str>),
+    /// The other end of a pair of this name. Both ends offer theirs; that with the lower tag dials.
+    Pair(Box<str>),
+    /// Sockets that are bound under a name and talk to one of this type.
+    Sockets(SocketType, Box<str>),
 }
 
 impl Wants {
+    /// Whether something that a node offers is wanted.
     fn is_met_by(&self, service: &Service) -> bool {
+        let named = |name: &str| *service.name == *name;
         match self {
             Self::Topics(filter) => {
                 let scope = service.name.parse::<Filter>();
                 service.kind == Kind::Publisher && scope.is_ok_and(|it| it.overlaps(filter))
             }
-            Self::Named(kind, name) => service.kind == *kind && service.name == *name,
+            Self::Named(kind, name) => service.kind == *kind && named(name),
+            Self::Pair(name) => service.kind == Kind::Pair && named(name),
+            Self::Sockets(ours, name) => {
+                matches!(service.kind, Kind::Socket(theirs) if ours.accepts(theirs)) && named(name)
+            }
         }
     }
 
-    /// The resource that is asked for there.
-    fn resource(&self) -> Box<str> {
-        match self {
-            Self::Topics(_) => BUS.into(),
-            Self::Named(kind, name) => resource(*kind, name),
-        }
+    /// Whether this side is the one that dials.
+    fn dials(&self, own: PeerTag, theirs: PeerTag) -> bool {
+        !matches!(self, Self::Pair(_)) || own < theirs
     }
 }
 
@@ -51,7 +58,10 @@ pub(super) const BUS: &str = "bus";
 
 /// The resource of what a node offers.
 pub(super) fn resource(kind: Kind, name: &str) -> Box<str> {
-    format!("{}/{name}", kind.number()).into()
+    match kind {
+        Kind::Publisher => BUS.into(),
+        kind => format!("{}/{name}", kind.number()).into(),
+    }
 }
 
 /// What all sockets of a node want.
@@ -120,7 +130,7 @@ impl Shared {
             .collect();
         let chosen = |number: &u64| only.is_none_or(|only| only == *number);
         for (_, known) in interests.known.iter_mut().filter(|it| chosen(it.0)) {
-            known.look(tag, record, &ways);
+            known.look(self.own, tag, record, &ways);
         }
     }
 
@@ -131,12 +141,13 @@ impl Shared {
 }
 
 impl Known {
-    fn look(&mut self, tag: PeerTag, record: Option<&Record>, ways: &[Endpoint]) {
-        let meets = |record: &Record| {
+    fn look(&mut self, own: PeerTag, tag: PeerTag, record: Option<&Record>, ways: &[Endpoint]) {
+        let wants = &self.wants;
+        let met = record.filter(|_| wants.dials(own, tag)).and_then(|record| {
             let mut services = record.content().services.iter();
-            services.any(|service| self.wants.is_met_by(service))
-        };
-        let Some(record) = record.filter(|record| meets(record)) else {
+            Some((record, services.find(|it| wants.is_met_by(it))?))
+        });
+        let Some((record, service)) = met else {
             if let Some(dial) = self.dials.remove(&tag) {
                 dial.stop.cancel();
             }
@@ -150,7 +161,7 @@ impl Known {
             (None, Some(core)) => {
                 let dial = core.dial(Dialed {
                     ways: Mutex::new(ways.to_vec()),
-                    resource: Some(self.wants.resource()),
+                    resource: Some(resource(service.kind, &service.name)),
                     routing_id: None,
                     expected: Some(Expected::Node(record.identity(), record.node())),
                 });

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use withy_discovery::PeerTag;
+use withy_proto::SocketType;
 use withy_proto::trust::{IdentityId, NodeId};
 
 pub use builder::NodeBuilder;
@@ -42,7 +43,10 @@ pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use withy_discovery::Kind;
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
+use interest::Wants;
 use shared::Shared;
+
+use crate::socket::{Owner, Pair, Pull, Push};
 
 /// A node of the mesh. A clone is another handle of the same node, which leaves when the last one is
 /// dropped, its publishers and subscribers included.
@@ -132,6 +136,62 @@ impl Node {
         BusSubscriber::new(self, parse(filter.as_ref())?)
     }
 
+    /// Sends work to whoever takes it from a queue, each message to one of them in turn. It waits where
+    /// nobody has room, and what a node has taken that then dies is lost.
+    ///
+    /// # Errors
+    /// It is no name, or the node was closed.
+    pub fn push(&self, queue: impl AsRef<str>) -> Result<Push, NameError> {
+        let wants = Wants::Named(Kind::Pull, queue.as_ref().into());
+        self.seek(SocketType::Push, queue.as_ref(), wants)
+            .map(Push::over)
+    }
+
+    /// Takes work from a queue, of all that [push](Self::push) to it.
+    ///
+    /// # Errors
+    /// It is no name, this node takes from this queue already, or offers as much as it can.
+    pub fn pull(&self, queue: impl AsRef<str>) -> Result<Pull, NameError> {
+        let socket = self.socket(SocketType::Pull);
+        self.put(&socket, Kind::Pull, queue.as_ref())?;
+        Ok(Pull::over(socket))
+    }
+
+    /// One end of a pair: it talks to the one other node that asks for this name, too.
+    ///
+    /// # Errors
+    /// It is no name, this node has an end of it already, or offers as much as it can.
+    pub fn pair(&self, name: impl AsRef<str>) -> Result<Pair, NameError> {
+        let socket = self.socket(SocketType::Pair);
+        self.put(&socket, Kind::Pair, name.as_ref())?;
+        let wants = Wants::Pair(name.as_ref().into());
+        let interest = self.shared().want(wants, socket.core());
+        socket.keep(Named::wanted(self, interest));
+        Ok(Pair::over(socket))
+    }
+
+    fn socket(&self, kind: SocketType) -> Owner {
+        let shared = self.shared();
+        shared.socket(kind, shared.options())
+    }
+
+    /// Offers a socket under a name, for as long as it lives.
+    fn put(&self, socket: &Owner, kind: Kind, name: &str) -> Result<(), NameError> {
+        let offer = self.shared().offer_socket(kind, name, socket.core())?;
+        socket.keep(Named::offered(self, offer));
+        Ok(())
+    }
+
+    /// A socket that connects to whoever offers what it wants.
+    fn seek(&self, kind: SocketType, name: &str, wants: Wants) -> Result<Owner, NameError> {
+        let shared = self.shared();
+        shared.check_name(name)?;
+        let socket = self.socket(kind);
+        let interest = shared.want(wants, socket.core());
+        socket.keep(Named::wanted(self, interest));
+        Ok(socket)
+    }
+
     /// The other nodes that are known, those that are not trusted included.
     pub fn peers(&self) -> Vec<Peer> {
         self.shared().peers()
@@ -160,6 +220,33 @@ impl Node {
     /// Its publishers and subscribers are of no use then.
     pub async fn close(self, linger: Duration) {
         self.shared().close(linger).await;
+    }
+}
+
+/// What a socket is on the mesh: offered under a name, or interested in one, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Named {
+    _offer: Option<offer::Offer>,
+    _interest: Option<interest::Interest>,
+    /// Last: the node lives for as long as its sockets.
+    _node: Node,
+}
+
+impl Named {
+    fn offered(node: &Node, offer: offer::Offer) -> Self {
+        Self {
+            _offer: Some(offer),
+            _interest: None,
+            _node: node.clone(),
+        }
+    }
+
+    fn wanted(node: &Node, interest: interest::Interest) -> Self {
+        Self {
+            _offer: None,
+            _interest: Some(interest),
+            _node: node.clone(),
+        }
     }
 }
 

@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use withy_discovery::record::Part;
 use withy_discovery::{Address, Content, Kind, NetworkTag, Place, Record, RecordError, Service};
 use withy_proto::trust::{Network, Validity};
 
 use super::error::NameError;
+use super::interest::resource;
 use super::shared::Shared;
+use crate::driver::core::Core;
+use crate::driver::resources::{MAX_RESOURCES, NotNamed};
 use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
@@ -38,6 +42,8 @@ pub(super) struct Offer {
     shared: Arc<Shared>,
     kind: Kind,
     name: Box<str>,
+    /// Whether a socket has the name of the resource.
+    has_resource: bool,
 }
 
 impl Offers {
@@ -94,13 +100,7 @@ impl Shared {
         service: Service,
         several: bool,
     ) -> Result<Offer, NameError> {
-        if self.is_closed() {
-            return Err(NameError::Closed);
-        }
-        if !Service::is_name(&service.name) {
-            let name = service.name.to_string();
-            return Err(NameError::Name { name });
-        }
+        self.check_name(&service.name)?;
         let (kind, name) = (service.kind, service.name.clone());
         let key = (kind.number(), name.clone());
         let mut state = self.state.lock();
@@ -122,7 +122,51 @@ impl Shared {
         }
         drop(state);
         let shared = Arc::clone(self);
-        Ok(Offer { shared, kind, name })
+        Ok(Offer {
+            shared,
+            kind,
+            name,
+            has_resource: false,
+        })
+    }
+
+    /// Whether a text may be a name on this node, which is not closed.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), NameError> {
+        match Service::is_name(name) {
+            _ if self.is_closed() => Err(NameError::Closed),
+            true => Ok(()),
+            false => Err(NameError::Name {
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Offers a socket under a name, which others then reach.
+    pub(super) fn offer_socket(
+        self: &Arc<Self>,
+        kind: Kind,
+        name: &str,
+        core: &Arc<Core>,
+    ) -> Result<Offer, NameError> {
+        let resource = resource(kind, name);
+        let inserted = self.resources.insert(&resource, core);
+        inserted.map_err(|not_named| match not_named {
+            NotNamed::Taken => NameError::Taken(name.to_owned()),
+            NotNamed::Full => NameError::Full(RecordError::Many {
+                part: Part::Services,
+                count: MAX_RESOURCES,
+            }),
+        })?;
+        match self.offer(Service::new(kind, name), false) {
+            Ok(mut offer) => {
+                offer.has_resource = true;
+                Ok(offer)
+            }
+            Err(error) => {
+                self.resources.remove(&resource);
+                Err(error)
+            }
+        }
     }
 
     fn withdraw(&self, kind: Kind, name: &str) {
@@ -143,6 +187,10 @@ impl Shared {
 
 impl Drop for Offer {
     fn drop(&mut self) {
+        if self.has_resource {
+            let resource = resource(self.kind, &self.name);
+            self.shared.resources.remove(&resource);
+        }
         self.shared.withdraw(self.kind, &self.name);
     }
 }

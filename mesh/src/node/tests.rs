@@ -132,3 +132,31 @@ async fn strangers_are_seen_and_not_talked_to() {
     publisher.publish("shared").await.unwrap();
     assert_eq!(soon(subscriber.recv()).await.unwrap().body, "shared");
 }
+
+#[tokio::test]
+async fn work_and_pairs_find_each_other_by_name() {
+    let user = User::new();
+    let (one, two) = (user.node_apart().await, user.node_apart().await);
+    let push = one.push("jobs").unwrap();
+    push.try_send("first").unwrap_err();
+    let pull = two.pull("jobs").unwrap();
+    soon(push.wait_peers(1)).await.unwrap();
+    push.send("second").await.unwrap();
+    assert_eq!(soon(pull.recv()).await.unwrap().first(), "second");
+    let taken = two.pull("jobs").unwrap_err();
+    assert_eq!(taken, NameError::Taken("jobs".to_owned()));
+    let ends = [one.pair("chess").unwrap(), two.pair("chess").unwrap()];
+    for (from, to) in [(0, 1), (1, 0)] {
+        soon(ends[from].send("e4")).await.unwrap();
+        assert_eq!(soon(ends[to].recv()).await.unwrap().first(), "e4");
+    }
+    // A name that nobody has any more connects nobody.
+    drop(pull);
+    soon(async {
+        while push.stats().peers > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    two.pull("jobs").unwrap();
+}

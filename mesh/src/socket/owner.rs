@@ -20,6 +20,7 @@ use crate::driver::receive::Nothing;
 use crate::driver::send::Rejected;
 use crate::error::{BindError, Closed, ConnectError, ReceiveError, SendError, UnknownEndpoint};
 use crate::event::{Monitor, PeerInfo, Reason};
+use crate::node::Named;
 use crate::options::Options;
 use crate::stats::Stats;
 
@@ -30,14 +31,18 @@ use super::PeerKey;
 pub struct Owner(Arc<Owned>);
 
 #[derive(Debug)]
-struct Owned(Arc<Core>);
+struct Owned {
+    core: Arc<Core>,
+    /// What the socket is on the mesh, for as long as it lives.
+    names: Mutex<Vec<Named>>,
+}
 
 impl Drop for Owned {
     /// Without `close`, what waits is sent in the background, for as long as `linger` says.
     fn drop(&mut self) {
-        self.0.start_closing();
-        if let Some(runtime) = self.0.runtime.get() {
-            let core = Arc::clone(&self.0);
+        self.core.start_closing();
+        if let Some(runtime) = self.core.runtime.get() {
+            let core = Arc::clone(&self.core);
             runtime.spawn(async move {
                 let linger = core.options.linger;
                 core.finish_closing(linger).await;
@@ -57,11 +62,19 @@ fn key_of(id: &str) -> Result<[u8; 32], IdError> {
 
 impl Owner {
     pub(crate) fn new(kind: SocketType, options: Options) -> Self {
-        Self(Arc::new(Owned(Core::new(kind, options))))
+        Self(Arc::new(Owned {
+            core: Core::new(kind, options),
+            names: Mutex::default(),
+        }))
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.0.0
+        &self.0.core
+    }
+
+    /// Keeps a name on the mesh for as long as the socket lives.
+    pub(crate) fn keep(&self, name: Named) {
+        self.0.names.lock().push(name);
     }
 
     pub(crate) fn connect(
