@@ -160,6 +160,19 @@ pub(crate) enum Verb {
     /// bothered.
     #[command(after_help = "Example: withy ping tcp://127.0.0.1:5555 --identity --count 3")]
     Ping(Ping),
+    /// List the nodes that are there, those that are not trusted included
+    ///
+    /// One a line: presence, node, identity, and what it offers.
+    #[command(after_help = "Example: withy peers --json")]
+    Peers(Look),
+    /// List what is offered on the mesh: topics, services, queues, by how many nodes
+    #[command(after_help = "Example: withy services")]
+    Services(Look),
+    /// Print what happens to the nodes of the mesh: who joins, changes, leaves and dies
+    ///
+    /// Runs until it is interrupted, or as --count and --timeout say.
+    #[command(after_help = "Example: withy watch --timeout 10s")]
+    Watch(Watch),
     /// Print this user's id, which others trust
     ///
     /// The identity is made on first use, and kept in $WITHY_HOME, else in $XDG_CONFIG_HOME/withy,
@@ -229,7 +242,9 @@ pub(crate) enum Verb {
 /// The help of a verb that only receives: its only word is an endpoint.
 fn receives_only(words: Arg) -> Arg {
     words
-        .help("An endpoint to connect to, unless --bind or --connect is given")
+        .help(
+            "A name on the mesh, or an endpoint to connect to, unless --bind or --connect is given",
+        )
         .value_name("NAME|ENDPOINT")
         .num_args(0..=1)
         .action(ArgAction::Set)
@@ -238,8 +253,8 @@ fn receives_only(words: Arg) -> Arg {
 /// What all verbs that move messages have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Traffic {
-    /// An endpoint to connect to, unless --bind or --connect is given; then messages to send.
-    /// Without messages, lines of stdin are sent
+    /// A name on the mesh, or an endpoint to connect to, unless --bind or --connect is given; then
+    /// messages to send. Without messages, lines of stdin are sent
     #[arg(value_name = "NAME|ENDPOINT] [MESSAGE")]
     pub(crate) words: Vec<OsString>,
     #[command(flatten)]
@@ -302,6 +317,53 @@ pub(crate) struct Place {
     /// Connects to ENDPOINT; repeatable
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) connect: Vec<String>,
+    /// How other nodes are found, where a NAME is given
+    #[arg(long, value_name = "HOW", default_value = "host")]
+    pub(crate) discovery: Discovery,
+}
+
+/// How the nodes of the mesh are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Discovery {
+    /// Those of this user on this host
+    Host,
+    /// Not at all
+    Off,
+}
+
+/// `peers` and `services`.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// How long to look around
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) wait: Duration,
+    /// Prints one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How other nodes are found
+    #[arg(long, value_name = "HOW", default_value = "host")]
+    pub(crate) discovery: Discovery,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Ends after this many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Ends after this much time; with --count, with exit code 3
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Prints one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How other nodes are found
+    #[arg(long, value_name = "HOW", default_value = "host")]
+    pub(crate) discovery: Discovery,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// What a socket proves who it is with. The mechanism follows from it.

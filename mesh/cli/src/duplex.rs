@@ -13,7 +13,12 @@ use crate::session::{Interrupt, Limit, Session};
 
 /// Talks to one peer.
 pub(crate) async fn pair(traffic: &Traffic) -> Outcome {
-    talk(AnySocket::builder(SocketType::Pair), traffic).await
+    talk(
+        SocketType::Pair,
+        AnySocket::builder(SocketType::Pair),
+        traffic,
+    )
+    .await
 }
 
 /// Talks to peers in turn, or to each by its routing id.
@@ -22,14 +27,14 @@ pub(crate) async fn routed(kind: SocketType, options: &Routed) -> Outcome {
     if let Some(id) = &options.routing_id {
         builder = builder.routing_id(place::octets(id, "--routing-id")?);
     }
-    talk(builder, &options.traffic).await
+    talk(kind, builder, &options.traffic).await
 }
 
-async fn talk(builder: Builder<AnySocket>, traffic: &Traffic) -> Outcome {
+async fn talk(kind: SocketType, builder: Builder<AnySocket>, traffic: &Traffic) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let (endpoints, messages) = place::sort(traffic)?;
+    let (to, messages) = place::sort(traffic)?;
     let builder = traffic.apply(builder);
-    let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
+    let session = Session::open_at(kind, builder, traffic, &to).await?;
     // The count is of what is received.
     let mut input = Input::new(messages, traffic.format(), None);
     let limit = Limit::of_sender(traffic.timeout, input.is_given());

@@ -28,6 +28,32 @@ impl Keys {
     pub(crate) fn prove<S: Socket>(&self, builder: Builder<S>) -> Outcome<Builder<S>> {
         self.stand_alone()?;
         let home = home()?;
+        let identity = self.own_identity(&home)?;
+        let builder = builder.identity(&identity).trust(&self.trust(&home)?);
+        Ok(match self.allow_classical {
+            true => builder.allow_classical(),
+            false => builder,
+        })
+    }
+
+    /// Whether these keys are those of a node, which proves an identity in any case.
+    pub(crate) fn check_for_mesh(&self) -> Outcome {
+        let curve = self.secret_key_file.is_some()
+            || self.server_key.is_some()
+            || self.server_key_file.is_some();
+        let plain = self.plain_user.is_some() || self.plain_users.is_some();
+        let odd = curve || plain || self.insecure || self.allow_classical;
+        match odd || self.trust.is_some() {
+            true => Err(Failure::usage(
+                "a name is found on the mesh, where every node proves an identity: besides \
+                 --identity and --network, leave the options of security out",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// The identity that is proven.
+    pub(crate) fn own_identity(&self, home: &Home) -> Outcome<Identity> {
         let identity = match &self.identity {
             Some(Some(path)) => existing(path)?,
             _ => home.identity().map_err(Failure::of_identity)?,
@@ -42,11 +68,7 @@ impl Keys {
                 )));
             }
         }
-        let builder = builder.identity(&identity).trust(&self.trust(&home)?);
-        Ok(match self.allow_classical {
-            true => builder.allow_classical(),
-            false => builder,
-        })
+        Ok(identity)
     }
 
     /// Whom to trust, as the user's files and the options say.

@@ -8,6 +8,7 @@
 
 mod args;
 mod bench;
+mod bus;
 mod child;
 mod demo;
 mod duplex;
@@ -20,6 +21,7 @@ mod input;
 mod json;
 mod keys;
 mod network;
+mod node;
 mod ping;
 mod place;
 mod proxy;
@@ -94,6 +96,9 @@ async fn run_verb(verb: &Verb) -> Outcome {
         Verb::Router(options) => duplex::routed(SocketType::Router, options).await,
         Verb::Proxy(options) => proxy::run(options).await,
         Verb::Ping(options) => ping::run(options).await,
+        Verb::Peers(options) => node::peers(options).await,
+        Verb::Services(options) => node::services(options).await,
+        Verb::Watch(options) => node::watch(options).await,
         Verb::Bench(options) => bench::run(options).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Child => child::run().await,

@@ -1,7 +1,7 @@
 //! Where a verb's socket goes, and which words are its messages.
 //!
 //! With `--bind` or `--connect` every word is a message. Without, the first word is an endpoint to
-//! connect to. A word that is no endpoint would be a name, which only the mesh can resolve.
+//! connect to, or, if it has no scheme, a name on the mesh.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -27,8 +27,30 @@ impl Endpoints {
     }
 }
 
-/// Sorts the words of a command line into endpoints and messages.
-pub(crate) fn sort(traffic: &Traffic) -> Outcome<(Endpoints, Vec<Message>)> {
+/// Where a verb goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// To endpoints.
+    At(Endpoints),
+    /// To whoever has this name on the mesh.
+    Named(String),
+}
+
+impl Where {
+    /// The endpoints; a verb that has no names refuses one.
+    pub(crate) fn endpoints(self) -> Outcome<Endpoints> {
+        match self {
+            Self::At(endpoints) => Ok(endpoints),
+            Self::Named(name) => Err(Failure::Usage(format!(
+                "{name:?} is no endpoint, and this verb has no names: give --connect ENDPOINT or \
+                 --bind ENDPOINT, as in --connect tcp://127.0.0.1:5555"
+            ))),
+        }
+    }
+}
+
+/// Sorts the words of a command line into where they go and messages.
+pub(crate) fn sort(traffic: &Traffic) -> Outcome<(Where, Vec<Message>)> {
     let mut endpoints = Endpoints {
         bind: endpoints(&traffic.place.bind, to_bind)?,
         connect: endpoints(&traffic.place.connect, to_connect)?,
@@ -36,14 +58,23 @@ pub(crate) fn sort(traffic: &Traffic) -> Outcome<(Endpoints, Vec<Message>)> {
     let mut words = &traffic.words[..];
     if endpoints.bind.is_empty() && endpoints.connect.is_empty() {
         let (first, rest) = words.split_first().ok_or_else(|| {
-            Failure::usage("where to? Give --connect ENDPOINT or --bind ENDPOINT, as in --connect tcp://127.0.0.1:5555")
+            Failure::usage("where to? Give a NAME, --connect ENDPOINT or --bind ENDPOINT, as in --connect tcp://127.0.0.1:5555")
         })?;
-        endpoints
-            .connect
-            .push(to_connect(&endpoint_or_name(first)?)?);
+        let first = first.to_str().ok_or_else(|| {
+            let shown = first.to_string_lossy();
+            Failure::Usage(format!(
+                "{shown:?} is no endpoint and no name: it is not UTF-8"
+            ))
+        })?;
+        if !first.contains("://") {
+            let name = first.to_owned();
+            return Ok((Where::Named(name), messages(rest, traffic.format())?));
+        }
+        endpoints.connect.push(to_connect(first)?);
         words = rest;
     }
-    Ok((endpoints, messages(words, traffic.format())?))
+    let messages = messages(words, traffic.format())?;
+    Ok((Where::At(endpoints), messages))
 }
 
 /// Reads messages from arguments.
@@ -71,17 +102,6 @@ pub(crate) fn octets(word: &OsString, what: &str) -> Outcome<Vec<u8>> {
         .map(|frame| frame.as_slice())
         .collect();
     Ok(frames.join(&b'\t'))
-}
-
-fn endpoint_or_name(word: &OsString) -> Outcome<String> {
-    match word.to_str() {
-        Some(text) if text.contains("://") => Ok(text.to_owned()),
-        _ => Err(Failure::Usage(format!(
-            "{:?} is no endpoint, and names need the mesh, which this version does not have: \
-             give --connect ENDPOINT or --bind ENDPOINT, as in --connect tcp://127.0.0.1:5555",
-            word.to_string_lossy()
-        ))),
-    }
 }
 
 fn endpoints(texts: &[String], read: fn(&str) -> Outcome<Endpoint>) -> Outcome<Vec<Endpoint>> {
@@ -148,7 +168,10 @@ mod tests {
     fn push(line: &[&str]) -> Outcome<(Endpoints, Vec<Message>)> {
         let words = ["withy", "push"].iter().chain(line);
         match Cli::try_parse_from(words).unwrap().verb {
-            Verb::Push(traffic) => sort(&traffic),
+            Verb::Push(traffic) => {
+                let (to, messages) = sort(&traffic)?;
+                Ok((to.endpoints()?, messages))
+            }
             verb => panic!("{verb:?}"),
         }
     }
@@ -193,7 +216,7 @@ mod tests {
     fn everything_else_is_refused_with_the_way_out() {
         let cases: &[(&[&str], &str)] = &[
             (&[], "--connect ENDPOINT"),
-            (&["orders"], "names need the mesh"),
+            (&["orders"], "has no names"),
             (&["tcp://127.0.0.1"], "invalid endpoint"),
             (&["tcp://*:5555"], "is for --bind"),
             (&["--connect", "tcp://127.0.0.1:*"], "is for --bind"),

@@ -1,11 +1,12 @@
 //! `pull` and `sub`.
 
-use withy::{AnySocket, Builder, Message, SocketType};
+use withy::{AnySocket, Message, SocketType};
 
 use crate::args::{Subscribe, Traffic};
+use crate::bus;
 use crate::exit::{Failure, Outcome};
 use crate::format::Printer;
-use crate::place;
+use crate::place::{self, Where};
 use crate::session::{Interrupt, Limit, Session};
 
 /// Messages that are taken from the socket at a time.
@@ -13,11 +14,23 @@ const BATCH: usize = 256;
 
 /// Receives of all peers in turn.
 pub(crate) async fn pull(traffic: &Traffic) -> Outcome {
-    receive(AnySocket::builder(SocketType::Pull), traffic, &[]).await
+    let (to, messages) = place::sort(traffic)?;
+    none(&messages)?;
+    receive(SocketType::Pull, &to, traffic, &[]).await
 }
 
 /// Receives what starts with a prefix.
 pub(crate) async fn subscribe(options: &Subscribe) -> Outcome {
+    let (to, messages) = place::sort(&options.traffic)?;
+    none(&messages)?;
+    if let Where::Named(filter) = &to {
+        if !options.subscribe.is_empty() {
+            return Err(Failure::usage(
+                "--subscribe is for endpoints: on the mesh, the name is what is subscribed to",
+            ));
+        }
+        return bus::subscribe(&options.traffic, filter).await;
+    }
     let prefixes = options.subscribe.iter();
     let mut prefixes = prefixes
         .map(|prefix| place::octets(prefix, "--subscribe"))
@@ -25,24 +38,23 @@ pub(crate) async fn subscribe(options: &Subscribe) -> Outcome {
     if prefixes.is_empty() {
         prefixes.push(Vec::new());
     }
-    receive(
-        AnySocket::builder(SocketType::Sub),
-        &options.traffic,
-        &prefixes,
-    )
-    .await
+    receive(SocketType::Sub, &to, &options.traffic, &prefixes).await
 }
 
-async fn receive(builder: Builder<AnySocket>, traffic: &Traffic, topics: &[Vec<u8>]) -> Outcome {
-    let interrupt = Interrupt::listen()?;
-    let (endpoints, messages) = place::sort(traffic)?;
-    if !messages.is_empty() {
-        return Err(Failure::usage(
+/// Refuses messages.
+fn none(messages: &[Message]) -> Outcome {
+    match messages.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(
             "this verb only receives: it takes no messages",
-        ));
+        )),
     }
+}
+
+async fn receive(kind: SocketType, to: &Where, traffic: &Traffic, topics: &[Vec<u8>]) -> Outcome {
+    let interrupt = Interrupt::listen()?;
     let limit = Limit::total(traffic.timeout);
-    let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
+    let session = Session::open_at(kind, AnySocket::builder(kind), traffic, to).await?;
     for topic in topics {
         session.any.subscribe(topic, true);
     }
@@ -56,7 +68,7 @@ async fn receive(builder: Builder<AnySocket>, traffic: &Traffic, topics: &[Vec<u
             () = interrupt.wait() => Ok(()),
         }
     };
-    session.any.close().await;
+    session.close().await;
     judge(ended, traffic.count, received)
 }
 

@@ -20,7 +20,8 @@ const LONG: Duration = Duration::from_secs(366 * 24 * 3_600);
 pub(crate) async fn ask(options: &Routed) -> Outcome {
     let traffic = &options.traffic;
     let interrupt = Interrupt::listen()?;
-    let (endpoints, messages) = place::sort(traffic)?;
+    let (to, messages) = place::sort(traffic)?;
+    let endpoints = to.endpoints()?;
     let mut builder = Req::builder();
     if let Some(id) = &options.routing_id {
         builder = builder.routing_id(place::octets(id, "--routing-id")?);
@@ -51,7 +52,7 @@ pub(crate) async fn ask(options: &Routed) -> Outcome {
         ended = asking => ended,
         () = interrupt.wait() => Ok(()),
     };
-    session.any.close().await;
+    session.close().await;
     judge(ended, traffic.count, replies)
 }
 
@@ -75,7 +76,8 @@ enum Replies {
 pub(crate) async fn answer(options: &Reply) -> Outcome {
     let traffic = &options.traffic;
     let interrupt = Interrupt::listen()?;
-    let (endpoints, messages) = place::sort(traffic)?;
+    let (to, messages) = place::sort(traffic)?;
+    let endpoints = to.endpoints()?;
     let mut replies = match (options.echo, messages.is_empty()) {
         (true, true) => Replies::Echo,
         (true, false) => {

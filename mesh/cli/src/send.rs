@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use withy::options::Overflow;
-use withy::{AnySocket, Builder, SocketType};
+use withy::{AnySocket, Builder, Message, SocketType};
 
 use crate::args::{Publish, Traffic};
+use crate::bus;
 use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
 use crate::input::Input;
-use crate::place;
+use crate::place::{self, Where};
 use crate::session::{Interrupt, Limit, PATIENCE, Session};
 
 /// What is published between two looks at the queues: well below their high-water marks, so that
@@ -27,7 +28,9 @@ const SLOW: Duration = Duration::from_secs(1);
 /// Sends to the peers in turn.
 pub(crate) async fn push(traffic: &Traffic) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let (session, mut input) = open(AnySocket::builder(SocketType::Push), traffic).await?;
+    let (to, messages) = place::sort(traffic)?;
+    let builder = AnySocket::builder(SocketType::Push);
+    let (session, mut input) = open(SocketType::Push, builder, traffic, &to, messages).await?;
     let limit = Limit::of_sender(traffic.timeout, input.is_given());
     let sending = async {
         let ready = limit.run(session.any.ready()).await.and_then(Result::ok);
@@ -44,6 +47,10 @@ pub(crate) async fn push(traffic: &Traffic) -> Outcome {
 /// Sends to those that subscribed.
 pub(crate) async fn publish(options: &Publish) -> Outcome {
     let traffic = &options.traffic;
+    let (to, messages) = place::sort(traffic)?;
+    if let Where::Named(topic) = &to {
+        return bus::publish(options, topic, messages).await;
+    }
     let interrupt = Interrupt::listen()?;
     let total = Limit::total(traffic.timeout);
     let wait = traffic.timeout.unwrap_or(options.wait).min(options.wait);
@@ -52,7 +59,7 @@ pub(crate) async fn publish(options: &Publish) -> Outcome {
         false => Overflow::DropNewest,
     };
     let builder = AnySocket::builder(SocketType::Pub).overflow(overflow);
-    let (session, mut input) = open(builder, traffic).await?;
+    let (session, mut input) = open(SocketType::Pub, builder, traffic, &to, messages).await?;
     let subscribed = tokio::select! {
         subscribed = tokio::time::timeout(wait, session.any.wait_subscribed(1)) => subscribed,
         () = interrupt.wait() => return Ok(()),
@@ -81,7 +88,7 @@ pub(crate) async fn publish(options: &Publish) -> Outcome {
         return finish(session, &input, traffic.count, sent).await;
     }
     let missed = session.any.stats().dropped;
-    let dropped = missed + session.any.close().await as u64;
+    let dropped = missed + session.close().await;
     if dropped > 0 {
         complain(format_args!(
             "{dropped} messages were dropped, since subscribers had no room for them"
@@ -91,12 +98,14 @@ pub(crate) async fn publish(options: &Publish) -> Outcome {
 }
 
 async fn open(
+    kind: SocketType,
     builder: Builder<AnySocket>,
     traffic: &Traffic,
+    to: &Where,
+    messages: Vec<Message>,
 ) -> Outcome<(Session<AnySocket>, Input)> {
-    let (endpoints, messages) = place::sort(traffic)?;
     let builder = traffic.apply(builder);
-    let session = Session::open(builder, &traffic.keys, &endpoints, traffic.talk).await?;
+    let session = Session::open_at(kind, builder, traffic, to).await?;
     let input = Input::new(messages, traffic.format(), traffic.count);
     Ok((session, input))
 }
@@ -203,7 +212,7 @@ pub(crate) async fn finish(
     count: Option<u64>,
     sent: Outcome,
 ) -> Outcome {
-    let unsent = session.any.close().await as u64 + input.unaccepted();
+    let unsent = session.close().await + input.unaccepted();
     judge(unsent, input, count, sent)
 }
 

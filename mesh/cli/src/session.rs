@@ -7,12 +7,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use withy::socket::Socket;
-use withy::{AnySocket, BindError, Builder, ConnectError, Endpoint, EventKind, Monitor, Unfit};
+use withy::{
+    AnySocket, BindError, Builder, ConnectError, Endpoint, EventKind, Monitor, Node, SocketType,
+    Unfit,
+};
 
-use crate::args::{Keys, Talk};
+use crate::args::{Keys, Talk, Traffic};
 use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
-use crate::place::Endpoints;
+use crate::node;
+use crate::place::{Endpoints, Where};
 
 /// How long senders wait for peers without `--timeout`.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,11 +28,50 @@ pub(crate) struct Session<S> {
     /// The same socket, for what all types have in common.
     pub(crate) any: AnySocket,
     trouble: Trouble,
+    /// The node whose socket it is.
+    node: Option<Node>,
 }
 
 /// The last thing that went wrong with a connection, for the error when the time is up.
 #[derive(Debug, Clone, Default)]
 struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Session<AnySocket> {
+    /// A socket of this type, at endpoints or under a name on the mesh.
+    pub(crate) async fn open_at(
+        kind: SocketType,
+        builder: Builder<AnySocket>,
+        traffic: &Traffic,
+        to: &Where,
+    ) -> Outcome<Self> {
+        let name = match to {
+            Where::At(endpoints) => {
+                return Self::open(builder, &traffic.keys, endpoints, traffic.talk).await;
+            }
+            Where::Named(name) => name,
+        };
+        let node = node::join(&traffic.keys, traffic.place.discovery).await?;
+        let socket: AnySocket = match kind {
+            SocketType::Push => node.push(name).map(Into::into),
+            SocketType::Pull => node.pull(name).map(Into::into),
+            SocketType::Pair => node.pair(name).map(Into::into),
+            _ => return Err(to.clone().endpoints().expect_err("it is a name")),
+        }
+        .map_err(node::unnamed)?;
+        let trouble = Trouble::default();
+        tokio::spawn(watch_events(
+            socket.monitor(),
+            traffic.talk,
+            trouble.clone(),
+        ));
+        Ok(Self {
+            any: socket.clone(),
+            socket,
+            trouble,
+            node: Some(node),
+        })
+    }
+}
 
 impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
     /// Builds a socket, binds and connects it, and watches it.
@@ -57,7 +100,21 @@ impl<S: Socket + Clone + Into<AnySocket>> Session<S> {
             socket,
             any,
             trouble,
+            node: None,
         })
+    }
+
+    /// Closes the socket, and says how many messages were not sent.
+    pub(crate) async fn close(self) -> u64 {
+        let Self {
+            socket, any, node, ..
+        } = self;
+        drop(socket);
+        let unsent = any.close().await as u64;
+        if let Some(node) = node {
+            node.close(node::LEAVE).await;
+        }
+        unsent
     }
 
     /// Adds to an error what went wrong with the connections, if that may be the reason.

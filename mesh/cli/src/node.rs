@@ -1,0 +1,231 @@
+//! The node of a verb that is given a name, and what it sees: `peers`, `services` and `watch`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use withy::Node;
+use withy::node::{Kind, NameError, NodeError, NodeEvent, Peer, Presence};
+
+use crate::args::{Discovery, Keys, Look, Watch};
+use crate::exit::{Failure, Outcome, complain};
+use crate::format::write_out;
+use crate::identity::home;
+use crate::session::Interrupt;
+
+/// How long a node takes to say goodbye.
+pub(crate) const LEAVE: Duration = Duration::from_secs(2);
+
+/// Makes a node of this user.
+pub(crate) async fn join(keys: &Keys, discovery: Discovery) -> Outcome<Node> {
+    keys.check_for_mesh()?;
+    let home = home()?;
+    let identity = keys.own_identity(&home)?;
+    let trust = keys.trust(&home)?;
+    let builder = Node::builder()
+        .home(&home)
+        .identity(&identity)
+        .trust(&trust);
+    let builder = match discovery {
+        Discovery::Host => builder,
+        Discovery::Off => builder.without_host(),
+    };
+    builder.build().await.map_err(|error| match error {
+        NodeError::Identity(error) => Failure::of_identity(error),
+        NodeError::Home(error) => Failure::of_home(error),
+        NodeError::Host(_) | NodeError::Directory { .. } => Failure::usage(error),
+        error => Failure::failed(error),
+    })
+}
+
+/// A name that cannot be used is an error in the command line.
+pub(crate) fn unnamed(error: NameError) -> Failure {
+    match error {
+        NameError::Topic(_) | NameError::Name { .. } => Failure::usage(error),
+        error => Failure::failed(error),
+    }
+}
+
+/// Lists the nodes that are there.
+pub(crate) async fn peers(options: &Look) -> Outcome {
+    let node = look(options).await?;
+    let mut peers = node.peers();
+    peers.sort_by_key(|peer| {
+        (
+            peer.presence == Presence::Untrusted,
+            peer.identity,
+            peer.tag,
+        )
+    });
+    let lines = peers.iter().map(|peer| match options.json {
+        true => format!("{}\n", object(peer)),
+        false => line(peer),
+    });
+    let text: String = lines.collect();
+    node.close(LEAVE).await;
+    if peers.is_empty() {
+        complain("no other node was seen");
+    }
+    write_out(text)
+}
+
+/// Lists what is offered, by name.
+pub(crate) async fn services(options: &Look) -> Outcome {
+    let node = look(options).await?;
+    let mut all: BTreeMap<(&str, String), Vec<Peer>> = BTreeMap::new();
+    for peer in node.peers() {
+        for offered in &peer.offers {
+            let key = (kind(offered.kind), offered.name.clone());
+            all.entry(key).or_default().push(peer.clone());
+        }
+    }
+    let lines = all.iter().map(|((kind, name), peers)| {
+        let nodes: Vec<String> = peers.iter().map(|peer| peer.node.to_string()).collect();
+        let untrusted = peers.iter().all(|it| it.presence == Presence::Untrusted);
+        match options.json {
+            true => format!(
+                "{}\n",
+                json!({ "kind": kind, "name": name, "nodes": nodes, "trusted": !untrusted })
+            ),
+            false => {
+                let mark = if untrusted { "  (not trusted)" } else { "" };
+                format!("{kind:<9}  {:>2}  {name}{mark}\n", nodes.len())
+            }
+        }
+    });
+    let text: String = lines.collect();
+    node.close(LEAVE).await;
+    if all.is_empty() {
+        complain("nothing is offered");
+    }
+    write_out(text)
+}
+
+/// Prints what happens on the mesh.
+pub(crate) async fn watch(options: &Watch) -> Outcome {
+    let interrupt = Interrupt::listen()?;
+    let node = join(&options.keys, options.discovery).await?;
+    let mut events = node.events();
+    let watching = async {
+        let mut printed = 0;
+        while options.count.is_none_or(|count| printed < count) {
+            match events.recv().await {
+                Ok(event) => write_out(tell(&event, options.json))?,
+                Err(RecvError::Lagged(missed)) => {
+                    complain(format_args!("{missed} events were missed"));
+                    continue;
+                }
+                Err(RecvError::Closed) => break,
+            }
+            printed += 1;
+        }
+        Ok(())
+    };
+    let ended = tokio::select! {
+        ended = watching => ended,
+        () = interrupt.wait() => Ok(()),
+        () = sleep(options.timeout) => match options.count {
+            None => Ok(()),
+            Some(_) => Err(Failure::timed_out("the time was up")),
+        },
+    };
+    node.close(LEAVE).await;
+    ended
+}
+
+async fn sleep(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A node that has looked around for a while.
+async fn look(options: &Look) -> Outcome<Node> {
+    let node = join(&options.keys, options.discovery).await?;
+    tokio::time::sleep(options.wait).await;
+    Ok(node)
+}
+
+fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Present => "present",
+        Presence::Suspected => "suspected",
+        Presence::Untrusted => "untrusted",
+        _ => "unknown",
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Publisher => "topic",
+        Kind::Service => "service",
+        Kind::Queue => "queue",
+        Kind::Pull => "pull",
+        Kind::Pair => "pair",
+        Kind::Group => "group",
+        Kind::Socket(_) => "socket",
+        Kind::Other(_) => "other",
+    }
+}
+
+fn line(peer: &Peer) -> String {
+    let offers = peer.offers.iter();
+    let offers: Vec<String> = offers
+        .map(|it| format!("{}:{}", kind(it.kind), it.name))
+        .collect();
+    let line = format!(
+        "{:<9}  {}  {}  {}",
+        presence(peer.presence),
+        peer.node,
+        peer.identity,
+        offers.join(" ")
+    );
+    format!("{}\n", line.trim_end())
+}
+
+fn object(peer: &Peer) -> Value {
+    let offers = peer.offers.iter();
+    let offers: Vec<Value> = offers
+        .map(|it| json!({ "kind": kind(it.kind), "name": it.name, "load": it.load }))
+        .collect();
+    let link = peer.link.as_ref().map(|link| {
+        json!({
+            "address": link.address,
+            "mechanism": link.mechanism,
+            "cipher": link.cipher,
+            "post_quantum": link.post_quantum,
+        })
+    });
+    json!({
+        "node": peer.node.to_string(),
+        "identity": peer.identity.to_string(),
+        "tag": peer.tag.to_string(),
+        "presence": presence(peer.presence),
+        "addresses": peer.addresses,
+        "offers": offers,
+        "link": link,
+    })
+}
+
+/// An event as a line.
+fn tell(event: &NodeEvent, as_json: bool) -> String {
+    let (name, peer, tag) = match event {
+        NodeEvent::Joined(peer) => ("joined", Some(peer), peer.tag),
+        NodeEvent::Changed(peer) => ("changed", Some(peer), peer.tag),
+        NodeEvent::Stranger(peer) => ("stranger", Some(peer), peer.tag),
+        NodeEvent::Suspected(tag) => ("suspected", None, *tag),
+        NodeEvent::Returned(tag) => ("returned", None, *tag),
+        NodeEvent::Left(tag) => ("left", None, *tag),
+        NodeEvent::Died(tag) => ("died", None, *tag),
+        _ => return String::new(),
+    };
+    if as_json {
+        let peer = peer.map(|peer| object(peer));
+        let object = json!({ "event": name, "tag": tag.to_string(), "peer": peer });
+        return format!("{object}\n");
+    }
+    let peer = peer.map(|peer| format!("  {}", line(peer).trim_end()));
+    format!("{name:<9}  {tag}{}\n", peer.unwrap_or_default())
+}
