@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use tokio_util::sync::CancellationToken;
@@ -72,8 +73,65 @@ impl Dialed {
 /// A peer that this side connects to, until it is told to stop.
 #[derive(Debug)]
 pub(crate) struct Dial {
-    pub(crate) to: Arc<Dialed>,
-    pub(crate) stop: CancellationToken,
+    to: Arc<Dialed>,
+    wanted: Arc<watch::Sender<Wanted>>,
+    stop: CancellationToken,
+}
+
+/// Whether a peer is connected to again when its connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    /// What it still sends counts.
+    No,
+    /// It was not, and the connection has ended.
+    Over,
+}
+
+/// Waits until a peer is not wanted.
+async fn retired(wanted: &watch::Sender<Wanted>) {
+    let mut wanted = wanted.subscribe();
+    // It lives as long as the dial.
+    let _ = wanted
+        .wait_for(|wanted| *wanted != Wanted::Yes)
+        .await
+        .map(drop);
+}
+
+impl Dial {
+    /// Goes on with these ways to the peer; whether it is not too late for that.
+    pub(crate) fn renew(&self, ways: &[Endpoint]) -> bool {
+        *self.to.ways.lock() = ways.to_vec();
+        self.wanted.send_if_modified(|wanted| {
+            let retired = *wanted == Wanted::No;
+            if retired {
+                *wanted = Wanted::Yes;
+            }
+            retired
+        });
+        *self.wanted.borrow() == Wanted::Yes
+    }
+
+    /// Connects no more, and lets a connection end by itself: what the peer has sent still comes.
+    pub(crate) fn retire(&self) {
+        self.wanted.send_if_modified(|wanted| {
+            let was = *wanted == Wanted::Yes;
+            if was {
+                *wanted = Wanted::No;
+            }
+            was
+        });
+    }
+
+    /// Whether it was retired, and its connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        *self.wanted.borrow() == Wanted::Over
+    }
+
+    /// Connects no more, and closes the connection.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
 }
 
 /// A peer was not reached; the events say why.
@@ -124,13 +182,16 @@ impl Core {
             known
         };
         self.room.notify_waiters();
+        let wanted = Arc::new(watch::Sender::new(Wanted::Yes));
         let dial = Dial {
             to: Arc::clone(&to),
+            wanted: Arc::clone(&wanted),
             stop: stop.clone(),
         };
         let core = Arc::clone(self);
         self.spawn(async move {
-            core.keep_connected(&to, &stop).await;
+            core.keep_connected(&to, &wanted, &stop).await;
+            wanted.send_replace(Wanted::Over);
             core.forget_dialed(number);
         });
         dial
@@ -142,14 +203,31 @@ impl Core {
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
-    async fn keep_connected(self: &Arc<Self>, to: &Arc<Dialed>, stop: &CancellationToken) {
+    async fn keep_connected(
+        self: &Arc<Self>,
+        to: &Arc<Dialed>,
+        wanted: &watch::Sender<Wanted>,
+        stop: &CancellationToken,
+    ) {
         let mut backoff = Backoff::new(self.options.reconnect);
         let mut first = true;
         while !stop.is_cancelled() {
+            // Under one lock: who renews the dial sees that it is too late, or is heard.
+            let over = wanted.send_if_modified(|wanted| {
+                let over = *wanted == Wanted::No;
+                if over {
+                    *wanted = Wanted::Over;
+                }
+                over
+            });
+            if over {
+                return;
+            }
             // Boxed: an idle connection does not keep the memory of how it came about.
             let attempt = Box::pin(self.dial_once(to));
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
+                () = retired(wanted) => continue,
                 attempt = attempt => match attempt {
                     Ok((endpoint, (task, link, peer))) => {
                         backoff.reset();
@@ -180,6 +258,7 @@ impl Core {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = retired(wanted) => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }

@@ -148,31 +148,32 @@ impl Known {
             Some((record, services.find(|it| wants.is_met_by(it))?))
         });
         let Some((record, service)) = met else {
-            if let Some(dial) = self.dials.remove(&tag) {
-                dial.stop.cancel();
+            if let Some(dial) = self.dials.get(&tag) {
+                dial.retire();
             }
             return;
         };
         if ways.is_empty() {
             return;
         }
-        match (self.dials.get(&tag), self.core.upgrade()) {
-            (Some(dial), _) => *dial.to.ways.lock() = ways.to_vec(),
-            (None, Some(core)) => {
-                let dial = core.dial(Dialed {
-                    ways: Mutex::new(ways.to_vec()),
-                    resource: Some(resource(service.kind, &service.name)),
-                    routing_id: None,
-                    expected: Some(Expected::Node(record.identity(), record.node())),
-                });
-                self.dials.insert(tag, dial);
-            }
-            (None, None) => {}
+        let known = self.dials.get(&tag);
+        if known.is_some_and(|dial| dial.renew(ways)) {
+            return;
+        }
+        self.dials.retain(|_, dial| !dial.is_over());
+        if let Some(core) = self.core.upgrade() {
+            let dial = core.dial(Dialed {
+                ways: Mutex::new(ways.to_vec()),
+                resource: Some(resource(service.kind, &service.name)),
+                routing_id: None,
+                expected: Some(Expected::Node(record.identity(), record.node())),
+            });
+            self.dials.insert(tag, dial);
         }
     }
 
     fn stop(&self) {
-        self.dials.values().for_each(|dial| dial.stop.cancel());
+        self.dials.values().for_each(Dial::stop);
     }
 }
 

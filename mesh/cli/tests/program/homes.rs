@@ -34,6 +34,15 @@ impl User {
     pub(crate) fn withy(&self, arguments: &[&str]) -> Command {
         let mut command = withy(arguments);
         command.env("WITHY_HOME", self.folder.path());
+        // Its nodes are found by no other user's.
+        command.env("XDG_RUNTIME_DIR", self.folder.path());
+        command
+    }
+
+    /// As [`withy`](Self::withy), among the nodes of another user.
+    pub(crate) fn withy_beside(&self, other: &Self, arguments: &[&str]) -> Command {
+        let mut command = self.withy(arguments);
+        command.env("XDG_RUNTIME_DIR", other.folder.path());
         command
     }
 

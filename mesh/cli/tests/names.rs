@@ -1,0 +1,145 @@
+//! Verbs that are given a name, and find each other on the mesh: separate processes on one host.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod program;
+
+use std::time::{Duration, Instant};
+
+use program::Program;
+use program::homes::User;
+
+/// Waits for a line of stdout that begins with something.
+fn until_line(program: &Program, begins: &str) -> String {
+    loop {
+        let line = program.line();
+        if line.starts_with(begins) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn two_commands_and_no_address() {
+    let user = User::new();
+    let subscriber = Program::start(&mut user.withy(&["sub", "home/#", "--count", "2"]));
+    // The first one is there before its record is: whoever comes first waits.
+    let (code, _, err) = user.run(&["pub", "home/kitchen/temp", "21.5", "--wait", "15s"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(subscriber.line(), "home/kitchen/temp\t21.5");
+    let start = Instant::now();
+    assert_eq!(user.run(&["pub", "home/hall", "19", "--wait", "15s"]).0, 0);
+    assert_eq!(subscriber.line(), "home/hall\t19");
+    let taken = start.elapsed();
+    println!(
+        "count: ms from the start of pub to the line of sub: {}",
+        taken.as_millis()
+    );
+    assert_eq!(subscriber.end().0, 0);
+    let (code, _, err) = user.run(&["pub", "garden", "x", "--wait", "100ms"]);
+    assert_eq!(code, 0);
+    assert!(
+        err.contains("no subscriber to garden within 100ms"),
+        "{err}"
+    );
+}
+
+#[test]
+fn work_is_pushed_and_pairs_talk_by_name() {
+    let user = User::new();
+    let arguments = ["pull", "jobs", "--count", "3", "--timeout", "15s"];
+    let pull = Program::start(&mut user.withy(&arguments));
+    let (code, _, err) = user.run(&["push", "jobs", "a", "b", "c", "--timeout", "15s"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(pull.end(), (0, "a\nb\nc\n".to_owned(), String::new()));
+    let talk = |word| ["pair", "chess", word, "--count", "1", "--timeout", "15s"];
+    let white = Program::start(&mut user.withy(&talk("e4")));
+    let black = Program::start(&mut user.withy(&talk("e5")));
+    assert_eq!(white.end().1, "e5\n");
+    assert_eq!(black.end().1, "e4\n");
+}
+
+#[test]
+fn strangers_hear_nothing_until_both_sides_trust() {
+    let (ada, bob) = User::two();
+    let subscriber = Program::start(&mut ada.withy(&["sub", "#"]));
+    let arguments = ["pub", "secret", "x", "--wait", "1s"];
+    let (code, _, err) = Program::start(&mut bob.withy_beside(&ada, &arguments)).end();
+    assert_eq!(code, 0);
+    assert!(err.contains("no subscriber"), "{err}");
+    let (_, out, _) = Program::start(&mut bob.withy_beside(&ada, &["peers"])).end();
+    assert!(out.starts_with("untrusted"), "{out}");
+    assert!(out.contains(&ada.id()), "{out}");
+    // The one that runs learns it while it runs.
+    ada.trusts(&bob);
+    bob.trusts(&ada);
+    let arguments = ["pub", "shared", "y", "--wait", "15s"];
+    let (code, _, err) = Program::start(&mut bob.withy_beside(&ada, &arguments)).end();
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(subscriber.line(), "shared\ty");
+}
+
+#[test]
+fn members_of_a_network_meet_and_others_do_not() {
+    let (ada, bob) = User::two();
+    ada.makes_network("garden", &[&bob]);
+    let arguments = ["sub", "#", "--network", "garden"];
+    let subscriber = Program::start(&mut ada.withy(&arguments));
+    let outside = ["pub", "outside", "x", "--wait", "1s"];
+    let (_, _, err) = Program::start(&mut ada.withy(&outside)).end();
+    assert!(err.contains("no subscriber"), "{err}");
+    let inside = ["pub", "inside", "y", "--wait", "15s", "--network", "garden"];
+    let (code, _, err) = Program::start(&mut bob.withy_beside(&ada, &inside)).end();
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(subscriber.line(), "inside\ty");
+}
+
+#[test]
+fn who_is_killed_is_missed() {
+    let user = User::new();
+    let watch = Program::start(&mut user.withy(&["watch"]));
+    let pull = Program::start(&mut user.withy(&["pull", "jobs"]));
+    let tag = until_line(&watch, "joined")
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    // It is watched once there is a link, over which gossip said what it offers.
+    let listed = || user.does(&["peers", "--json", "--wait", "500ms"]);
+    let start = Instant::now();
+    while !listed().contains("\"link\":{") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    pull.signal("-KILL");
+    let killed = Instant::now();
+    until_line(&watch, &format!("died       {tag}"));
+    let taken = killed.elapsed();
+    println!(
+        "count: ms until a killed node is missed: {}",
+        taken.as_millis()
+    );
+    assert!(taken < Duration::from_secs(6), "{taken:?}");
+}
+
+#[test]
+fn what_is_no_name_is_refused_with_the_rule() {
+    let user = User::new();
+    for (arguments, says) in [
+        (&["pub", "a/+", "x"][..], "wildcard"),
+        (&["sub", "a/#/b"], "#"),
+        (&["pub", "a", "b\tc"], "one frame"),
+        (
+            &["pull", "jobs", "--insecure"],
+            "leave the options of security out",
+        ),
+        (&["dealer", "jobs"], "has no names"),
+        (
+            &["sub", "a", "--subscribe", "b"],
+            "--subscribe is for endpoints",
+        ),
+    ] {
+        let (code, _, err) = user.run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {err}");
+        assert!(err.contains(says), "{arguments:?}: {err}");
+    }
+}
