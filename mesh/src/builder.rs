@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::auth::Authenticator;
 use crate::error::BuildError;
 use crate::identity::Identity;
+use crate::node::Node;
 use crate::options::{
     Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Priority, RateLimit,
     Reconnect, RequestOptions, Verbose, WAITING_OCTETS,
@@ -164,6 +165,13 @@ impl<S: Socket> Builder<S> {
     /// not matter.
     pub fn identity(mut self, identity: &Identity) -> Self {
         self.options.security.mechanism = Mechanism::Noise(identity.clone());
+        self
+    }
+
+    /// The node by which names on the mesh (`mesh://NAME`) are offered and found, with its identity and
+    /// its trust. Default: one that all sockets of the process share, with default options.
+    pub fn node(mut self, node: &Node) -> Self {
+        self.options.node = Some(node.clone());
         self
     }
 

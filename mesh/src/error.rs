@@ -8,6 +8,7 @@ use withy_proto::{Endpoint, Message};
 pub use withy_transports::ListenError;
 
 use crate::identity::IdentityError;
+use crate::node::{NameError, NodeError};
 
 /// Why a socket could not be bound. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,17 @@ pub enum BindError {
         endpoint: Endpoint,
         /// Why.
         source: ListenError,
+    },
+    /// The endpoint is a name on the mesh, and there is no node.
+    #[error("there is no node: {0}")]
+    Mesh(#[from] Box<NodeError>),
+    /// The endpoint is a name on the mesh, which the socket does not get.
+    #[error("cannot bind {endpoint}: {source}")]
+    Name {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// Why.
+        source: NameError,
     },
     /// There is no tokio runtime here. Local misuse.
     #[error("a socket needs a tokio runtime: call this inside one, or use withy::blocking")]

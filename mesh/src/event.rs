@@ -170,6 +170,9 @@ pub enum DialFailure {
     /// There was no link.
     #[error("{0}")]
     Link(#[source] Arc<DialError>),
+    /// The endpoint is a name on the mesh, and there is no node.
+    #[error("there is no node: {0}")]
+    Mesh(#[source] Arc<crate::node::NodeError>),
     /// There was one, and its handshake failed; [`EventKind::HandshakeFailed`] says the same.
     #[error(transparent)]
     Handshake(#[from] HandshakeFailure),
@@ -180,6 +183,7 @@ impl DialFailure {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Link(error) => error.is_permanent(),
+            Self::Mesh(_) => true,
             Self::Handshake(_) => false,
         }
     }

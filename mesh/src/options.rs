@@ -17,6 +17,7 @@ pub use withy_transports::{
 use withy_proto::pattern::outgoing::SendOptions;
 
 use crate::driver::resources::Resources;
+use crate::node::Node;
 use crate::security::Security;
 
 /// How many connections there may be, and how long one may take to be established.
@@ -105,6 +106,8 @@ pub(crate) struct Options {
     pub(crate) security: Security,
     pub(crate) dial: DialOptions,
     pub(crate) listen: ListenOptions,
+    /// The node that resolves names on the mesh.
+    pub(crate) node: Option<Node>,
     /// The sockets that share this one's endpoints.
     pub(crate) resources: Option<Arc<Resources>>,
 }
@@ -131,6 +134,7 @@ impl Default for Options {
             security: Security::default(),
             dial: DialOptions::default(),
             listen: ListenOptions::default(),
+            node: None,
             resources: None,
         }
     }

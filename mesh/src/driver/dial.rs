@@ -56,6 +56,8 @@ pub(crate) struct Dialed {
     pub(crate) ways: Mutex<Vec<Endpoint>>,
     /// The socket that is wanted there, where several share an endpoint.
     pub(crate) resource: Option<Box<str>>,
+    /// Whose identity and trust the connection is made with, if not this socket's.
+    pub(crate) host: Option<Arc<Core>>,
     /// The routing id that the peer gets, whatever it announces (libzmq: CONNECT_ROUTING_ID).
     pub(crate) routing_id: Option<Vec<u8>>,
     /// Who the peer has to be.
@@ -234,7 +236,8 @@ impl Core {
                         if !std::mem::take(&mut first) {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
-                        self.run(&endpoint, task, &link, peer, None, stop).await;
+                        let host = to.host.as_ref().unwrap_or(self);
+                        self.run(&endpoint, task, &link, peer, None, host, stop).await;
                         None
                     }
                     Err(failed) => Some(failed),
@@ -281,7 +284,8 @@ impl Core {
             }
             Err(_) => return Err(NotConnected),
         };
-        self.run(&endpoint, task, &link, peer, None, &stop).await;
+        self.run(&endpoint, task, &link, peer, None, self, &stop)
+            .await;
         Ok(())
     }
 
@@ -345,7 +349,7 @@ impl Core {
         endpoint: Endpoint,
     ) -> Result<Reached, (Endpoint, DialFailure)> {
         self.emit(&endpoint, EventKind::Dialing);
-        let connected = match self.link(&endpoint).await {
+        let connected = match self.link(to, &endpoint).await {
             Ok(connected) => connected,
             Err(reason) => return Err((endpoint, reason)),
         };
@@ -364,10 +368,11 @@ impl Core {
         }
     }
 
-    async fn link(&self, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
+    async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
         let mut options = Cow::Borrowed(&self.options.dial);
         if matches!(endpoint, Endpoint::Quic(_)) {
-            let quic = self.options.security.quic(&options.quic);
+            let host = to.host.as_deref().unwrap_or(self);
+            let quic = host.options.security.quic(&options.quic);
             options.to_mut().quic = quic.map_err(HandshakeFailure::from)?;
         }
         withy_transports::dial(endpoint, &options)
@@ -475,7 +480,7 @@ impl Core {
 
     /// Waits until the peer is trusted no longer, which costs memory only where it proved an
     /// identity.
-    fn distrusted<'a>(
+    fn distrusts<'a>(
         &'a self,
         endpoint: &'a Endpoint,
         peer: &'a PeerInfo,
@@ -491,7 +496,11 @@ impl Core {
         }
     }
 
-    /// Drives a connection until it ends or is stopped.
+    /// Drives a connection until it ends or is stopped; `host` is whose trust it was made with.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all is known of a connection at this point only"
+    )]
     pub(crate) async fn run(
         self: &Arc<Self>,
         endpoint: &Endpoint,
@@ -499,10 +508,11 @@ impl Core {
         link: &Link,
         peer: Arc<PeerInfo>,
         place: Option<Place>,
+        host: &Self,
         stop: &CancellationToken,
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
-        let mut distrusted = self.distrusted(endpoint, &peer);
+        let mut distrusted = host.distrusts(endpoint, &peer);
         let reason = loop {
             tokio::select! {
                 why = &mut distrusted => break Reason::Distrusted(why),

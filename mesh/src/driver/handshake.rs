@@ -52,6 +52,14 @@ impl Side<'_> {
         matches!(self, Self::Accepting)
     }
 
+    /// Whose identity and trust the connection is made with, if not the socket's own.
+    fn host(&self) -> Option<&Core> {
+        match self {
+            Self::Accepting => None,
+            Self::Dialing(to) => to.host.as_deref(),
+        }
+    }
+
     /// Who the peer has to be.
     pub(crate) fn expected(self) -> Option<Expected> {
         match self {
@@ -160,7 +168,7 @@ impl Core {
         link: &withy_transports::Peer,
         side: Side<'_>,
     ) -> Result<Ready, HandshakeFailure> {
-        let security = &self.options.security;
+        let security = &side.host().unwrap_or(self).options.security;
         let started = security.start(self.metadata_for(side), side, link)?;
         let mut connection = Connection::new(
             self.kind,

@@ -22,6 +22,8 @@ pub(crate) type Place = OwnedSemaphorePermit;
 struct Taken {
     /// The socket that has it, which the listening one may have handed it over to.
     core: Arc<Core>,
+    /// The listening one.
+    host: Arc<Core>,
     place: Option<Place>,
     task: Task,
     link: Arc<Link>,
@@ -166,6 +168,7 @@ impl Core {
                     core.establish(endpoint, ready, address, local, true).ok()?;
                 Some(Taken {
                     core,
+                    host: Arc::clone(self),
                     place,
                     task,
                     link,
@@ -185,12 +188,14 @@ impl Taken {
     async fn run(self, endpoint: &Endpoint, stop: &CancellationToken) {
         let Self {
             core,
+            host,
             place,
             task,
             link,
             peer,
         } = self;
-        core.run(endpoint, task, &link, peer, place, stop).await;
+        core.run(endpoint, task, &link, peer, place, &host, stop)
+            .await;
     }
 
     /// Lets the socket that has the connection drive it, for as long as it is open itself.

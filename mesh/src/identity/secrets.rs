@@ -162,6 +162,7 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
     let dialed = Dialed {
         ways: Mutex::new(vec!["tcp://127.0.0.1:1".parse().unwrap()]),
         resource: None,
+        host: None,
         routing_id: None,
         expected: None,
     };

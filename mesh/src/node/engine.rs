@@ -391,6 +391,7 @@ impl Shared {
         let to = Arc::new(Dialed {
             ways: Mutex::new(ways),
             resource: Some("".into()),
+            host: None,
             routing_id: None,
             expected: who.map(|(identity, node)| Expected::Node(identity, node)),
         });

@@ -19,7 +19,7 @@ use crate::driver::dial::{Dial, Dialed};
 
 /// What is wanted.
 #[derive(Debug, Clone)]
-pub(super) enum Wants {
+pub(crate) enum Wants {
     /// Publishers of topics that a filter chooses.
     Topics(Filter),
     /// Whoever offers something of a kind under a name.
@@ -130,7 +130,7 @@ impl Shared {
             .collect();
         let chosen = |number: &u64| only.is_none_or(|only| only == *number);
         for (_, known) in interests.known.iter_mut().filter(|it| chosen(it.0)) {
-            known.look(self.own, tag, record, &ways);
+            known.look(self.own, self.control(), tag, record, &ways);
         }
     }
 
@@ -141,7 +141,14 @@ impl Shared {
 }
 
 impl Known {
-    fn look(&mut self, own: PeerTag, tag: PeerTag, record: Option<&Record>, ways: &[Endpoint]) {
+    fn look(
+        &mut self,
+        own: PeerTag,
+        host: &Arc<Core>,
+        tag: PeerTag,
+        record: Option<&Record>,
+        ways: &[Endpoint],
+    ) {
         let wants = &self.wants;
         let met = record.filter(|_| wants.dials(own, tag)).and_then(|record| {
             let mut services = record.content().services.iter();
@@ -165,6 +172,7 @@ impl Known {
             let dial = core.dial(Dialed {
                 ways: Mutex::new(ways.to_vec()),
                 resource: Some(resource(service.kind, &service.name)),
+                host: Some(Arc::clone(host)),
                 routing_id: None,
                 expected: Some(Expected::Node(record.identity(), record.node())),
             });

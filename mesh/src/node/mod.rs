@@ -28,10 +28,11 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 use withy_discovery::PeerTag;
 use withy_proto::SocketType;
 use withy_proto::trust::{IdentityId, NodeId};
@@ -43,9 +44,10 @@ pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use withy_discovery::Kind;
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
-use interest::Wants;
+pub(crate) use interest::Wants;
 use shared::Shared;
 
+use crate::driver::core::Core;
 use crate::socket::{Owner, Pair, Pull, Push};
 
 /// A node of the mesh. A clone is another handle of the same node, which leaves when the last one is
@@ -170,6 +172,34 @@ impl Node {
         Ok(Pair::over(socket))
     }
 
+    /// The node that sockets share which were given none. It lives for as long as one of them does.
+    ///
+    /// Boxed, since nodes have sockets, too.
+    pub(crate) fn shared_one() -> Pin<Box<dyn Future<Output = Result<Self, NodeError>> + Send>> {
+        static ONE: Mutex<Weak<Owned>> = Mutex::const_new(Weak::new());
+        Box::pin(async {
+            let mut one = ONE.lock().await;
+            if let Some(owned) = one.upgrade() {
+                return Ok(Self(owned));
+            }
+            let node = Self::open().await?;
+            *one = Arc::downgrade(&node.0);
+            Ok(node)
+        })
+    }
+
+    /// Connects a socket that was made elsewhere.
+    pub(crate) fn seek_for(&self, core: &Arc<Core>, wants: Wants) -> Named {
+        Named::wanted(self, self.shared().want(wants, core))
+    }
+
+    /// Offers a socket that was made elsewhere.
+    pub(crate) fn put_socket(&self, core: &Arc<Core>, name: &str) -> Result<Named, NameError> {
+        let kind = Kind::Socket(core.kind);
+        let offer = self.shared().offer_socket(kind, name, core)?;
+        Ok(Named::offered(self, offer))
+    }
+
     fn socket(&self, kind: SocketType) -> Owner {
         let shared = self.shared();
         shared.socket(kind, shared.options())
@@ -226,16 +256,21 @@ impl Node {
 /// What a socket is on the mesh: offered under a name, or interested in one, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Named {
-    _offer: Option<offer::Offer>,
+    offer: Option<offer::Offer>,
     _interest: Option<interest::Interest>,
     /// Last: the node lives for as long as its sockets.
     _node: Node,
 }
 
 impl Named {
+    /// Whether it is offered to others.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.offer.is_some()
+    }
+
     fn offered(node: &Node, offer: offer::Offer) -> Self {
         Self {
-            _offer: Some(offer),
+            offer: Some(offer),
             _interest: None,
             _node: node.clone(),
         }
@@ -243,7 +278,7 @@ impl Named {
 
     fn wanted(node: &Node, interest: interest::Interest) -> Self {
         Self {
-            _offer: None,
+            offer: None,
             _interest: Some(interest),
             _node: node.clone(),
         }

@@ -160,3 +160,30 @@ async fn work_and_pairs_find_each_other_by_name() {
     .await;
     two.pull("jobs").unwrap();
 }
+
+#[tokio::test]
+async fn plain_sockets_bind_and_connect_by_name() {
+    let user = User::new();
+    let (one, two) = (user.node_apart().await, user.node_apart().await);
+    let rep = crate::Rep::builder().node(&one).build().unwrap();
+    let name = rep.bind_to("mesh://adder").await.unwrap();
+    assert_eq!(rep.endpoints(), [name.clone()]);
+    let req = crate::Req::builder().node(&two).build().unwrap();
+    req.connect_to("mesh://adder").unwrap();
+    // Of another type, and so another name.
+    let other = Pull::builder().node(&one).build().unwrap();
+    other.bind_to("mesh://adder").await.unwrap();
+    tokio::spawn(async move {
+        while let Ok(request) = rep.recv().await {
+            let peer = request.message().clone();
+            let _ = request.reply(peer).await;
+        }
+    });
+    assert_eq!(soon(req.request("1")).await.unwrap().first(), "1");
+    req.disconnect(&name).unwrap();
+    req.disconnect(&name).unwrap_err();
+    let identity = crate::Identity::ephemeral();
+    let keyed = Pull::builder().identity(&identity).build().unwrap();
+    let refused = keyed.bind_to("mesh://jobs").await.unwrap_err();
+    assert!(refused.to_string().contains("NOISE"), "{refused}");
+}

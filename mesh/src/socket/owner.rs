@@ -19,8 +19,8 @@ use crate::driver::dial::{self, Dialed};
 use crate::driver::receive::Nothing;
 use crate::driver::send::Rejected;
 use crate::error::{BindError, Closed, ConnectError, ReceiveError, SendError, UnknownEndpoint};
-use crate::event::{Monitor, PeerInfo, Reason};
-use crate::node::Named;
+use crate::event::{DialFailure, EventKind, Monitor, PeerInfo, Reason};
+use crate::node::{Named, Node, Wants};
 use crate::options::Options;
 use crate::stats::Stats;
 
@@ -33,8 +33,9 @@ pub struct Owner(Arc<Owned>);
 #[derive(Debug)]
 struct Owned {
     core: Arc<Core>,
-    /// What the socket is on the mesh, for as long as it lives.
-    names: Mutex<Vec<Named>>,
+    /// What the socket is on the mesh, for as long as it lives, and by which endpoint the application
+    /// asked for that.
+    names: Mutex<Vec<(Option<Endpoint>, Named)>>,
 }
 
 impl Drop for Owned {
@@ -74,7 +75,70 @@ impl Owner {
 
     /// Keeps a name on the mesh for as long as the socket lives.
     pub(crate) fn keep(&self, name: Named) {
-        self.0.names.lock().push(name);
+        self.0.names.lock().push((None, name));
+    }
+
+    /// Connects to the sockets that are bound under a name on the mesh.
+    fn connect_named(&self, endpoint: Endpoint, name: &str) -> Result<(), ConnectError> {
+        let core = self.core();
+        let wants = Wants::Sockets(core.kind, name.into());
+        if let Some(node) = &core.options.node {
+            let name = node.seek_for(core, wants);
+            self.0.names.lock().push((Some(endpoint), name));
+            return Ok(());
+        }
+        let owned = Arc::downgrade(&self.0);
+        core.spawn(async move {
+            let opened = Node::shared_one().await;
+            let Some(owned) = owned.upgrade() else {
+                return;
+            };
+            match opened {
+                Ok(node) => {
+                    let name = node.seek_for(&owned.core, wants);
+                    owned.names.lock().push((Some(endpoint), name));
+                }
+                Err(error) => {
+                    let reason = DialFailure::Mesh(Arc::new(error));
+                    let delay = None;
+                    owned
+                        .core
+                        .emit(&endpoint, EventKind::DialFailed { reason, delay });
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Binds under a name on the mesh.
+    async fn bind_named(&self, endpoint: Endpoint, name: &str) -> Result<Endpoint, BindError> {
+        let core = self.core();
+        let node = match &core.options.node {
+            Some(node) => node.clone(),
+            None => Node::shared_one().await.map_err(Box::new)?,
+        };
+        let named = node
+            .put_socket(core, name)
+            .map_err(|source| BindError::Name {
+                endpoint: endpoint.clone(),
+                source,
+            })?;
+        self.0.names.lock().push((Some(endpoint.clone()), named));
+        Ok(endpoint)
+    }
+
+    /// Gives up what the socket is on the mesh by an endpoint; whether it is anything.
+    fn give_up(&self, endpoint: &Endpoint, offered: bool) -> Result<(), UnknownEndpoint> {
+        let mut names = self.0.names.lock();
+        let known = |(known, name): &(Option<Endpoint>, Named)| {
+            known.as_ref() == Some(endpoint) && name.is_offered() == offered
+        };
+        let at = names.iter().position(known);
+        let named = at.map(|at| names.swap_remove(at));
+        drop(names);
+        let named = named.ok_or_else(|| UnknownEndpoint(endpoint.clone()))?;
+        drop(named);
+        Ok(())
     }
 
     pub(crate) fn connect(
@@ -106,9 +170,14 @@ impl Owner {
         }
         let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         core.runtime.get_or_init(|| runtime);
+        if let Endpoint::Mesh(name) = &endpoint {
+            let name = name.clone();
+            return self.connect_named(endpoint, name.as_str());
+        }
         core.dial(Dialed {
             ways: Mutex::new(vec![endpoint]),
             resource: None,
+            host: None,
             routing_id,
             expected,
         });
@@ -142,6 +211,10 @@ impl Owner {
         }
         let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         core.runtime.get_or_init(|| runtime);
+        if let Endpoint::Mesh(name) = &endpoint {
+            let name = name.clone();
+            return self.bind_named(endpoint, name.as_str()).await;
+        }
         match withy_transports::listen(&endpoint, &options).await {
             Ok(listener) => Ok(core.serve(listener)),
             Err(source) => Err(BindError::Transport { endpoint, source }),
@@ -149,6 +222,9 @@ impl Owner {
     }
 
     pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        if matches!(endpoint, Endpoint::Mesh(_)) {
+            return self.give_up(endpoint, false);
+        }
         let known = dial::stop(&self.core().endpoints.lock().dialed, endpoint);
         known
             .then_some(())
@@ -156,6 +232,9 @@ impl Owner {
     }
 
     pub(crate) fn unbind(&self, endpoint: &Endpoint) -> Result<(), UnknownEndpoint> {
+        if matches!(endpoint, Endpoint::Mesh(_)) {
+            return self.give_up(endpoint, true);
+        }
         let known = dial::stop(&self.core().endpoints.lock().bound, endpoint);
         known
             .then_some(())
@@ -163,13 +242,14 @@ impl Owner {
     }
 
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        self.core()
-            .endpoints
-            .lock()
-            .bound
-            .iter()
-            .map(|active| active.endpoint.clone())
-            .collect()
+        let endpoints = self.core().endpoints.lock();
+        let bound = endpoints.bound.iter().map(|active| active.endpoint.clone());
+        let mut all: Vec<Endpoint> = bound.collect();
+        drop(endpoints);
+        let names = self.0.names.lock();
+        let named = names.iter().filter(|(_, name)| name.is_offered());
+        all.extend(named.filter_map(|(endpoint, _)| endpoint.clone()));
+        all
     }
 
     pub(crate) async fn wait_peers(&self, peers: usize) -> Result<(), Closed> {

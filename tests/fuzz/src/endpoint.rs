@@ -95,7 +95,7 @@ fn parse(text: &str) {
         Endpoint::Quic(quic) => (host_locality(&quic.host), None),
         Endpoint::Ipc(Ipc::Any) => (Locality::Local, Some("ipc://*".to_owned())),
         Endpoint::Ipc(_) | Endpoint::Inproc(_) => (Locality::Local, Some(text.to_owned())),
-        Endpoint::Inherited(Inherited::Systemd { index: None, .. }) => {
+        Endpoint::Mesh(_) | Endpoint::Inherited(Inherited::Systemd { index: None, .. }) => {
             (Locality::Unknown, Some(text.to_owned()))
         }
         _ => (Locality::Unknown, None),

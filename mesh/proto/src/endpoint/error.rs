@@ -76,7 +76,7 @@ pub enum Field {
     Source,
     /// The path of an `ipc` endpoint.
     Path,
-    /// The name of an `ipc` (abstract), `inproc` or `systemd` endpoint.
+    /// The name of an `ipc` (abstract), `inproc`, `mesh` or `systemd` endpoint.
     Name,
     /// The number of an `fd` endpoint, or the index of a `systemd` endpoint.
     Number,

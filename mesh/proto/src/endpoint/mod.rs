@@ -6,6 +6,7 @@
 //!  quic://HOST:PORT  quic://ID@HOST:PORT    over UDP; ID is the identity or node expected there
 //!  ipc:///path  ipc://@name  ipc://*     a path, an abstract name, a fresh path of its own
 //!  inproc://name                a name within this process
+//!  mesh://name                  a name on the mesh
 //!  fd://3                       bind only: an inherited listening socket, by descriptor number
 //!  systemd://name  systemd://name:1      bind only: one passed in LISTEN_FDS, by LISTEN_FDNAMES
 //! ```
@@ -52,6 +53,8 @@ pub enum Endpoint {
     Ipc(Ipc),
     /// `inproc://`: a name within this process.
     Inproc(Text),
+    /// `mesh://`: a name that nodes resolve, and encrypt the way to.
+    Mesh(Text),
     /// `fd://` and `systemd://`: a listening socket that another program opened.
     Inherited(Inherited),
 }
@@ -92,7 +95,8 @@ pub enum Locality {
     Local,
     /// It may not: any other address, a wildcard, a host or interface name.
     Remote,
-    /// The text does not tell: an inherited socket has an address that only its holder can see.
+    /// The text does not tell: an inherited socket has an address that only its holder can see, and a
+    /// name may be anywhere.
     Unknown,
 }
 
@@ -101,6 +105,8 @@ impl Endpoint {
     pub const MAX_LEN: usize = 1024;
     /// The longest name of an `inproc` endpoint, in octets.
     pub const MAX_INPROC: usize = 255;
+    /// The longest name of a `mesh` endpoint, in octets.
+    pub const MAX_MESH: usize = 127;
 
     /// The scheme, without `://`.
     pub fn scheme(&self) -> &'static str {
@@ -109,6 +115,7 @@ impl Endpoint {
             Self::Quic(_) => "quic",
             Self::Ipc(_) => "ipc",
             Self::Inproc(_) => "inproc",
+            Self::Mesh(_) => "mesh",
             Self::Inherited(Inherited::Descriptor(_)) => "fd",
             Self::Inherited(Inherited::Systemd { .. }) => "systemd",
         }
@@ -123,7 +130,7 @@ impl Endpoint {
             Self::Tcp(tcp) => tcp.locality(),
             Self::Quic(quic) => quic.locality(),
             Self::Ipc(_) | Self::Inproc(_) => Locality::Local,
-            Self::Inherited(_) => Locality::Unknown,
+            Self::Inherited(_) | Self::Mesh(_) => Locality::Unknown,
         }
     }
 
@@ -141,7 +148,7 @@ impl Endpoint {
             ));
         }
         let wrong = |scheme| {
-            let expected = "tcp://, quic://, ipc://, inproc://, fd:// or systemd://";
+            let expected = "tcp://, quic://, ipc://, inproc://, mesh://, fd:// or systemd://";
             EndpointError::new(Field::Scheme, scheme, expected)
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(text))?;
@@ -150,6 +157,7 @@ impl Endpoint {
             "quic" => Quic::parse(rest).map(Self::Quic),
             "ipc" => Ipc::parse(rest).map(Self::Ipc),
             "inproc" => parse_inproc(rest).map(Self::Inproc),
+            "mesh" => parse_mesh(rest).map(Self::Mesh),
             "fd" => Inherited::parse_descriptor(rest).map(Self::Inherited),
             "systemd" => Inherited::parse_systemd(rest).map(Self::Inherited),
             _ => Err(wrong(scheme)),
@@ -166,7 +174,7 @@ impl fmt::Display for Endpoint {
             Self::Ipc(Ipc::Any) => f.write_str("*"),
             Self::Ipc(Ipc::Path(path)) => write!(f, "{path}"),
             Self::Ipc(Ipc::Abstract(name)) => write!(f, "@{name}"),
-            Self::Inproc(name) => write!(f, "{name}"),
+            Self::Inproc(name) | Self::Mesh(name) => write!(f, "{name}"),
             Self::Inherited(Inherited::Descriptor(number)) => write!(f, "{number}"),
             Self::Inherited(Inherited::Systemd { name, index: None }) => write!(f, "{name}"),
             Self::Inherited(Inherited::Systemd {
@@ -292,6 +300,15 @@ impl fmt::Display for Text {
 fn parse_inproc(text: &str) -> Result<Text, EndpointError> {
     if text.is_empty() || text.len() > Endpoint::MAX_INPROC {
         let expected = "a name of 1 to 255 octets";
+        return Err(EndpointError::new(Field::Name, text, expected));
+    }
+    Ok(Text::new(text))
+}
+
+fn parse_mesh(text: &str) -> Result<Text, EndpointError> {
+    let fits = (1..=Endpoint::MAX_MESH).contains(&text.len());
+    if !fits || text.chars().any(char::is_control) {
+        let expected = "a name of 1 to 127 octets without control characters";
         return Err(EndpointError::new(Field::Name, text, expected));
     }
     Ok(Text::new(text))
