@@ -72,7 +72,7 @@ async fn publish_all(publisher: &BusPublisher, input: &mut Input, limit: Limit) 
         let body = body(message)?;
         publisher.publish(body).await.map_err(Failure::failed)?;
         input.accept();
-        if input.taken() % AHEAD == 0 {
+        if input.taken().is_multiple_of(AHEAD) {
             let _ = tokio::time::timeout(SLOW, publisher.flush()).await;
         }
     }

@@ -270,7 +270,7 @@ fn misuse_names_the_accepted_form() {
             &["push", "--connect", "tcp://127.0.0.1:99999", "a"],
             &["99999"],
         ),
-        (&["push", "name", "a"], &["--connect", "--bind"]),
+        (&["dealer", "name", "a"], &["--connect", "--bind"]),
         (&["push", "--connect", port, "a\\q"], &["\\xHH", "column 2"]),
         (&["pull", "--bind", ANY, "--timeout", "soon"], &["soon"]),
         (&["pull", "--bind", ANY, "--count", "-1"], &["-1"]),
