@@ -13,6 +13,7 @@
 //! What a record says is a hint. Who a peer is, the handshake proves; whether it is trusted, the
 //! policy of `withy_proto::trust` decides.
 
+pub mod announcement;
 pub mod dials;
 pub mod engine;
 pub mod gossip;
