@@ -18,6 +18,7 @@ pub mod dials;
 pub mod engine;
 pub mod gossip;
 pub mod groups;
+pub mod hints;
 pub mod host;
 pub mod membership;
 pub mod peer;
@@ -28,6 +29,7 @@ pub mod table;
 mod testing;
 
 pub use engine::{Action, Config, Discovery, Event, Time};
+pub use hints::{Expected, Heard, Hint, Hinted, Try};
 pub use peer::PeerTag;
 pub use record::{Address, Content, Kind, Place, Record, RecordError, Service};
 pub use revocation::{Revocation, Target};
