@@ -16,6 +16,8 @@
 pub mod announcement;
 pub mod dials;
 pub mod engine;
+pub mod file;
+pub mod fixed;
 pub mod gossip;
 pub mod groups;
 pub mod hints;
