@@ -22,6 +22,7 @@ pub mod gossip;
 pub mod groups;
 pub mod hints;
 pub mod host;
+pub mod mdns;
 pub mod membership;
 pub mod peer;
 pub mod record;

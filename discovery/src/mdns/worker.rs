@@ -1,0 +1,506 @@
+//! The thread that tells the daemon of `mdns-sd` what to say, and takes what it hears.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mdns_sd::{
+    DaemonEvent, DaemonStatus, IfKind, IfPredicate, Metrics, Receiver, RecvTimeoutError,
+    ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo, TryRecvError,
+};
+use withy_proto::crypto::Randomness;
+use withy_proto::fields::{Fields, put_short};
+
+use super::interfaces::{Local, heard_on, locals};
+use super::{Audience, Mdns, Shared, Speaker, State};
+use crate::announcement::{Announcement, Content, Opened, Places, Private, SERVICE};
+use crate::hints::{Heard, Hints};
+use crate::record::{Reach, reach_of};
+use crate::table::Origin;
+
+/// How long it waits for an event before it looks after the rest.
+const TICK: Duration = Duration::from_millis(100);
+/// How often it looks for interfaces.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it asks how much the daemon keeps.
+const MEASURE: Duration = Duration::from_millis(250);
+/// How long it leaves a daemon alone that could not run.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a daemon may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long an announcement takes to come back at most: probes, and what is late.
+const ECHO: Duration = Duration::from_secs(10);
+/// How often all that is there is offered again.
+const OFFER: Duration = Duration::from_secs(60);
+/// How soon a name that somebody else claims is changed once more.
+const RENAME: Duration = Duration::from_secs(10);
+/// Timers that a daemon sets for each record that it keeps.
+const TIMERS: i64 = 4;
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    port: u16,
+    randomness: Box<dyn Randomness>,
+    daemon: Option<Daemon>,
+    /// Tells when a daemon ended that takes its time: two would keep twice as much.
+    ending: Option<Receiver<DaemonStatus>>,
+    locals: Vec<Local>,
+    spoken: Vec<Spoken>,
+    speaker: Option<Speaker>,
+    /// What is announced is not what should be.
+    stale: bool,
+    /// Members change names this many seconds after the hour, so that not all do so at once.
+    shift: u64,
+    epoch: u64,
+    next_look: Instant,
+    next_start: Instant,
+    next_offer: Instant,
+    next_name: Instant,
+}
+
+/// A daemon, and what it reports.
+struct Daemon {
+    handle: ServiceDaemon,
+    events: Receiver<ServiceEvent>,
+    monitor: Receiver<DaemonEvent>,
+    metrics: Option<Receiver<Metrics>>,
+    next_metrics: Instant,
+}
+
+/// An announcement that the daemon makes.
+struct Spoken {
+    instance: String,
+    since: Instant,
+    heard: bool,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, port: u16, mut randomness: Box<dyn Randomness>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            port,
+            shift: randomness.next_u64() % (Private::EPOCH / 4),
+            randomness,
+            daemon: None,
+            ending: None,
+            locals: Vec::new(),
+            spoken: Vec::new(),
+            speaker: None,
+            stale: false,
+            epoch: 0,
+            next_look: now,
+            next_start: now,
+            next_offer: now + OFFER,
+            next_name: now,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.is_stopped() {
+            let now = Instant::now();
+            self.look(now);
+            self.start(now);
+            self.measure(now);
+            self.watch(now);
+            self.speak(now);
+            self.tell(now);
+            self.listen();
+        }
+        self.end();
+    }
+
+    /// Takes what the handle said, and whether it said that this is the end.
+    fn is_stopped(&mut self) -> bool {
+        let mut board = self.shared.board();
+        if std::mem::take(&mut board.renewed) {
+            self.speaker = board.speaker.clone();
+            self.stale = true;
+        }
+        board.stop
+    }
+
+    /// Looks which addresses this host has.
+    fn look(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        // What cannot be listed now may be so the next time.
+        let found = locals().unwrap_or_default();
+        if found != self.locals {
+            self.locals = found;
+            self.stale = true;
+        }
+    }
+
+    /// Starts a daemon if there is none.
+    fn start(&mut self, now: Instant) {
+        let ends =
+            |status: &Receiver<DaemonStatus>| matches!(status.try_recv(), Err(TryRecvError::Empty));
+        self.ending = self.ending.take().filter(ends);
+        if self.daemon.is_some() || self.ending.is_some() || now < self.next_start {
+            return;
+        }
+        self.next_start = now + RETRY;
+        match Daemon::start(self.port, now) {
+            Ok(daemon) => {
+                self.daemon = Some(daemon);
+                self.spoken.clear();
+                self.stale = true;
+            }
+            Err(error) => self.shared.board().state = State::Failed(error.to_string()),
+        }
+    }
+
+    /// Replaces a daemon that keeps too much.
+    fn measure(&mut self, now: Instant) {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        if daemon.keeps_too_much(now) {
+            self.replace(now);
+        }
+    }
+
+    fn replace(&mut self, now: Instant) {
+        self.end();
+        self.next_start = now;
+        self.shared.board().counters.replaced += 1;
+    }
+
+    /// Lets the daemon say goodbye and end.
+    fn end(&mut self) {
+        if let Some(daemon) = self.daemon.take()
+            && let Ok(status) = daemon.handle.shutdown()
+        {
+            let ended = status.recv_timeout(GOODBYE);
+            // One that is busy ends when it gets to it.
+            self.ending = matches!(ended, Err(RecvTimeoutError::Timeout)).then_some(status);
+        }
+        self.spoken.clear();
+    }
+
+    /// Takes what the daemon reports about itself.
+    fn watch(&mut self, now: Instant) {
+        let Some(daemon) = &self.daemon else {
+            return;
+        };
+        let events: Vec<_> = daemon.monitor.try_iter().collect();
+        for event in events {
+            match event {
+                // The daemon announces on a new interface only what it is told anew.
+                DaemonEvent::IpAdd(_) | DaemonEvent::IpDel(_) => {
+                    self.next_look = now;
+                    self.stale = true;
+                }
+                DaemonEvent::NameChange(_) => {
+                    self.shared.board().counters.conflicts += 1;
+                    // Members do not recognise a name with a number behind it.
+                    if self.is_private() {
+                        self.stale = true;
+                        let last = self.spoken.first().map_or(now, |spoken| spoken.since);
+                        self.next_name = last + RENAME;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Announces what there is to say, if it is not what is announced.
+    fn speak(&mut self, now: Instant) {
+        let unix = unix_now();
+        let epoch = unix.saturating_sub(self.shift) / Private::EPOCH;
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.stale |= self.is_private();
+        }
+        if !self.stale || self.daemon.is_none() || now < self.next_name {
+            return;
+        }
+        self.stale = false;
+        let services = self.services(unix);
+        let Some(daemon) = &self.daemon else {
+            return;
+        };
+        let mut spoken = Vec::new();
+        for (instance, service) in services {
+            if daemon.handle.register(service).is_err() {
+                // Its queue is full, or it ended.
+                self.stale = true;
+                continue;
+            }
+            self.shared.board().counters.announced += 1;
+            spoken.push(Spoken {
+                instance,
+                since: now,
+                heard: false,
+            });
+        }
+        for old in std::mem::take(&mut self.spoken) {
+            if !spoken.iter().any(|it| it.instance == old.instance) {
+                let _ = daemon.handle.unregister(&full_name(&old.instance));
+            }
+        }
+        self.spoken = spoken;
+    }
+
+    fn is_private(&self) -> bool {
+        let speaker = self.speaker.as_ref();
+        speaker.is_some_and(|it| matches!(it.audience, Audience::Members(_)))
+    }
+
+    /// What the daemon should announce, by the names of instances. Nothing if there is no address.
+    fn services(&mut self, unix: u64) -> Vec<(String, ServiceInfo)> {
+        let Some(speaker) = self.speaker.clone() else {
+            return Vec::new();
+        };
+        let Ok(places) = Places::choose(self.locals.iter().map(|local| local.ip)) else {
+            return Vec::new();
+        };
+        let announcements: Vec<_> = match &speaker.audience {
+            Audience::Everybody => {
+                let content = Content::of(&speaker.record, speaker.port, places.clone());
+                let name = content.node.to_string();
+                let signed = content.sign(&speaker.key);
+                let public = signed.map(|public| (name, Announcement::Public(public)));
+                public.into_iter().collect()
+            }
+            Audience::Members(secrets) => {
+                let opened = Opened {
+                    peer: speaker.record.peer(),
+                    sequence: speaker.record.content().sequence,
+                    expires: speaker.record.content().validity.not_after,
+                };
+                let random = &mut *self.randomness;
+                let seal = |secret| {
+                    let places = places.clone();
+                    let sealed = Private::seal(secret, &opened, speaker.port, places, unix, random);
+                    sealed.ok()
+                };
+                let secrets = secrets.iter().take(Mdns::MAX_NETWORKS);
+                let sealed = secrets.filter_map(seal);
+                sealed
+                    .map(|(name, private)| (name, Announcement::Private(private)))
+                    .collect()
+            }
+        };
+        let service = |(name, announcement): (String, Announcement)| {
+            let info = service_info(&name, &announcement, speaker.port, &places);
+            info.map(|info| (name, info))
+        };
+        announcements.into_iter().filter_map(service).collect()
+    }
+
+    /// Says how it goes.
+    fn tell(&mut self, now: Instant) {
+        let mut board = self.shared.board();
+        if now >= self.next_offer {
+            self.next_offer = now + OFFER;
+            board.instances.offer_again();
+        }
+        if self.daemon.is_none() {
+            return;
+        }
+        let late = |it: &Spoken| !it.heard && now >= it.since + ECHO;
+        board.state = if self.locals.is_empty() {
+            State::NoInterface
+        } else if self.spoken.iter().any(|it| it.heard) {
+            State::Working
+        } else if self.spoken.iter().any(late) {
+            State::Unheard
+        } else {
+            State::Listening
+        };
+    }
+
+    /// Takes events as they come, for a moment.
+    fn listen(&mut self) {
+        let until = Instant::now() + TICK;
+        loop {
+            let Some(daemon) = &mut self.daemon else {
+                return std::thread::sleep(TICK);
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            match daemon.events.recv_timeout(left) {
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.subscribe_again(),
+            }
+            if left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    /// The daemon closed its channel: too much came at once, or it died.
+    fn subscribe_again(&mut self) {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        std::thread::sleep(TICK);
+        match daemon.handle.browse(SERVICE) {
+            Ok(events) => {
+                daemon.events = events;
+                self.shared.board().counters.resubscribed += 1;
+            }
+            Err(mdns_sd::Error::Again) => {}
+            Err(_) => self.replace(Instant::now() + RETRY),
+        }
+    }
+
+    fn take(&mut self, event: ServiceEvent) {
+        match event {
+            ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+            ServiceEvent::ServiceRemoved(_, name) => {
+                if let Some(instance) = instance(&name) {
+                    self.shared.board().instances.remove(instance);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn resolved(&mut self, service: &ResolvedService) {
+        let Some(instance) = instance(&service.fullname) else {
+            return;
+        };
+        // One that had to take another name has a number behind its own.
+        let own = |it: &&mut Spoken| instance.starts_with(&*it.instance);
+        if let Some(own) = self.spoken.iter_mut().find(own) {
+            own.heard = true;
+            return;
+        }
+        let txt = txt(service);
+        let (addresses, elsewhere) = addresses(service, &self.locals);
+        let mut board = self.shared.board();
+        board.counters.heard += 1;
+        board.counters.elsewhere += elsewhere;
+        let Some(txt) = txt else {
+            board.counters.invalid += 1;
+            return;
+        };
+        let Some(first) = addresses.first() else {
+            return;
+        };
+        let origin = Origin::Mdns(first.ip());
+        let heard = Heard {
+            instance: instance.into(),
+            txt,
+            port: service.port,
+            addresses,
+        };
+        if !board.instances.insert(heard, origin) {
+            board.counters.skipped += 1;
+        }
+    }
+}
+
+impl Daemon {
+    fn start(port: u16, now: Instant) -> mdns_sd::Result<Self> {
+        let handle = ServiceDaemon::new_with_port(port)?;
+        let far = IfPredicate::new(|interface| {
+            !matches!(reach_of(interface.ip()), Some(Reach::Host | Reach::Site))
+        });
+        handle.disable_interface(IfKind::Predicate(far))?;
+        handle.set_ip_check_interval(LOOK.as_secs() as u32)?;
+        Ok(Self {
+            events: handle.browse(SERVICE)?,
+            monitor: handle.monitor()?,
+            handle,
+            metrics: None,
+            next_metrics: now + MEASURE,
+        })
+    }
+
+    fn keeps_too_much(&mut self, now: Instant) -> bool {
+        if let Some(metrics) = self.metrics.as_ref().and_then(|it| it.try_recv().ok()) {
+            self.metrics = None;
+            let cached = metrics.iter().filter(|(key, _)| key.starts_with("cached-"));
+            let cached: i64 = cached.map(|(_, count)| count).sum();
+            let timers = metrics.get("timer").copied().unwrap_or_default();
+            return cached > Mdns::MAX_CACHED || timers > TIMERS * Mdns::MAX_CACHED;
+        }
+        if self.metrics.is_none() && now >= self.next_metrics {
+            self.next_metrics = now + MEASURE;
+            self.metrics = self.handle.get_metrics().ok();
+        }
+        false
+    }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn full_name(instance: &str) -> String {
+    format!("{instance}.{SERVICE}")
+}
+
+/// The name of an instance without that of the service.
+fn instance(full_name: &str) -> Option<&str> {
+    full_name.strip_suffix(SERVICE)?.strip_suffix('.')
+}
+
+/// What the daemon is told. The host has the name of the instance: that of the machine would tell
+/// outsiders which it is, and belongs to its own responder.
+fn service_info(
+    name: &str,
+    announcement: &Announcement,
+    port: u16,
+    places: &Places,
+) -> Option<ServiceInfo> {
+    let txt = announcement.encode();
+    let mut fields = Fields::new(&txt);
+    let mut properties = Vec::new();
+    while let Some(string) = fields.short() {
+        let (key, value) = str::from_utf8(string).ok()?.split_once('=')?;
+        properties.push((key.to_owned(), value.to_owned()));
+    }
+    let addresses: Vec<_> = places.iter().collect();
+    let host = format!("{name}.local.");
+    let info = ServiceInfo::new(SERVICE, name, &host, &*addresses, port, &*properties);
+    info.ok()
+}
+
+/// The TXT record of an answer, unless it is too long for an announcement, or missing.
+fn txt(service: &ResolvedService) -> Option<Vec<u8>> {
+    let mut txt = Vec::new();
+    for property in service.txt_properties.iter() {
+        let mut string = property.key().as_bytes().to_vec();
+        if let Some(value) = property.val() {
+            string.push(b'=');
+            string.extend_from_slice(value);
+        }
+        if string.len() > 255 || txt.len() + string.len() >= Announcement::MAX {
+            return None;
+        }
+        put_short(&mut txt, &string);
+    }
+    (!txt.is_empty()).then_some(txt)
+}
+
+/// The addresses of an answer that are of the network that they were heard on, and how many are not.
+fn addresses(service: &ResolvedService, locals: &[Local]) -> (Vec<std::net::SocketAddr>, u64) {
+    let (mut addresses, mut elsewhere) = (Vec::new(), 0);
+    for found in &service.addresses {
+        let ip = found.to_ip_addr();
+        let near = match found {
+            ScopedIp::V4(v4) => {
+                let mut ids = v4.interface_ids().iter();
+                ids.find_map(|id| heard_on(locals, id.index, ip))
+            }
+            ScopedIp::V6(v6) => heard_on(locals, v6.scope_id().index, ip),
+            _ => None,
+        };
+        match near {
+            Some(address) => addresses.push(address),
+            None => elsewhere += 1,
+        }
+    }
+    // The daemon has them in no order.
+    addresses.sort_unstable();
+    addresses.truncate(Hints::MAX_ADDRESSES);
+    (addresses, elsewhere)
+}
