@@ -92,6 +92,8 @@ pub enum State {
     NoInterface,
     /// The daemon cannot run, or ended. It is tried again.
     Failed(String),
+    /// Somebody sends so much that it starts anew, after a pause if it was not the first time.
+    Flooded,
     /// It listens, and says nothing, or did not have the time to hear itself.
     Listening,
     /// It announces, and hears itself: multicast works.
@@ -157,9 +159,9 @@ impl Mdns {
     pub const PORT: u16 = mdns_sd::MDNS_PORT;
     /// The most instances that are kept. Of more, the one that was heard longest ago goes.
     pub const MAX_INSTANCES: usize = 512;
-    /// The most records that a daemon keeps before another takes its place; each takes some hundred
-    /// octets.
-    pub const MAX_CACHED: i64 = 50_000;
+    /// The most records that a daemon keeps before another takes its place; a node has about ten. It
+    /// looks through all of them with each packet.
+    pub const MAX_CACHED: i64 = 8_192;
     /// The most networks whose members are told of a node.
     pub const MAX_NETWORKS: usize = Record::MAX_NETWORKS;
 

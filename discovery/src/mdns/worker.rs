@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_secs(2);
 const MEASURE: Duration = Duration::from_millis(250);
 /// How long it leaves a daemon alone that could not run.
 const RETRY: Duration = Duration::from_secs(5);
+/// How soon one that keeps too much is replaced again, at first and at most, if that happens more than
+/// once within a minute: who floods the network shall not have all of a processor as well.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+const MINUTE: Duration = Duration::from_secs(60);
 /// How long a daemon may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long an announcement takes to come back at most: probes, and what is late.
@@ -53,6 +57,9 @@ pub(super) struct Worker {
     epoch: u64,
     next_look: Instant,
     next_start: Instant,
+    /// How long the last pause was, and when the last daemon was replaced.
+    pause: Duration,
+    replaced: Option<Instant>,
     next_offer: Instant,
     next_name: Instant,
 }
@@ -90,6 +97,8 @@ impl Worker {
             epoch: 0,
             next_look: now,
             next_start: now,
+            pause: Duration::ZERO,
+            replaced: None,
             next_offer: now + OFFER,
             next_name: now,
         }
@@ -164,8 +173,19 @@ impl Worker {
 
     fn replace(&mut self, now: Instant) {
         self.end();
-        self.next_start = now;
-        self.shared.board().counters.replaced += 1;
+        let [first, longest] = PAUSES;
+        let again = self
+            .replaced
+            .is_some_and(|before| now < before + self.pause + MINUTE);
+        self.pause = match again {
+            true => (self.pause * 2).clamp(first, longest),
+            false => Duration::ZERO,
+        };
+        self.replaced = Some(now);
+        self.next_start = now + self.pause;
+        let mut board = self.shared.board();
+        board.counters.replaced += 1;
+        board.state = State::Flooded;
     }
 
     /// Lets the daemon say goodbye and end.
@@ -345,7 +365,13 @@ impl Worker {
                 self.shared.board().counters.resubscribed += 1;
             }
             Err(mdns_sd::Error::Again) => {}
-            Err(_) => self.replace(Instant::now() + RETRY),
+            Err(error) => {
+                self.end();
+                self.next_start = Instant::now() + RETRY;
+                let mut board = self.shared.board();
+                board.counters.replaced += 1;
+                board.state = State::Failed(error.to_string());
+            }
         }
     }
 
