@@ -37,8 +37,9 @@ const ECHO: Duration = Duration::from_secs(10);
 const OFFER: Duration = Duration::from_secs(60);
 /// How soon a name that somebody else claims is changed once more.
 const RENAME: Duration = Duration::from_secs(10);
-/// Timers that a daemon sets for each record that it keeps.
-const TIMERS: i64 = 4;
+/// Timers for each record that a daemon may keep. It sets some with each answer, known or not, and has
+/// them until the record would expire; one takes 16 octets.
+const TIMERS: i64 = 128;
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
