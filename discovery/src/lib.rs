@@ -1,14 +1,16 @@
 //! How Withy's nodes find each other, and know who is there.
 //!
 //! ```text
-//!  host, multicast, seeds, files --record--> engine::Discovery <--gossip--> neighbours
+//!  host --record-------------------------> engine::Discovery <--gossip--> neighbours
+//!  mdns, fixed, file --hint--------------->    hints        whom to dial
 //!                                              table        what is known
 //!                                              membership   who is there
 //!                                              gossip       how news spreads
 //! ```
 //!
-//! All but `host` is sans-IO, like the core: octets and time are arguments, messages, actions and
-//! events are results, so that the same engines run under tokio, in the simulator and in the fuzzers.
+//! All but the sources, `host`, `mdns`, `fixed` and `file`, is sans-IO, like the core: octets and time are
+//! arguments, messages, actions and events are results, so that the same engines run under tokio, in
+//! the simulator and in the fuzzers.
 //!
 //! What a record says is a hint. Who a peer is, the handshake proves; whether it is trusted, the
 //! policy of `withy_proto::trust` decides.

@@ -159,7 +159,7 @@ fn resource(out: &mut Vec<u8>, owner: &str, kind: u16, data: &[u8]) {
 }
 
 /// An answer that is right in every way, about an instance that is not there, for 136 years.
-fn answer(number: u64, txt: &[u8]) -> Vec<u8> {
+fn answer(number: u64, txt: &[u8], address: [u8; 4]) -> Vec<u8> {
     let instance = format!("{number:016x}.{SERVICE}");
     let host = format!("{number:016x}.local.");
     let mut out = vec![0, 0, 0x84, 0, 0, 0, 0, 4, 0, 0, 0, 0];
@@ -170,7 +170,7 @@ fn answer(number: u64, txt: &[u8]) -> Vec<u8> {
     name(&mut data, &host);
     resource(&mut out, &instance, 33, &data);
     resource(&mut out, &instance, 16, txt);
-    resource(&mut out, &host, 1, &[10, 77, 0, 2]);
+    resource(&mut out, &host, 1, &address);
     out
 }
 
@@ -245,7 +245,7 @@ fn instances_without_end_are_forgotten() {
             let txt = announcement(3, THERE).encode();
             let mut most = 0;
             for number in 0..scale::count(6_000, 100_000) {
-                attacker.send(&answer(number, &txt));
+                attacker.send(&answer(number, &txt, [10, 77, 0, 2]));
                 if number % 1_000 == 0 {
                     most = most.max(one.poll().len());
                 }
@@ -253,6 +253,38 @@ fn instances_without_end_are_forgotten() {
             assert!(most <= 2 * Mdns::MAX_INSTANCES, "{most}");
             let replaced = one.counters().replaced;
             assert!(replaced > 0, "its daemon keeps all of it");
+        },
+    );
+}
+
+/// A node signs whatever addresses it likes, and sends them from the other end of the cable.
+#[test]
+fn addresses_of_others_are_not_believed() {
+    besieged(
+        "flood::addresses_of_others_are_not_believed",
+        |attacker, one| {
+            let lies = [
+                [127, 0, 0, 1],
+                [10, 99, 0, 9],
+                [8, 8, 8, 8],
+                [224, 0, 0, 251],
+            ];
+            for (number, lie) in lies.into_iter().enumerate() {
+                let said = if number < 2 {
+                    Ipv4Addr::from(lie).to_string()
+                } else {
+                    THERE.to_owned()
+                };
+                let txt = announcement(3, &said).encode();
+                attacker.send(&answer(number as u64, &txt, lie));
+            }
+            until("all were heard", || {
+                one.counters().elsewhere >= lies.len() as u64
+            });
+            assert_eq!(one.poll(), []);
+            // The truth is heard over the same cable.
+            attacker.send(&answer(7, &announcement(3, THERE).encode(), [10, 77, 0, 2]));
+            find(one, 3);
         },
     );
 }

@@ -1,6 +1,6 @@
 //! Two hosts, and interfaces that come and go.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use withy_discovery::Hint;
 use withy_discovery::announcement::{Announcement, Private};
@@ -90,6 +90,45 @@ fn an_interface_may_come_later_go_and_come_back() {
                     _ => false,
                 })
             });
+        },
+    );
+}
+
+/// On a link where nobody has an IPv4 address.
+#[test]
+fn two_hosts_find_each_other_by_link_local_addresses() {
+    inside(
+        "interfaces::two_hosts_find_each_other_by_link_local_addresses",
+        || {
+            let there = There::new();
+            run("ip -4 address flush dev left");
+            there.run("ip -4 address flush dev right");
+            let (one, two) = (announcing(1), there.within(|| announcing(2)));
+            let heard = find(&one, 2);
+            let scoped = |address: &SocketAddr| match address {
+                SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() != 0,
+                SocketAddr::V4(_) => false,
+            };
+            assert!(heard.addresses.iter().all(scoped), "{heard:?}");
+            find(&two, 1);
+        },
+    );
+}
+
+#[test]
+fn that_multicast_is_swallowed_is_noticed_and_that_it_comes_back() {
+    inside(
+        "interfaces::that_multicast_is_swallowed_is_noticed_and_that_it_comes_back",
+        || {
+            run("ip link set lo up
+            nft add table inet swallow
+            nft add chain inet swallow input '{ type filter hook input priority 0; }'
+            nft add rule inet swallow input udp dport 5353 drop");
+            let one = announcing(1);
+            until("it does not hear itself", || one.state() == State::Unheard);
+            run("nft delete table inet swallow");
+            one.announce(speaker(1, Audience::Everybody));
+            works(&one);
         },
     );
 }

@@ -14,9 +14,10 @@
 //! Deliberately not here: sockets, the limits of [`Dials`](crate::dials::Dials), and whether the node of
 //! a hint is trusted, which the caller may ask before it dials.
 //!
-//! Invariant: a hint that waits has an address, and there are at most [`Hints::MAX`]. What came by
-//! multicast names near addresses only.
+//! Invariant: a hint that waits has an address, and there are at most 256. What came by multicast names
+//! near addresses only.
 
+mod hint;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -27,82 +28,15 @@ use std::time::Duration;
 
 use withy_proto::crypto::{Provider, hash};
 use withy_proto::rate::{Bucket, RateLimit};
-use withy_proto::trust::{IdentityId, NodeId, Secret, domain};
+use withy_proto::trust::{CLOCK_SKEW, Secret, domain};
 
+pub use hint::{Expected, Heard, Hint, Try};
 pub use refusal::{HintCounters, HintRefusal, Hinted};
 
 use crate::announcement::{Announcement, AnnouncementError, Public};
 use crate::peer::PeerTag;
 use crate::record::{Address, Reach, reach_of};
 use crate::table::Origin;
-
-/// Something that may be worth a dial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Hint {
-    /// It was heard on the local network.
-    Heard(Heard),
-    /// It was configured. These addresses are of one node, which may be far away.
-    Seed {
-        /// Where it listens.
-        addresses: Vec<Address>,
-        /// Who it is.
-        expects: Expected,
-    },
-}
-
-/// An answer of DNS-SD, before anything in it was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
-    /// The name of the instance, without the service.
-    pub instance: Box<str>,
-    /// The TXT record.
-    pub txt: Vec<u8>,
-    /// The port of the SRV record.
-    pub port: u16,
-    /// What the A and AAAA records say, with the interface of those that are link-local. The port of
-    /// each is ignored.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// Who should be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// Whoever is trusted.
-    Anyone,
-    /// Any node of an identity.
-    Identity(IdentityId),
-    /// A node, whoever's it is.
-    Node(NodeId),
-    /// A node of an identity.
-    Both(IdentityId, NodeId),
-    /// The node that is known by this, since its ids were not for all to read.
-    Peer(PeerTag),
-}
-
-impl Expected {
-    /// Whether who proved to be a node of an identity is who should be there.
-    pub fn fits(&self, identity: IdentityId, node: NodeId) -> bool {
-        match self {
-            Self::Anyone => true,
-            Self::Identity(expected) => *expected == identity,
-            Self::Node(expected) => *expected == node,
-            Self::Both(owner, expected) => *owner == identity && *expected == node,
-            Self::Peer(expected) => *expected == PeerTag::of(identity, node),
-        }
-    }
-}
-
-/// A dial that a hint asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Try {
-    /// What [`Discovery::try_ended`](crate::Discovery::try_ended) has to be told.
-    pub tag: PeerTag,
-    /// Who should be there; anybody else is not to be used.
-    pub expects: Expected,
-    /// Where, in no order. A link-local IPv6 address has the number of its interface.
-    pub addresses: Vec<Address>,
-}
 
 /// The hints that wait for a dial, and those whose dial is under way.
 #[derive(Debug)]
@@ -305,7 +239,7 @@ impl Hints {
     /// and what was configured.
     pub(crate) fn due(&mut self, time: crate::Time) -> Vec<(PeerTag, Origin)> {
         let before = self.waiting.len();
-        let counts = |expires: u64| expires.saturating_add(withy_proto::trust::CLOCK_SKEW);
+        let counts = |expires: u64| expires.saturating_add(CLOCK_SKEW);
         self.waiting
             .retain(|_, waiting| waiting.expires.is_none_or(|it| counts(it) >= time.unix));
         self.counters.expired += (before - self.waiting.len()) as u64;

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use withy_proto::crypto::Seeded;
 use withy_proto::crypto::sign::SigningKey;
-use withy_proto::trust::{Name, Network, NetworkId};
+use withy_proto::trust::{Name, Network, NetworkId, NodeId};
 
 use super::*;
 use crate::announcement::{Content, Opened, Places, Private};

@@ -17,11 +17,15 @@
 //!   hour, under another name.
 //! - That multicast does not work shows in that a node does not hear itself: [`State::Unheard`].
 //!
+//! The daemon reads as long as anything waits for it. While more comes than it can read, it takes no
+//! orders, so that it is not replaced either: whoever can saturate the link makes it grow meanwhile.
+//!
 //! Deliberately not here: whether an announcement holds and is dialled, which
 //! [`Discovery::hint`](crate::Discovery::hint) decides.
 //!
 //! Invariant: at most [`Mdns::MAX_INSTANCES`] instances are kept, however many are heard.
 
+mod daemon;
 mod instances;
 mod interfaces;
 #[cfg(test)]
@@ -42,7 +46,38 @@ use crate::table::Origin;
 use instances::Instances;
 use worker::Worker;
 
-/// The source of hints from the local network. Dropping it says goodbye, which takes a second at most.
+/// The source of hints from the local network. Dropping it says goodbye, which takes a second or two at
+/// most.
+///
+/// # Examples
+///
+/// ```no_run
+/// use withy_discovery::mdns::{Audience, Found, Mdns, Speaker};
+/// # fn example(
+/// #     randomness: Box<dyn withy_proto::crypto::Randomness>,
+/// #     key: withy_proto::crypto::sign::SigningKey,
+/// #     record: withy_discovery::Record,
+/// #     mut discovery: withy_discovery::Discovery,
+/// #     time: withy_discovery::Time,
+/// # ) -> Result<(), withy_discovery::mdns::MdnsError> {
+/// let mdns = Mdns::new(randomness)?;
+/// mdns.announce(Speaker {
+///     key,
+///     record,
+///     port: 7100,
+///     audience: Audience::Everybody,
+/// });
+/// // Now and then:
+/// for found in mdns.poll() {
+///     match found {
+///         // What is refused is counted there.
+///         Found::Hint(hint, origin) => drop(discovery.hint(hint, origin, time)),
+///         Found::Gone(instance) => discovery.retract(&instance),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Mdns {
     shared: Arc<Shared>,
