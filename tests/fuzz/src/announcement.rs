@@ -256,12 +256,15 @@ fn hear(heard: &Heard) {
     };
     assert_eq!(attempt.tag, known);
     assert!(!attempt.addresses.is_empty());
+    let Ok(announcement) = Announcement::decode(&heard.txt, heard.port) else {
+        panic!("a node believed it");
+    };
     for address in &attempt.addresses {
         let Address::Quic(address) = address else {
             panic!("{address:?}");
         };
         assert_eq!(address.port(), heard.port);
-        assert!(is_near(address.ip()));
+        assert!(is_near(address.ip()) && announcement.places().contains(address.ip()));
         assert!(heard.addresses.iter().any(|it| it.ip() == address.ip()));
     }
     discovery.retract(&heard.instance);
