@@ -233,7 +233,7 @@ mod tests {
         assert!(file.poll().unwrap());
         assert_eq!(seeds(&file), ["quic://10.0.0.1:1", "tcp://example.com:2"]);
         assert!(!file.poll().unwrap());
-        // Of the same length, and within the same instant for all that its times say.
+        // Of the same length.
         place.write("# Seeds.\n\n 10.0.0.3:1 # here\r\ntcp://example.com:2\n10.0.0.1:1");
         assert!(file.poll().unwrap());
         assert_eq!(seeds(&file)[0], "quic://10.0.0.3:1");

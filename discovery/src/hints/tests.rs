@@ -149,6 +149,23 @@ fn who_is_known_is_not_dialled() {
 }
 
 #[test]
+fn who_has_links_enough_dials_one_after_the_other() {
+    let mut discovery = discovery();
+    for linked in 100..105 {
+        discovery.link_up(PeerTag::from_octets([linked; 16]), at(1));
+    }
+    for node in 2..5 {
+        let hint = Hint::Heard(public(node));
+        assert_eq!(discovery.hint(hint, sender(node), at(1)), Ok(Hinted::New));
+    }
+    assert_eq!(tries(&mut discovery).len(), 1);
+    discovery.handle_timeout(at(2));
+    assert_eq!(tries(&mut discovery).len(), 1);
+    discovery.handle_timeout(at(3));
+    assert_eq!(tries(&mut discovery).len(), 1);
+}
+
+#[test]
 fn a_hint_goes_when_its_node_is_met_or_says_goodbye() {
     let mut discovery = discovery();
     for node in [2, 3] {
@@ -284,15 +301,8 @@ fn a_flood_of_nodes_leaves_room_for_others() {
     let mut discovery = discovery();
     let mut under_way = Vec::new();
     for number in 0..2_000_u64 {
-        let mut seed = [7; 32];
-        seed[..8].copy_from_slice(&number.to_be_bytes());
-        let node = SigningKey::from_seed(Provider::Real, &seed);
         let last = (number % 250) as u8;
-        let content = Content {
-            node: NodeId::of(&node),
-            ..Content::of(&record(1, 2), 7_100, places(last))
-        };
-        let heard = Hint::Heard(public_of(content, &node));
+        let heard = Hint::Heard(another(number, last));
         let now = Time {
             monotonic: Duration::from_millis(1_000 + 10 * number),
             unix: NOW,
@@ -327,6 +337,53 @@ fn a_flood_of_nodes_leaves_room_for_others() {
         Ok(Hinted::New)
     );
     assert_eq!(discovery.hint_counters().evicted, 1);
+}
+
+/// A node of a key of its own, at the address with this end.
+fn another(number: u64, last: u8) -> Heard {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&number.to_be_bytes());
+    let node = SigningKey::from_seed(Provider::Real, &seed);
+    let content = Content {
+        node: NodeId::of(&node),
+        ..Content::of(&record(1, 2), 7_100, places(last))
+    };
+    public_of(content, &node)
+}
+
+#[test]
+fn neither_a_sender_nor_a_member_has_all_places() {
+    let mut discovery = discovery();
+    for number in 0..100 {
+        let hinted = discovery.hint(Hint::Heard(another(number, 2)), sender(2), at(1));
+        let count = Hints::MAX_PER_SENDER;
+        let full = Err(HintRefusal::Sender { count });
+        let expected = if number < 32 { Ok(Hinted::New) } else { full };
+        assert_eq!(hinted, expected, "{number}");
+    }
+    let mut random = Seeded::new(1);
+    let mut member = |number: u64| {
+        let opened = Opened {
+            peer: PeerTag::from_octets([number as u8; 16]),
+            sequence: number,
+            expires: NOW + 3_600,
+        };
+        let last = (number % 250) as u8;
+        let sealed = Private::seal(&SECRET, &opened, 7_100, places(last), NOW, &mut random);
+        let (name, private) = sealed.unwrap();
+        let heard = Heard {
+            instance: name.into(),
+            txt: Announcement::Private(private).encode(),
+            port: 7_100,
+            addresses: vec![([192, 168, 0, last], 0).into()],
+        };
+        discovery.hint(Hint::Heard(heard), sender(last), at(1))
+    };
+    for number in 3..(256 - 32 + 3) {
+        assert_eq!(member(number), Ok(Hinted::New), "{number}");
+    }
+    assert_eq!(member(240), Err(HintRefusal::Full));
+    assert_eq!(discovery.hints_waiting(), Hints::MAX);
 }
 
 #[test]
