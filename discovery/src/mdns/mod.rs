@@ -97,7 +97,7 @@ pub struct Speaker {
     pub audience: Audience,
 }
 
-/// Who may read an announcement.
+/// Who may read an announcement. Its addresses everybody sees, those of the other interfaces included.
 #[derive(Debug, Clone)]
 pub enum Audience {
     /// Everybody on the local network, who learns the ids of the node and its identity.
