@@ -1,7 +1,8 @@
 //! The table, the membership and the gossip of one node, put together.
 //!
 //! ```text
-//!  sources --learn--> table <--records-- gossip <--handle_input-- links
+//!  sources --hint---> hints: try
+//!          --learn--> table <--records-- gossip <--handle_input-- links
 //!                       |  membership <--updates, beats-- |  ^
 //!                       v      |                          v  |
 //!                     events <-+          actions: open, close, call, seek
@@ -72,7 +73,8 @@ pub enum Action {
     Call(Box<Record>),
     /// Try the addresses of a hint, and call [`Discovery::try_ended`].
     Try(Box<Try>),
-    /// Try the addresses that were configured: this node has no link, or some nodes were lost.
+    /// Give the addresses that were configured to [`Discovery::hint`], or try them otherwise: this node
+    /// has no link, or some nodes were lost.
     Seek,
     /// Sign this node's record anew: half of its time is over.
     Renew,
