@@ -145,6 +145,11 @@ impl Dials {
         }
     }
 
+    /// The most dials.
+    pub const fn limits(&self) -> &DialLimits {
+        &self.limits
+    }
+
     /// How many dials had to wait.
     pub const fn put_off(&self) -> u64 {
         self.put_off

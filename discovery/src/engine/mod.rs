@@ -1,7 +1,8 @@
 //! The table, the membership and the gossip of one node, put together.
 //!
 //! ```text
-//!  sources --learn--> table <--records-- gossip <--handle_input-- links
+//!  sources --hint---> hints: try
+//!          --learn--> table <--records-- gossip <--handle_input-- links
 //!                       |  membership <--updates, beats-- |  ^
 //!                       v      |                          v  |
 //!                     events <-+          actions: open, close, call, seek
@@ -16,6 +17,7 @@
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod tries;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -27,6 +29,7 @@ use withy_proto::trust::{Network, NetworkId};
 use crate::dials::{DialLimits, Dials};
 use crate::gossip::links::{self, Step};
 use crate::gossip::{Gossip, Item, Message, MessageError, Spread};
+use crate::hints::{Hints, Try};
 use crate::membership::{Change, Membership, Outgoing, Pace, State};
 use crate::peer::PeerTag;
 use crate::record::Record;
@@ -68,7 +71,10 @@ pub enum Action {
     Close(PeerTag),
     /// Try to open a link to a node that was lost, and is in no table any more.
     Call(Box<Record>),
-    /// Try the addresses that were configured: this node has no link, or some nodes were lost.
+    /// Try the addresses of a hint, and call [`Discovery::try_ended`].
+    Try(Box<Try>),
+    /// Give the addresses that were configured to [`Discovery::hint`], or try them otherwise: this node
+    /// has no link, or some nodes were lost.
     Seek,
     /// Sign this node's record anew: half of its time is over.
     Renew,
@@ -84,6 +90,13 @@ pub enum Event {
     Member(PeerTag, State),
     /// A network revoked something, and signed it.
     Revoked(Revocation),
+    /// Somebody sends announcements that are not by whom they say; told once a minute at most.
+    Forged {
+        /// Whom they name, if they name anybody.
+        peer: Option<PeerTag>,
+        /// Whom they came from, as far as they tell.
+        origin: Origin,
+    },
     /// Some events were dropped, since nobody took them.
     Lagged,
 }
@@ -97,6 +110,7 @@ pub struct Discovery {
     membership: Membership,
     gossip: Gossip,
     dials: Dials,
+    hints: Hints,
     /// The records of those that are dead, for calls.
     graves: BTreeMap<PeerTag, Record>,
     random: Seeded,
@@ -104,6 +118,7 @@ pub struct Discovery {
     next_mix: Duration,
     next_call: Duration,
     next_seek: Duration,
+    next_try: Duration,
     renewed: u64,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -127,20 +142,22 @@ impl Discovery {
     /// A node that knows nobody. Chance follows from the seed, which should be random.
     pub fn new(provider: Provider, config: Config, own: Record, seed: u64) -> Self {
         let mut random = Seeded::new(seed);
-        let secrets = config.networks.iter().map(|it| it.secret.clone());
+        let secrets: Vec<_> = config.networks.iter().map(|it| it.secret.clone()).collect();
         Self {
             provider,
             networks: config.networks.iter().map(|network| network.id).collect(),
             membership: Membership::new(own.peer(), config.pace),
             gossip: Gossip::new(config.spread, random.next_u64()),
             dials: Dials::new(config.dials),
-            table: Table::new(provider, config.limits, secrets.collect(), own),
+            hints: Hints::new(secrets.clone()),
+            table: Table::new(provider, config.limits, secrets, own),
             graves: BTreeMap::new(),
             random,
             next_plan: Duration::ZERO,
             next_mix: Self::MIX,
             next_call: Duration::ZERO,
             next_seek: Duration::ZERO,
+            next_try: Duration::ZERO,
             renewed: 0,
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -216,6 +233,8 @@ impl Discovery {
     /// hindrance.
     pub fn link_up(&mut self, peer: PeerTag, time: Time) {
         self.dials.end(peer, true, time.monotonic);
+        self.hints.end(peer, true);
+        self.hints.forget(peer);
         if self.gossip.links().any(|link| link == peer) {
             return;
         }
@@ -372,6 +391,7 @@ impl Discovery {
         if now >= self.next_plan {
             self.next_plan = now + Self::PLAN;
             self.plan(now);
+            self.try_waiting(time);
             self.renew(time.unix);
         }
         if now >= self.next_call {
@@ -389,7 +409,8 @@ impl Discovery {
     fn plan(&mut self, now: Duration) {
         let there: BTreeSet<_> = self.membership.members().collect();
         let mut links: BTreeSet<_> = self.gossip.links().collect();
-        links.extend(self.dials.peers());
+        let hints = &self.hints;
+        links.extend(self.dials.peers().filter(|it| !hints.is_under_way(*it)));
         let mixes = now >= self.next_mix;
         if mixes {
             self.next_mix = now + Self::MIX;

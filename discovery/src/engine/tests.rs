@@ -10,6 +10,8 @@ use withy_proto::crypto::{Provider, Randomness as _, Seeded};
 use withy_proto::trust::{Certificate, Name, NodeId, Secret, Validity};
 
 use super::*;
+use crate::announcement::{Announcement, Opened, Places, Private};
+use crate::hints::{Heard, Hint};
 use crate::record::{Address, Content, Kind, Service};
 use crate::revocation::Target;
 use crate::testing::NOW;
@@ -47,6 +49,41 @@ struct Node {
     side: u8,
     /// When its turn is.
     due: Duration,
+}
+
+impl Node {
+    /// What its neighbours on the local network hear, and from where.
+    fn announce(&self) -> (Heard, std::net::IpAddr) {
+        let record = self.content.clone().sign(&self.key).unwrap();
+        let from = self.content.addresses[0].ip().unwrap();
+        let places = Places::choose([from]).unwrap();
+        let (name, announcement) = match self.side {
+            0 => {
+                let content = crate::announcement::Content::of(&record, 7_100, places);
+                let public = content.sign(&self.key).unwrap();
+                (String::new(), Announcement::Public(public))
+            }
+            _ => {
+                let opened = Opened {
+                    peer: record.peer(),
+                    sequence: self.content.sequence,
+                    expires: self.content.validity.not_after,
+                };
+                let mut random = Seeded::new(self.content.sequence);
+                let secret = network().secret;
+                let sealed = Private::seal(&secret, &opened, 7_100, places, NOW, &mut random);
+                let (name, private) = sealed.unwrap();
+                (name, Announcement::Private(private))
+            }
+        };
+        let heard = Heard {
+            instance: name.into(),
+            txt: announcement.encode(),
+            port: 7_100,
+            addresses: vec![(from, 0).into()],
+        };
+        (heard, from)
+    }
 }
 
 /// What happened to the members as nodes saw them.
@@ -245,6 +282,7 @@ impl World {
         match action {
             Action::Open(other) => self.open(peer, other),
             Action::Call(record) => self.open(peer, record.peer()),
+            Action::Try(attempt) => self.attempt(peer, &attempt),
             Action::Close(other) => {
                 self.links.remove(&(peer.min(other), peer.max(other)));
                 let time = self.time();
@@ -289,6 +327,27 @@ impl World {
                 node.due = Duration::ZERO;
                 node.discovery.link_up(other, time);
             }
+        }
+    }
+
+    /// Whoever listens at one of the addresses is there.
+    fn attempt(&mut self, peer: PeerTag, attempt: &Try) {
+        let listens = |node: &&Node| {
+            let addresses = &node.content.addresses;
+            addresses.iter().any(|it| attempt.addresses.contains(it))
+        };
+        let found = self.nodes.values().find(listens);
+        let found = found.map(|node| &node.content.certificate);
+        let found = found.filter(|it| attempt.expects.fits(it.identity(), it.node()));
+        let found = found.map(|it| PeerTag::of(it.identity(), it.node()));
+        let found = found.filter(|other| self.reaches(peer, *other));
+        if let Some(other) = found {
+            self.open(peer, other);
+        }
+        let time = self.time();
+        if let Some(node) = self.nodes.get_mut(&peer) {
+            node.discovery.try_ended(attempt.tag, found.is_some(), time);
+            node.due = Duration::ZERO;
         }
     }
 
@@ -383,6 +442,40 @@ fn a_mesh_that_knows_one_seed_knows_all() {
     assert!(idle < 4_096, "{idle} octets per second and idle node");
     assert_eq!(world.seen.false_deaths, 0);
     assert_eq!(world.missing(), 0);
+}
+
+/// Nobody knows a seed; each hears what the others announce, in half of them for members only.
+#[test]
+fn a_mesh_finds_itself_by_announcements() {
+    let nodes = 30;
+    let mut world = World::new(nodes, 0);
+    world.seeds.clear();
+    world.run(secs(1));
+    assert_eq!(world.missing(), nodes * (nodes - 1), "nobody knows anybody");
+    let heard: Vec<_> = world.nodes.values().map(|node| node.announce()).collect();
+    let time = world.time();
+    for node in world.nodes.values_mut() {
+        for (heard, from) in &heard {
+            let hint = Hint::Heard(heard.clone());
+            // One's own is refused, and who is met meanwhile is known.
+            let _ = node.discovery.hint(hint, Origin::Mdns(*from), time);
+        }
+        node.due = Duration::ZERO;
+        assert_eq!(node.discovery.hint_counters().ourselves, 1);
+    }
+    let took = world.converge(secs(10));
+    println!("count: time until {nodes} nodes know each other by announcements: {took:?}");
+    world.run(secs(2));
+    let tried: u64 = world
+        .nodes
+        .values()
+        .map(|node| node.discovery.hint_counters().tried)
+        .sum();
+    println!("count: dials of {nodes} nodes by announcements: {tried}");
+    assert!(tried < (nodes * nodes / 2) as u64, "{tried} dials");
+    for node in world.nodes.values() {
+        assert_eq!(node.discovery.hints_waiting(), 0);
+    }
 }
 
 #[test]

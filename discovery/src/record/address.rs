@@ -141,7 +141,8 @@ fn is_plain(address: &SocketAddr) -> bool {
     }
 }
 
-fn reach(ip: IpAddr) -> Option<Reach> {
+/// How far an IP address reaches, or `None`.
+pub(crate) fn reach(ip: IpAddr) -> Option<Reach> {
     match ip {
         IpAddr::V4(ip) => reach_v4(ip),
         IpAddr::V6(ip) => reach_v6(ip),

@@ -33,6 +33,7 @@ use withy_proto::crypto::sign::{self, SIGNATURE, SigningKey};
 use withy_proto::crypto::{Provider, hash};
 use withy_proto::trust::{Certificate, IdentityId, NodeId, Secret, Validity, domain};
 
+pub(crate) use address::reach as reach_of;
 pub use address::{Address, Reach};
 pub use error::{Part, RecordError};
 pub use service::{Kind, Service};

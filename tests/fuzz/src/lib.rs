@@ -14,6 +14,7 @@ pub mod sha256;
 pub mod wire;
 
 // The targets.
+pub mod announcement;
 pub mod bus_filters;
 pub mod bus_header;
 pub mod bus_snapshot;
@@ -42,6 +43,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("announcement", announcement::run),
     ("bus_filters", bus_filters::run),
     ("bus_header", bus_header::run),
     ("bus_snapshot", bus_snapshot::run),

@@ -1,0 +1,266 @@
+//! Nodes of the local network, by multicast DNS (RFC 6762) and DNS-SD (RFC 6763).
+//!
+//! ```text
+//!  Mdns --announce--> worker --> mdns-sd's daemon <--port 5353--> other nodes, Avahi, Bonjour
+//!       <---poll------ instances <--events--|
+//! ```
+//!
+//! The crate `mdns-sd` speaks the protocol in a thread of its own: probing, conflicts, known answers,
+//! goodbyes. A second thread, the worker, tells it what to say and takes its events at once, since a
+//! channel of its that nobody reads is closed. The worker also does what the daemon does not:
+//!
+//! - Only interfaces of this host and its site take part, and of what was heard only addresses of the
+//!   network of the interface that it was heard on.
+//! - The daemon keeps all that anybody sends for as long as its sender says. What grows beyond
+//!   [`Mdns::MAX_CACHED`] is thrown away together with the daemon, and a new one begins.
+//! - An announcement is made anew when the record or an address changes, and one for members every
+//!   hour, under another name.
+//! - That multicast does not work shows in that a node does not hear itself: [`State::Unheard`].
+//!
+//! The daemon reads as long as anything waits for it. While more comes than it can read, it takes no
+//! orders, so that it is not replaced either: whoever can saturate the link makes it grow meanwhile.
+//!
+//! Deliberately not here: whether an announcement holds and is dialled, which
+//! [`Discovery::hint`](crate::Discovery::hint) decides.
+//!
+//! Invariant: at most [`Mdns::MAX_INSTANCES`] instances are kept, however many are heard.
+
+mod daemon;
+mod instances;
+mod interfaces;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use withy_proto::crypto::Randomness;
+use withy_proto::crypto::sign::SigningKey;
+use withy_proto::trust::Secret;
+
+use crate::hints::Hint;
+use crate::record::Record;
+use crate::table::Origin;
+use instances::Instances;
+use worker::Worker;
+
+/// The source of hints from the local network. Dropping it says goodbye, which takes a second or two at
+/// most.
+///
+/// # Examples
+///
+/// ```no_run
+/// use withy_discovery::mdns::{Audience, Found, Mdns, Speaker};
+/// # fn example(
+/// #     randomness: Box<dyn withy_proto::crypto::Randomness>,
+/// #     key: withy_proto::crypto::sign::SigningKey,
+/// #     record: withy_discovery::Record,
+/// #     mut discovery: withy_discovery::Discovery,
+/// #     time: withy_discovery::Time,
+/// # ) -> Result<(), withy_discovery::mdns::MdnsError> {
+/// let mdns = Mdns::new(randomness)?;
+/// mdns.announce(Speaker {
+///     key,
+///     record,
+///     port: 7100,
+///     audience: Audience::Everybody,
+/// });
+/// // Now and then:
+/// for found in mdns.poll() {
+///     match found {
+///         // What is refused is counted there.
+///         Found::Hint(hint, origin) => drop(discovery.hint(hint, origin, time)),
+///         Found::Gone(instance) => discovery.retract(&instance),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Mdns {
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// What a node says about itself.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    /// The node's key.
+    pub key: SigningKey,
+    /// The node's record; a later one announces it anew.
+    pub record: Record,
+    /// The UDP port at which the node listens on all near addresses.
+    pub port: u16,
+    /// Who may read it.
+    pub audience: Audience,
+}
+
+/// Who may read an announcement. Its addresses everybody sees, those of the other interfaces included.
+#[derive(Debug, Clone)]
+pub enum Audience {
+    /// Everybody on the local network, who learns the ids of the node and its identity.
+    Everybody,
+    /// The members of the networks with these secrets, [`Mdns::MAX_NETWORKS`] at most. Others learn
+    /// that a Withy node has an address.
+    Members(Vec<Secret>),
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// For [`Discovery::hint`](crate::Discovery::hint).
+    Hint(Hint, Origin),
+    /// An instance is gone, for [`Discovery::retract`](crate::Discovery::retract).
+    Gone(Box<str>),
+}
+
+/// How it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum State {
+    /// Nothing was done yet.
+    #[default]
+    Starting,
+    /// No interface of this host or its site is up. One that comes is used within seconds.
+    NoInterface,
+    /// The daemon cannot run, or ended. It is tried again.
+    Failed(String),
+    /// Somebody sends so much that it starts anew, after a pause if it was not the first time.
+    Flooded,
+    /// It listens, and says nothing, or did not have the time to hear itself.
+    Listening,
+    /// It announces, and hears itself: multicast works.
+    Working,
+    /// It announces, but does not hear itself: something here swallows multicast.
+    Unheard,
+}
+
+/// Why there is no source at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MdnsError {
+    /// The system does not start a thread.
+    #[error("no thread for multicast DNS: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// How often what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MdnsCounters {
+    /// Answers that were heard, those of this node left out.
+    pub heard: u64,
+    /// Answers without a TXT record that could be an announcement.
+    pub invalid: u64,
+    /// Addresses that were not of the network that they were heard on.
+    pub elsewhere: u64,
+    /// Instances that found no place.
+    pub skipped: u64,
+    /// Announcements that were handed to the daemon.
+    pub announced: u64,
+    /// Names that somebody else claimed.
+    pub conflicts: u64,
+    /// Daemons that had kept too much, or died, and were replaced.
+    pub replaced: u64,
+    /// Channels of events that the daemon had closed.
+    pub resubscribed: u64,
+}
+
+/// What the handle and the worker share.
+#[derive(Debug, Default)]
+struct Shared(Mutex<Board>);
+
+#[derive(Debug, Default)]
+struct Board {
+    speaker: Option<Speaker>,
+    /// The speaker is another than it was.
+    renewed: bool,
+    stop: bool,
+    instances: Instances,
+    state: State,
+    counters: MdnsCounters,
+}
+
+impl Shared {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mdns {
+    /// The port of multicast DNS.
+    pub const PORT: u16 = mdns_sd::MDNS_PORT;
+    /// The most instances that are kept. Of more, the one that was heard longest ago goes.
+    pub const MAX_INSTANCES: usize = 512;
+    /// The most records that a daemon keeps before another takes its place; a node has about ten. It
+    /// looks through all of them with each packet.
+    pub const MAX_CACHED: i64 = 8_192;
+    /// The most networks whose members are told of a node.
+    pub const MAX_NETWORKS: usize = Record::MAX_NETWORKS;
+
+    /// Begins to listen. Names and nonces are drawn from `randomness`, which should be the system's.
+    ///
+    /// # Errors
+    /// There is no thread for it. That multicast does not work is no error but a [`State`]: it may
+    /// work later.
+    pub fn new(randomness: Box<dyn Randomness>) -> Result<Self, MdnsError> {
+        Self::new_with_port(Self::PORT, randomness)
+    }
+
+    /// The same on another port, where tests are among themselves.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn new_with_port(port: u16, randomness: Box<dyn Randomness>) -> Result<Self, MdnsError> {
+        let shared = Arc::new(Shared::default());
+        let worker = Worker::new(Arc::clone(&shared), port, randomness);
+        let thread = std::thread::Builder::new().name("withy-mdns".to_owned());
+        let worker = thread.spawn(|| worker.run()).map_err(MdnsError::Thread)?;
+        Ok(Self {
+            shared,
+            worker: Some(worker),
+        })
+    }
+
+    /// Announces a node, instead of what was announced before.
+    pub fn announce(&self, speaker: Speaker) {
+        let mut board = self.shared.board();
+        board.speaker = Some(speaker);
+        board.renewed = true;
+    }
+
+    /// Announces nothing any more, and says goodbye.
+    pub fn fall_silent(&self) {
+        let mut board = self.shared.board();
+        board.speaker = None;
+        board.renewed = true;
+    }
+
+    /// What was found since the last time. All that is there is found again every minute, since who
+    /// takes it may have had no room for it.
+    pub fn poll(&self) -> Vec<Found> {
+        self.shared.board().instances.take()
+    }
+
+    /// How it goes.
+    pub fn state(&self) -> State {
+        self.shared.board().state.clone()
+    }
+
+    /// How often what happened.
+    pub fn counters(&self) -> MdnsCounters {
+        self.shared.board().counters
+    }
+}
+
+impl Drop for Mdns {
+    fn drop(&mut self) {
+        self.shared.board().stop = true;
+        if let Some(worker) = self.worker.take() {
+            // One that panicked has nothing to say.
+            let _ = worker.join();
+        }
+    }
+}
