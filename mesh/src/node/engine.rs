@@ -34,6 +34,9 @@ const FAR: Duration = Duration::from_secs(3_600);
 /// What comes over the links between nodes, as the first frame says.
 pub(super) const GOSSIP: u8 = 1;
 
+/// As [`GOSSIP`]: the sender gives the link up, and the receiver closes it.
+const BYE: u8 = 2;
+
 /// The engine's own part of a node.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -244,8 +247,7 @@ impl Shared {
         for key in changes.spare {
             self.control().close_link(key, Reason::Closed);
         }
-        for tag in changes.down {
-            let meant = state.links.closing.remove(&tag);
+        for (tag, meant) in changes.down {
             state.discovery.link_down(tag, !meant, time);
         }
         for tag in changes.up {
@@ -337,9 +339,10 @@ impl Shared {
                 self.dial(state, Some(tag), Some(who), ways);
             }
             Action::Close(tag) => {
-                if let Some(key) = state.links.key(tag) {
-                    state.links.closing.insert(tag);
-                    self.control().close_link(key, Reason::Closed);
+                if let Some(key) = state.links.give_up(tag, time.monotonic) {
+                    // Else the other side would take it for lost.
+                    let mut bye = Message::from(Frame::from([BYE]));
+                    let _ = self.control().try_send_to(key, &mut bye);
                 }
             }
             Action::Call(record) => {
@@ -382,6 +385,9 @@ impl Shared {
             if ways.is_empty() {
                 return state.discovery.link_failed(tag, self.now());
             }
+            if state.links.is_given_up(tag) {
+                return state.discovery.link_refused(tag, self.now());
+            }
             if state.links.key(tag).is_some() || !state.links.dialled.insert(tag) {
                 return;
             }
@@ -420,6 +426,10 @@ impl Shared {
         };
         let channel = message.pop_front();
         match channel.as_deref() {
+            None if message.first() == &[BYE][..] => {
+                state.links.give_up(tag, time.monotonic);
+                self.control().close_link(key, Reason::Closed);
+            }
             Some([GOSSIP]) => {
                 let octets = message.first();
                 if let Err(error) = state.discovery.handle_input(tag, octets, time) {

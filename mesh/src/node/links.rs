@@ -25,8 +25,8 @@ pub(super) struct Links {
     tags: BTreeMap<PipeKey, PeerTag>,
     /// Since when links are one too many.
     spare: BTreeMap<PipeKey, Duration>,
-    /// Those that this side closes.
-    pub(super) closing: BTreeSet<PeerTag>,
+    /// Those that one side gave up on purpose, and since when.
+    given_up: BTreeMap<PeerTag, Duration>,
     /// Those to whom a link is being made.
     pub(super) dialled: BTreeSet<PeerTag>,
 }
@@ -35,7 +35,8 @@ pub(super) struct Links {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) up: Vec<PeerTag>,
-    pub(super) down: Vec<PeerTag>,
+    /// And whether that was meant.
+    pub(super) down: Vec<(PeerTag, bool)>,
     /// Links that were one too many for long enough.
     pub(super) spare: Vec<PipeKey>,
 }
@@ -75,7 +76,16 @@ impl Links {
             }
         }
         let gone = self.open.keys().filter(|tag| !open.contains_key(tag));
-        changes.down = gone.copied().collect();
+        let given_up = &mut self.given_up;
+        changes.down = gone
+            .map(|tag| (*tag, given_up.remove(tag).is_some()))
+            .collect();
+        for (tag, since) in &self.given_up {
+            let late = *since + GRACE <= time;
+            changes
+                .spare
+                .extend(open.get(tag).filter(|_| late).map(|(key, _)| *key));
+        }
         let new = open.keys().filter(|tag| !self.open.contains_key(tag));
         changes.up = new.copied().collect();
         self.open = open;
@@ -86,6 +96,19 @@ impl Links {
             }
         }
         changes
+    }
+
+    /// Notes that the link to a peer is given up on purpose, and says which it is: if the other side does
+    /// not close it within [`GRACE`], this one does.
+    pub(super) fn give_up(&mut self, tag: PeerTag, time: Duration) -> Option<PipeKey> {
+        let key = self.key(tag)?;
+        self.given_up.entry(tag).or_insert(time);
+        Some(key)
+    }
+
+    /// Whether the link to a peer is about to close.
+    pub(super) fn is_given_up(&self, tag: PeerTag) -> bool {
+        self.given_up.contains_key(&tag)
     }
 
     /// Over which pipe a peer is reached.
