@@ -7,8 +7,9 @@
 //!    TAG.lock       locked by its node for as long as it lives
 //! ```
 //!
-//! Nobody watches the directory: [`Host::poll`] looks, which costs one listing, and reads only what
-//! changed. The files of a node whose lock is free are those of one that died; whoever sees them
+//! Nobody watches the directory: [`Host::poll`] looks, which costs a question about the directory as
+//! long as nothing in it changed, and reads only what did. Now and then it looks at all files, since
+//! who dies changes none. The files of a node whose lock is free are those of one that died; whoever sees them
 //! first takes them away.
 //!
 //! Invariant: a file that is read is a regular one of ours, no longer than a record, and of a node
@@ -19,13 +20,19 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::libc;
 use nix::unistd::Uid;
 
 use crate::peer::PeerTag;
 use crate::record::Record;
+
+/// How often all files are looked at, though nothing seems to have changed.
+const LOOK_THROUGH: Duration = Duration::from_secs(5);
+
+/// More than a tick of a file system's clock.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A source of records: what it found that may be news.
 pub trait Source {
@@ -45,6 +52,8 @@ pub struct Host {
     _lock: File,
     /// What was read of each file, by its name.
     seen: BTreeMap<String, Stamp>,
+    /// When the directory was last looked through, and when it had changed then.
+    looked: Option<(Instant, SystemTime)>,
     skipped: u64,
     cleaned: u64,
 }
@@ -104,6 +113,7 @@ impl Host {
             own,
             _lock: lock,
             seen: BTreeMap::new(),
+            looked: None,
             skipped: 0,
             cleaned: 0,
         };
@@ -207,6 +217,17 @@ impl Host {
 
 impl Source for Host {
     fn poll(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let changed = fs::metadata(&self.directory)?.modified()?;
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let same = |(at, then): &(Instant, SystemTime)| {
+            *then == changed && now.duration_since(*at) < LOOK_THROUGH
+        };
+        if self.looked.as_ref().is_some_and(same) {
+            return Ok(Vec::new());
+        }
+        // What changes within one tick of the file system's clock looks the same.
+        let age = clock.duration_since(changed).unwrap_or_default();
+        self.looked = (age > TICK).then_some((now, changed));
         let names = self.names()?;
         let mut found = Vec::new();
         let mut there = Vec::new();
