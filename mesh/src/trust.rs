@@ -355,6 +355,14 @@ impl Trust {
         networks.cloned().collect()
     }
 
+    /// Whether nodes of an identity may be trusted outside of networks, by itself.
+    pub(crate) fn may_accept(&self, us: IdentityId, identity: IdentityId) -> bool {
+        let state = self.0.state.read();
+        let policy = &state.policy;
+        let known = identity == us || policy.is_accepted(&identity);
+        known && !policy.revoked().any(|revoked| revoked == identity)
+    }
+
     /// Whether an identity was revoked.
     pub(crate) fn is_revoked(&self, identity: &IdentityId) -> bool {
         let state = self.0.state.read();

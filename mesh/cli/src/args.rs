@@ -318,7 +318,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) connect: Vec<String>,
     /// How other nodes are found, where a NAME is given
-    #[arg(long, value_name = "HOW", default_value = "host")]
+    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
     pub(crate) discovery: Discovery,
 }
 
@@ -327,6 +327,8 @@ pub(crate) struct Place {
 pub(crate) enum Discovery {
     /// Those of this user on this host
     Host,
+    /// These, and those of the local network, by multicast DNS
+    Mdns,
     /// Not at all
     Off,
 }
@@ -341,7 +343,7 @@ pub(crate) struct Look {
     #[arg(long)]
     pub(crate) json: bool,
     /// How other nodes are found
-    #[arg(long, value_name = "HOW", default_value = "host")]
+    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
     pub(crate) discovery: Discovery,
     #[command(flatten)]
     pub(crate) keys: Keys,
@@ -360,7 +362,7 @@ pub(crate) struct Watch {
     #[arg(long)]
     pub(crate) json: bool,
     /// How other nodes are found
-    #[arg(long, value_name = "HOW", default_value = "host")]
+    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
     pub(crate) discovery: Discovery,
     #[command(flatten)]
     pub(crate) keys: Keys,

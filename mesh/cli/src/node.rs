@@ -29,6 +29,7 @@ pub(crate) async fn join(keys: &Keys, discovery: Discovery) -> Outcome<Node> {
         .trust(&trust);
     let builder = match discovery {
         Discovery::Host => builder,
+        Discovery::Mdns => builder.lan(),
         Discovery::Off => builder.without_host(),
     };
     builder.build().await.map_err(|error| match error {

@@ -143,6 +143,33 @@ pub(crate) struct NotConnected;
 /// A connection that a socket has.
 type Taken = (Task, Arc<Link>, Arc<PeerInfo>);
 
+/// A connection that is not made again when it ends.
+pub(crate) struct OneConnection {
+    endpoint: Endpoint,
+    taken: Taken,
+}
+
+impl OneConnection {
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> &PeerInfo {
+        &self.taken.2
+    }
+
+    /// Drives it until it ends, or ends it at once.
+    pub(crate) async fn run(self, core: &Arc<Core>, goes_on: bool) {
+        let Self {
+            endpoint,
+            taken: (task, link, peer),
+        } = self;
+        let stop = core.endpoints.lock().stop.child_token();
+        if !goes_on {
+            stop.cancel();
+        }
+        core.run(&endpoint, task, &link, peer, None, core, &stop)
+            .await;
+    }
+}
+
 /// A peer that was reached, and shook hands.
 struct Reached {
     endpoint: Endpoint,
@@ -267,26 +294,22 @@ impl Core {
         }
     }
 
-    /// Connects to a peer once, and goes on until the connection ends.
+    /// Connects to a peer once. Who gets the connection has to run it.
     pub(crate) async fn connect_once(
         self: &Arc<Self>,
         to: &Arc<Dialed>,
         limit: Duration,
-    ) -> Result<(), NotConnected> {
-        let stop = self.endpoints.lock().stop.child_token();
+    ) -> Result<OneConnection, NotConnected> {
         let attempt = Box::pin(tokio::time::timeout(limit, self.dial_once(to)));
-        let (endpoint, (task, link, peer)) = match attempt.await {
-            Ok(Ok(connected)) => connected,
+        match attempt.await {
+            Ok(Ok((endpoint, taken))) => Ok(OneConnection { endpoint, taken }),
             Ok(Err((endpoint, reason))) => {
                 let delay = None;
                 self.emit(&endpoint, EventKind::DialFailed { reason, delay });
-                return Err(NotConnected);
+                Err(NotConnected)
             }
-            Err(_) => return Err(NotConnected),
-        };
-        self.run(&endpoint, task, &link, peer, None, self, &stop)
-            .await;
-        Ok(())
+            Err(_) => Err(NotConnected),
+        }
     }
 
     async fn dial_once(

@@ -10,7 +10,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use withy_discovery::file::SeedFile;
+use withy_discovery::fixed::{Fixed, Seed, SeedError};
 use withy_discovery::host::{self, Host};
+use withy_discovery::mdns::Mdns;
 use withy_discovery::{Config, Discovery, PeerTag, Record};
 use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _};
@@ -21,6 +24,7 @@ use super::error::NodeError;
 use super::offer::Offers;
 use super::peer::NodeEvent;
 use super::shared::{Shared, State, options};
+use super::sources::Sources;
 use super::{Node, listen, place};
 use crate::driver::handshake::OsRandomness;
 use crate::driver::resources::Resources;
@@ -40,7 +44,10 @@ pub struct NodeBuilder {
     runtime: Option<PathBuf>,
     off_host: bool,
     lan: bool,
+    mdns_port: Option<u16>,
     listen: Vec<SocketAddr>,
+    seeds: Fixed,
+    seed_file: Option<PathBuf>,
     /// Of tests: the node counts as one of another process.
     #[cfg(test)]
     pub(super) apart: bool,
@@ -86,10 +93,33 @@ impl NodeBuilder {
         self
     }
 
-    /// Listens at the loopback, private and link-local addresses of this host too, at free ports,
-    /// over QUIC and over TCP. Default off.
-    pub fn lan(mut self, lan: bool) -> Self {
-        self.lan = lan;
+    /// Finds the nodes of the local network by multicast DNS, and is found by them: it listens at the
+    /// loopback, private and link-local addresses of this host, at free ports, over QUIC and over TCP.
+    /// Members of a network are found by each other only, and by nobody else. Default off.
+    pub fn lan(mut self) -> Self {
+        self.lan = true;
+        self
+    }
+
+    /// The port of multicast DNS, in place of 5353: for tests, which are among themselves there.
+    #[doc(hidden)]
+    pub fn mdns_port(mut self, port: u16) -> Self {
+        self.mdns_port = Some(port);
+        self
+    }
+
+    /// An address of a node through which others are found, where multicast does not reach.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn seed(mut self, seed: Seed) -> Result<Self, SeedError> {
+        self.seeds.add(seed)?;
+        Ok(self)
+    }
+
+    /// A file with such addresses, one a line, which is read again when it changes.
+    pub fn seed_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.seed_file = Some(path.into());
         self
     }
 
@@ -133,10 +163,20 @@ impl NodeBuilder {
         control.resources = Some(Arc::clone(&resources));
         let control = Owner::new(SocketType::Dealer, control);
         let mut addresses = listen::near(&control, own, directory.as_deref()).await?;
-        let site = self.lan.then(listen::site).unwrap_or_default();
-        let site = site.into_iter().map(|ip| SocketAddr::new(ip, 0));
-        for address in self.listen.iter().copied().chain(site) {
+        for address in &self.listen {
             addresses.extend(listen::at(&control, address.ip(), address.port()).await?);
+        }
+        let mut sources = Sources::new(self.seeds);
+        sources.file = self.seed_file.as_deref().map(SeedFile::new);
+        if self.lan {
+            let (site, port) = listen::at_site(&control).await;
+            addresses.extend(site);
+            sources.port = port;
+            let randomness = Box::new(OsRandomness);
+            let mdns = Mdns::new_with_port(self.mdns_port.unwrap_or(Mdns::PORT), randomness);
+            sources.mdns = mdns
+                .inspect_err(|error| tracing::warn!(%error, "no multicast DNS"))
+                .ok();
         }
         addresses.truncate(Record::MAX_ADDRESSES);
 
@@ -146,17 +186,18 @@ impl NodeBuilder {
         let place = directory.as_deref().map_or(process, place::host);
         let mut offers = Offers::new(place, process);
         offers.addresses = addresses;
+        // The engine announces it.
+        offers.changed = sources.mdns.is_some();
         let record = offers.sign(&identity, &trust)?;
-        let source = match &directory {
-            Some(directory) => Some(Host::open(directory, &record)?),
-            None => None,
-        };
+        if let Some(directory) = &directory {
+            sources.host = Some(Host::open(directory, &record)?);
+        }
         let config = Config {
             networks: trust.networks(),
             ..Config::default()
         };
         let seed = OsRandomness.next_u64();
-        let (dial_failed, failures) = tokio::sync::mpsc::unbounded_channel();
+        let (say_dialled, dialled) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             own,
             host: place,
@@ -173,7 +214,7 @@ impl NodeBuilder {
             }),
             bus: Default::default(),
             work: Notify::new(),
-            dial_failed,
+            dialled: say_dialled,
             known: watch::Sender::new(0),
             events: broadcast::Sender::new(NodeEvent::CAPACITY),
             started: Instant::now(),
@@ -182,7 +223,7 @@ impl NodeBuilder {
             identity,
             trust,
         });
-        let engine = Engine::new(Arc::clone(&shared), source, failures);
+        let engine = Engine::new(Arc::clone(&shared), sources, dialled);
         shared.spawn(engine.run());
         Ok(Node::over(shared))
     }

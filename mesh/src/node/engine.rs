@@ -8,16 +8,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior};
-use withy_discovery::host::{Host, Source as _};
-use withy_discovery::{Action, Event, Origin, PeerTag, Record, Time, membership, table};
+use withy_discovery::{
+    Action, Event, Hint, Origin, PeerTag, Record, Time, Try, hints, membership, table,
+};
 use withy_proto::mechanism::party::Expected;
-use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::{Endpoint, Frame, Message};
 
 use super::peer::{NodeEvent, Peer, Presence};
 use super::shared::{MAX_STRANGERS, Shared, State};
+use super::sources::Sources;
 use crate::driver::dial::Dialed;
-use crate::event::Reason;
+use crate::event::{PeerInfo, Reason};
 
 /// How often the sources are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,21 +42,41 @@ const BYE: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Engine {
     shared: Arc<Shared>,
-    host: Option<Host>,
-    /// To whom no link could be made.
-    failures: UnboundedReceiver<PeerTag>,
+    sources: Sources,
+    /// What came of dials.
+    dialled: UnboundedReceiver<Dialled>,
+}
+
+/// What came of a dial.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialled {
+    /// Whom it was to reach.
+    to: To,
+    /// Whether he was there.
+    met: bool,
+}
+
+/// Whom a dial is to reach, as the discovery knows him.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    /// A peer of the table.
+    Peer(PeerTag),
+    /// Whom a hint is about.
+    Hinted(PeerTag),
+    /// One that was lost.
+    Lost,
 }
 
 impl Engine {
     pub(super) const fn new(
         shared: Arc<Shared>,
-        host: Option<Host>,
-        failures: UnboundedReceiver<PeerTag>,
+        sources: Sources,
+        dialled: UnboundedReceiver<Dialled>,
     ) -> Self {
         Self {
             shared,
-            host,
-            failures,
+            sources,
+            dialled,
         }
     }
 
@@ -70,11 +91,12 @@ impl Engine {
             let due = self.settle();
             tokio::select! {
                 () = shared.stop.cancelled() => break,
-                _ = look.tick() => self.look(),
+                _ = look.tick() => self.sources.look(&shared),
+                Some(hint) = self.sources.resolved() => shared.hint(hint, Origin::Fixed),
                 () = shared.work.notified() => {}
                 Ok(()) = links.changed() => {}
                 Ok(()) = trust.changed() => self.look_at_all(),
-                Some(tag) = self.failures.recv() => self.failed(tag),
+                Some(dialled) = self.dialled.recv() => self.take_dialled(dialled),
                 Ok((message, key)) = shared.control.recv_from() => shared.heard(message, key.0),
                 () = tokio::time::sleep_until(due) => {}
             }
@@ -93,23 +115,18 @@ impl Engine {
         false
     }
 
-    fn failed(&self, tag: PeerTag) {
+    fn take_dialled(&self, Dialled { to, met }: Dialled) {
+        let time = self.shared.now();
         let mut state = self.shared.state.lock();
-        state.links.dialled.remove(&tag);
-        state.discovery.link_failed(tag, self.shared.now());
-    }
-
-    /// Looks at the sources.
-    fn look(&mut self) {
-        let found = match self.host.as_mut().map(Host::poll) {
-            Some(Ok(found)) => found,
-            Some(Err(error)) => {
-                return tracing::warn!(%error, "the runtime directory is unreadable");
+        match to {
+            To::Peer(tag) => {
+                state.links.dialled.remove(&tag);
+                if !met {
+                    state.discovery.link_failed(tag, time);
+                }
             }
-            None => return,
-        };
-        for octets in found {
-            self.shared.learn(&octets, Origin::Host);
+            To::Hinted(tag) => state.discovery.try_ended(tag, met, time),
+            To::Lost => {}
         }
     }
 
@@ -148,6 +165,7 @@ impl Engine {
         while let Some(action) = state.discovery.poll_action() {
             match action {
                 Action::Renew => self.publish(&mut state),
+                Action::Seek => self.sources.seek(shared),
                 action => shared.act(&mut state, action, time),
             }
         }
@@ -166,9 +184,7 @@ impl Engine {
         match state.offers.sign(&shared.identity, &shared.trust) {
             Ok(record) => {
                 state.discovery.set_own(record.clone());
-                if let Some(Err(error)) = self.host.as_ref().map(|host| host.publish(&record)) {
-                    tracing::warn!(%error, "the record of this node is not in the runtime directory");
-                }
+                self.sources.publish(shared, &record);
                 shared.look_again(state, shared.own);
             }
             // Each offer was tried when it was made.
@@ -192,7 +208,7 @@ impl Engine {
             }
         }
         // The others are to see no record of a node that closes its endpoints.
-        drop(self.host);
+        drop(self.sources);
         let core = shared.control();
         core.start_closing();
         core.finish_closing(Duration::from_secs(1)).await;
@@ -251,7 +267,6 @@ impl Shared {
             state.discovery.link_down(tag, !meant, time);
         }
         for tag in changes.up {
-            state.links.dialled.remove(&tag);
             state.discovery.link_up(tag, time);
         }
     }
@@ -334,9 +349,17 @@ impl Shared {
                 let Some(record) = record.filter(|record| self.may_trust(record)) else {
                     return state.discovery.link_refused(tag, time);
                 };
-                let who = (record.identity(), record.node());
+                let expected = Expected::Node(record.identity(), record.node());
                 let ways = self.ways(state, tag);
-                self.dial(state, Some(tag), Some(who), ways);
+                if ways.is_empty() {
+                    return state.discovery.link_failed(tag, time);
+                }
+                if state.links.is_given_up(tag) {
+                    return state.discovery.link_refused(tag, time);
+                }
+                if state.links.key(tag).is_none() && state.links.dialled.insert(tag) {
+                    self.dial(To::Peer(tag), Some(expected), ways, |_| true);
+                }
             }
             Action::Close(tag) => {
                 if let Some(key) = state.links.give_up(tag, time.monotonic) {
@@ -357,8 +380,24 @@ impl Shared {
                     }
                 };
                 let ways = addresses.filter(reaches).filter_map(endpoint).collect();
-                let who = (record.identity(), record.node());
-                self.dial(state, None, Some(who), ways);
+                let expected = Expected::Node(record.identity(), record.node());
+                self.dial(To::Lost, Some(expected), ways, |_| true);
+            }
+            Action::Try(hinted) => {
+                let Try {
+                    tag,
+                    expects,
+                    addresses,
+                } = *hinted;
+                let ways: Vec<_> = addresses.iter().filter_map(endpoint).collect();
+                if ways.is_empty() || !self.may_trust_hint(&expects) {
+                    return state.discovery.try_ended(tag, false, time);
+                }
+                let fits = move |info: &PeerInfo| {
+                    let shown = info.proven.as_ref().map(|proven| &proven.shown);
+                    shown.is_some_and(|shown| expects.fits(shown.identity, shown.node))
+                };
+                self.dial(To::Hinted(tag), expected_of(&expects), ways, fits);
             }
             _ => {}
         }
@@ -373,43 +412,45 @@ impl Shared {
         ways.filter(outside).collect()
     }
 
-    /// Makes a link for gossip, beside what the engine does.
+    /// Takes in a hint that a source has.
+    pub(super) fn hint(&self, hint: Hint, origin: Origin) {
+        let hinted = self.state.lock().discovery.hint(hint, origin, self.now());
+        if let Err(refusal) = hinted {
+            tracing::debug!(?origin, %refusal, "a hint is refused");
+        }
+        self.work.notify_one();
+    }
+
+    /// Makes a link for gossip, beside what the engine does; `fits` says whether who answered is who was
+    /// meant.
     fn dial(
         &self,
-        state: &mut State,
-        tag: Option<PeerTag>,
-        who: Option<(IdentityId, NodeId)>,
+        to: To,
+        expected: Option<Expected>,
         ways: Vec<Endpoint>,
+        fits: impl Fn(&PeerInfo) -> bool + Send + 'static,
     ) {
-        if let Some(tag) = tag {
-            if ways.is_empty() {
-                return state.discovery.link_failed(tag, self.now());
-            }
-            if state.links.is_given_up(tag) {
-                return state.discovery.link_refused(tag, self.now());
-            }
-            if state.links.key(tag).is_some() || !state.links.dialled.insert(tag) {
-                return;
-            }
-        } else if ways.is_empty() {
+        if ways.is_empty() {
             return;
         }
-        let to = Arc::new(Dialed {
+        let dialled = Arc::new(Dialed {
             ways: Mutex::new(ways),
             resource: Some("".into()),
             host: None,
             routing_id: None,
-            expected: who.map(|(identity, node)| Expected::Node(identity, node)),
+            expected,
         });
         let core = Arc::clone(self.control());
-        let failed = self.dial_failed.clone();
+        let say = self.dialled.clone();
         self.spawn(async move {
-            let connected = core.connect_once(&to, DIAL).await;
-            if connected.is_err()
-                && let Some(tag) = tag
-            {
-                // The engine is gone only when the node is.
-                let _ = failed.send(tag);
+            let connected = core.connect_once(&dialled, DIAL).await;
+            let met = connected
+                .as_ref()
+                .is_ok_and(|connected| fits(connected.peer()));
+            // The engine is gone only when the node is.
+            let _ = say.send(Dialled { to, met });
+            if let Ok(connected) = connected {
+                connected.run(&core, met).await;
             }
         });
     }
@@ -453,6 +494,16 @@ impl Shared {
             tracing::debug!(peer = %to, "no room for gossip");
         }
     }
+}
+
+/// Who a handshake has to show, as far as it can be said before.
+const fn expected_of(expects: &hints::Expected) -> Option<Expected> {
+    Some(match expects {
+        hints::Expected::Identity(identity) => Expected::Key(*identity.as_octets()),
+        hints::Expected::Node(node) => Expected::Key(*node.as_octets()),
+        hints::Expected::Both(identity, node) => Expected::Node(*identity, *node),
+        hints::Expected::Anyone | hints::Expected::Peer(_) => return None,
+    })
 }
 
 /// An address as what a socket connects to.

@@ -61,6 +61,31 @@ pub(super) async fn at(control: &Owner, ip: IpAddr, port: u16) -> Result<Vec<Add
     Ok(addresses)
 }
 
+/// Listens at all addresses of this host that reach no further than the site, and says at which UDP
+/// port: one for all of them, which is what can be announced.
+pub(super) async fn at_site(control: &Owner) -> (Vec<Address>, Option<u16>) {
+    let (mut addresses, mut port) = (Vec::new(), None);
+    for ip in site() {
+        let bound = match (at(control, ip, port.unwrap_or(0)).await, port) {
+            // Somebody has that port here.
+            (Err(_), Some(_)) => at(control, ip, 0).await,
+            (bound, _) => bound,
+        };
+        match bound {
+            Ok(bound) => {
+                let udp = bound.iter().find_map(|it| match it {
+                    Address::Quic(address) => Some(address.port()),
+                    _ => None,
+                });
+                port = port.or(udp);
+                addresses.extend(bound);
+            }
+            Err(error) => tracing::warn!(%ip, %error, "not listening there"),
+        }
+    }
+    (addresses, port)
+}
+
 fn port_of(endpoint: &Endpoint) -> Option<u16> {
     let text = endpoint.to_string();
     let (_, port) = text.rsplit_once(':')?;
@@ -69,7 +94,7 @@ fn port_of(endpoint: &Endpoint) -> Option<u16> {
 
 /// The addresses of this host's interfaces that reach no further than the site, loopback ones
 /// included, each once.
-pub(super) fn site() -> Vec<IpAddr> {
+fn site() -> Vec<IpAddr> {
     let mut found = Vec::new();
     for ip in withy_transports::interface_addresses() {
         let address = Address::Quic(SocketAddr::new(ip, 1));

@@ -25,6 +25,7 @@ mod offer;
 mod peer;
 mod place;
 mod shared;
+mod sources;
 #[cfg(test)]
 mod tests;
 

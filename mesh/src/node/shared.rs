@@ -10,10 +10,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use withy_discovery::{Discovery, NetworkTag, PeerTag, Place, Record, Time};
+use withy_discovery::{Discovery, Expected, NetworkTag, PeerTag, Place, Record, Time};
 use withy_proto::SocketType;
 use withy_proto::trust::{Network, Shown};
 
+use super::engine::Dialled;
 use super::interest::Interests;
 use super::links::Links;
 use super::offer::Offers;
@@ -46,8 +47,8 @@ pub(crate) struct Shared {
     pub(super) state: Mutex<State>,
     /// What this node publishes, once it publishes anything.
     pub(super) bus: OnceLock<Owner>,
-    /// To whom no link could be made; there is at most one for each that is being dialled.
-    pub(super) dial_failed: UnboundedSender<PeerTag>,
+    /// What came of dials; there is at most one for each that is under way.
+    pub(super) dialled: UnboundedSender<Dialled>,
     /// The engine has something to do.
     pub(super) work: Notify,
     /// How many other nodes are known and trusted.
@@ -119,6 +120,16 @@ impl Shared {
         self.trust
             .judge(us, &shown, None, identity::now())
             .is_trusted()
+    }
+
+    /// Whether the node of a hint is trusted, as far as that can be told before it shows itself.
+    pub(super) fn may_trust_hint(&self, expects: &Expected) -> bool {
+        let (Expected::Both(identity, _) | Expected::Identity(identity)) = expects else {
+            return true;
+        };
+        let networks = self.trust.networks();
+        // Who announces himself to everybody is met in no network.
+        networks.is_empty() && self.trust.may_accept(self.identity.id(), *identity)
     }
 
     pub(super) fn tell(&self, event: NodeEvent) {

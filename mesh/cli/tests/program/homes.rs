@@ -34,8 +34,9 @@ impl User {
     pub(crate) fn withy(&self, arguments: &[&str]) -> Command {
         let mut command = withy(arguments);
         command.env("WITHY_HOME", self.folder.path());
-        // Its nodes are found by no other user's.
+        // Its nodes are found by no other user's, and by nobody on the network.
         command.env("XDG_RUNTIME_DIR", self.folder.path());
+        command.env("WITHY_DISCOVERY", "host");
         command
     }
 

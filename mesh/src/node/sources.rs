@@ -1,0 +1,131 @@
+//! Where a node hears of others: its host, the local network, and what was configured.
+//!
+//! Each source is asked now and then; what blocks runs on a thread of its own. None that fails is a
+//! reason to stop: the others go on, and it is asked again.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use withy_discovery::file::SeedFile;
+use withy_discovery::fixed::Fixed;
+use withy_discovery::host::{Host, Source as _};
+use withy_discovery::mdns::{Audience, Found, Mdns, Speaker, State};
+use withy_discovery::{Hint, Origin, Record};
+
+use super::shared::Shared;
+
+/// The sources of a node.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) host: Option<Host>,
+    pub(super) mdns: Option<Mdns>,
+    /// The UDP port that is announced.
+    pub(super) port: Option<u16>,
+    pub(super) seeds: Arc<Fixed>,
+    pub(super) file: Option<SeedFile>,
+    /// Seeds whose names were looked up.
+    resolved: UnboundedReceiver<Hint>,
+    resolver: UnboundedSender<Hint>,
+    /// How multicast went when that was last said.
+    said: State,
+}
+
+impl Sources {
+    pub(super) fn new(seeds: Fixed) -> Self {
+        let (resolver, resolved) = unbounded_channel();
+        Self {
+            host: None,
+            mdns: None,
+            port: None,
+            seeds: Arc::new(seeds),
+            file: None,
+            resolved,
+            resolver,
+            said: State::default(),
+        }
+    }
+
+    /// Takes in what is new.
+    pub(super) fn look(&mut self, shared: &Shared) {
+        match self.host.as_mut().map(Host::poll) {
+            Some(Ok(found)) => {
+                let learn = |octets: Vec<u8>| shared.learn(&octets, Origin::Host);
+                found.into_iter().for_each(learn);
+            }
+            Some(Err(error)) => tracing::warn!(%error, "the runtime directory is unreadable"),
+            None => {}
+        }
+        self.look_around(shared);
+        match self.file.as_mut().map(SeedFile::poll) {
+            Some(Ok(true)) => self.seek(shared),
+            Some(Err(error)) => tracing::warn!(%error, "the file of seeds is not used as it is"),
+            _ => {}
+        }
+    }
+
+    /// Takes in what was heard on the local network.
+    fn look_around(&mut self, shared: &Shared) {
+        let Some(mdns) = &self.mdns else {
+            return;
+        };
+        let state = mdns.state();
+        if state != self.said {
+            match &state {
+                State::Working | State::Listening => tracing::info!(?state, "multicast DNS"),
+                _ => tracing::warn!(?state, "multicast DNS"),
+            }
+            self.said = state;
+        }
+        for found in mdns.poll() {
+            match found {
+                Found::Hint(hint, origin) => shared.hint(hint, origin),
+                Found::Gone(instance) => shared.state.lock().discovery.retract(&instance),
+            }
+        }
+    }
+
+    /// The next seed whose name was looked up.
+    pub(super) async fn resolved(&mut self) -> Option<Hint> {
+        self.resolved.recv().await
+    }
+
+    /// Looks up all seeds, on a thread of its own.
+    pub(super) fn seek(&self, shared: &Shared) {
+        let mut all = vec![Arc::clone(&self.seeds)];
+        all.extend(self.file.iter().map(|file| Arc::new(file.fixed().clone())));
+        if all.iter().all(|seeds| seeds.seeds().is_empty()) {
+            return;
+        }
+        let found = self.resolver.clone();
+        shared.runtime.spawn_blocking(move || {
+            for (seed, hint) in all.iter().flat_map(|seeds| seeds.resolve()) {
+                match hint {
+                    // Nobody takes it once the node has left.
+                    Ok(hint) => drop(found.send(hint)),
+                    Err(error) => tracing::warn!(%seed, %error, "a seed is not reached"),
+                }
+            }
+        });
+    }
+
+    /// Shows others the record of this node.
+    pub(super) fn publish(&self, shared: &Shared, record: &Record) {
+        if let Some(Err(error)) = self.host.as_ref().map(|host| host.publish(record)) {
+            tracing::warn!(%error, "the record of this node is not in the runtime directory");
+        }
+        if let (Some(mdns), Some(port)) = (&self.mdns, self.port) {
+            let networks = shared.trust.networks();
+            let secrets = networks.into_iter().map(|network| network.secret);
+            let secrets: Vec<_> = secrets.take(Mdns::MAX_NETWORKS).collect();
+            mdns.announce(Speaker {
+                key: shared.identity.node_key().clone(),
+                record: record.clone(),
+                port,
+                audience: match secrets.is_empty() {
+                    true => Audience::Everybody,
+                    false => Audience::Members(secrets),
+                },
+            });
+        }
+    }
+}
