@@ -231,6 +231,9 @@ pub enum HandshakeFailure {
     /// The peer asks for a resource, and no socket here has this name: it tries again.
     #[error("there is no resource {0:?} here")]
     NoResource(String),
+    /// The peer may not use the resource that it asks for.
+    #[error("the peer has no permission for {0:?}")]
+    NotPermitted(String),
     /// As many peers as may connect are connected; they were not when the link came in.
     #[error("max_connections ({0}) are open")]
     TooManyConnections(usize),
@@ -264,6 +267,8 @@ pub enum Reason {
     Subscriptions(String),
     /// What the peer sent is none of what the application takes.
     Application(String),
+    /// The peer may be here no longer, as the permissions are now.
+    NotPermitted,
     /// The peer did not answer heartbeats.
     Silent,
     /// The link broke.
@@ -327,6 +332,7 @@ impl fmt::Display for Reason {
             | Self::Application(error)
             | Self::Link(error)
             | Self::Distrusted(error) => f.write_str(error),
+            Self::NotPermitted => f.write_str("the peer has no permission any more"),
             Self::Silent => f.write_str("the peer did not answer heartbeats"),
             Self::Overflow => f.write_str("the subscriber was too slow"),
             Self::HandedOver => f.write_str("another connection took the routing id over"),

@@ -16,7 +16,7 @@ pub use withy_transports::{
 
 use withy_proto::pattern::outgoing::SendOptions;
 
-use crate::driver::resources::Resources;
+use crate::driver::resources::{Guard, Resources};
 use crate::node::Node;
 use crate::security::Security;
 
@@ -106,6 +106,10 @@ pub(crate) struct Options {
     pub(crate) security: Security,
     pub(crate) dial: DialOptions,
     pub(crate) listen: ListenOptions,
+    /// Whether it matters who sent a message though he has left.
+    pub(crate) remember_departed: bool,
+    /// Who may subscribe to what.
+    pub(crate) guard: Option<Arc<dyn Guard>>,
     /// The node that resolves names on the mesh.
     pub(crate) node: Option<Node>,
     /// The sockets that share this one's endpoints.
@@ -134,6 +138,8 @@ impl Default for Options {
             security: Security::default(),
             dial: DialOptions::default(),
             listen: ListenOptions::default(),
+            remember_departed: false,
+            guard: None,
             node: None,
             resources: None,
         }

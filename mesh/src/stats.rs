@@ -56,6 +56,8 @@ pub struct Stats {
     pub withheld: u64,
     /// Connections that were closed because the peer broke the protocol or a limit.
     pub protocol_errors: u64,
+    /// Subscriptions and messages that permissions did not allow.
+    pub denied: u64,
     /// Subscriptions of all peers.
     pub subscriptions: u64,
     /// Replies to requests that nobody waited for any more.

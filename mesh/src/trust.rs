@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 pub use withy_proto::trust::roles::RolesError;
 pub use withy_proto::trust::{
     AllowList, By, Full, Grant, IdError, IdentityId, JoinError, Joined, Membership, Name,
-    NameError, Network, NetworkId, NodeId, PinError, Proof, Purpose, Roles, Shown, Standing, Terms,
-    Ticket, TicketError, Verdict, Why,
+    NameError, Network, NetworkId, NodeId, Permissions, PermissionsError, PinError, Principal,
+    Proof, Purpose, Roles, Shown, Standing, Terms, Ticket, TicketError, Verb, Verdict, Who, Why,
 };
 
 use crate::driver::handshake::OsRandomness;
@@ -77,6 +77,8 @@ struct State {
     memberships: Vec<(NetworkId, Proof)>,
     /// Whether peers are met in networks only, even where there is none.
     confined: bool,
+    /// What those who are trusted may do; everything where there are none.
+    permissions: Option<Arc<Permissions>>,
 }
 
 impl Default for Trust {
@@ -156,6 +158,7 @@ impl Trust {
                 purpose: Purpose::Messages,
                 memberships: Vec::new(),
                 confined: false,
+                permissions: None,
             }),
             changed: watch::Sender::new(()),
             home,
@@ -237,6 +240,19 @@ impl Trust {
     /// Trusts the identities of a list for everything, in place of those of the last list.
     pub fn set_allow_list(&self, list: AllowList) {
         self.change(|state| state.policy.set_allow_list(list));
+    }
+
+    /// Allows those who are trusted what these permissions say, and nothing else, on the nodes that use
+    /// this trust; with `None` everything. Nodes of the same identity may do everything in any case.
+    /// What is open and allowed no longer closes. Sockets without a name on the mesh know no
+    /// permissions.
+    pub fn set_permissions(&self, permissions: Option<Permissions>) {
+        self.change(|state| state.permissions = permissions.map(Arc::new));
+    }
+
+    /// What those who are trusted may do.
+    pub(crate) fn permissions(&self) -> Option<Arc<Permissions>> {
+        self.0.state.read().permissions.clone()
     }
 
     /// Ties the name of an endpoint to an identity: another one is refused there.

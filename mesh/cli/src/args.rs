@@ -318,7 +318,12 @@ pub(crate) struct Place {
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) connect: Vec<String>,
     /// How other nodes are found, where a NAME is given
-    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "WITHY_DISCOVERY",
+        default_value = "mdns"
+    )]
     pub(crate) discovery: Discovery,
 }
 
@@ -343,7 +348,12 @@ pub(crate) struct Look {
     #[arg(long)]
     pub(crate) json: bool,
     /// How other nodes are found
-    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "WITHY_DISCOVERY",
+        default_value = "mdns"
+    )]
     pub(crate) discovery: Discovery,
     #[command(flatten)]
     pub(crate) keys: Keys,
@@ -362,7 +372,12 @@ pub(crate) struct Watch {
     #[arg(long)]
     pub(crate) json: bool,
     /// How other nodes are found
-    #[arg(long, value_name = "HOW", env = "WITHY_DISCOVERY", default_value = "mdns")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "WITHY_DISCOVERY",
+        default_value = "mdns"
+    )]
     pub(crate) discovery: Discovery,
     #[command(flatten)]
     pub(crate) keys: Keys,

@@ -68,8 +68,13 @@ pub(crate) struct Sending {
     /// The owner closed the socket: nothing more is accepted.
     pub(crate) closed: bool,
     pub(crate) links: Vec<Option<SendLink>>,
+    /// Who left last, where it matters who sent what is still to be read.
+    pub(crate) departed: VecDeque<(PipeKey, Arc<PeerInfo>)>,
     pub(crate) turn: Turn,
 }
+
+/// How many of those who left are remembered.
+const MAX_DEPARTED: usize = 64;
 
 /// What the sending half knows of a link.
 #[derive(Debug)]
@@ -183,6 +188,7 @@ pub(crate) struct Counters {
     pub(crate) late_replies: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) notices_dropped: AtomicU64,
+    pub(crate) denied: AtomicU64,
     pub(crate) unanswered_pings: AtomicU64,
     pub(crate) heartbeats: AtomicU64,
     /// Nanoseconds.
@@ -263,6 +269,7 @@ impl Core {
                 full: Vec::new(),
                 closed: false,
                 links: Vec::new(),
+                departed: VecDeque::new(),
                 turn: Turn(Instant::now()),
             }),
             receiving: Mutex::new(Receiving {
@@ -428,6 +435,15 @@ impl Core {
                 .get_mut(key.index())
                 .and_then(|slot| slot.take_if(|send_link| send_link.link.key() == key));
             let link = send_link.as_ref().map(|send_link| &send_link.link);
+            if self.options.remember_departed
+                && let Some(send_link) = &send_link
+            {
+                let gone = (key, Arc::clone(&send_link.peer));
+                sending.departed.push_back(gone);
+                if sending.departed.len() > MAX_DEPARTED {
+                    sending.departed.pop_front();
+                }
+            }
             let (messages, uncertain) = link.map(|link| link.take_back(lost)).unwrap_or_default();
             let unfinished = send_link
                 .and_then(|send_link| send_link.token)
@@ -444,6 +460,17 @@ impl Core {
         // Senders that waited for this peer find another, or learn that it is gone.
         self.room.notify_waiters();
         self.drained.notify_waiters();
+    }
+
+    /// Who is, or was lately, at the other end of a pipe.
+    pub(crate) fn sender(&self, key: PipeKey) -> Option<Arc<PeerInfo>> {
+        let left = || {
+            let sending = self.sending.lock();
+            let mut departed = sending.departed.iter();
+            let found = departed.find(|(known, _)| *known == key)?;
+            Some(Arc::clone(&found.1))
+        };
+        self.peer(key).or_else(left)
     }
 
     /// Who is at the other end of a pipe, as long as it is connected.

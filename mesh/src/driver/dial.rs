@@ -23,6 +23,7 @@ use super::core::Core;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
 use super::listen::Place;
+use super::resources::Guard;
 use super::task::{Said, Task};
 use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
@@ -58,6 +59,8 @@ pub(crate) struct Dialed {
     pub(crate) resource: Option<Box<str>>,
     /// Whose identity and trust the connection is made with, if not this socket's.
     pub(crate) host: Option<Arc<Core>>,
+    /// Whether the peer may be connected to, once it has shown itself.
+    pub(crate) guard: Option<Arc<dyn Guard>>,
     /// The routing id that the peer gets, whatever it announces (libzmq: CONNECT_ROUTING_ID).
     pub(crate) routing_id: Option<Vec<u8>>,
     /// Who the peer has to be.
@@ -65,6 +68,13 @@ pub(crate) struct Dialed {
 }
 
 impl Dialed {
+    /// Whether who was reached may be connected to.
+    fn admits(&self, ready: &Ready) -> bool {
+        let proven = ready.established.peer.proven.as_ref();
+        let shown = proven.map(|proven| &proven.shown);
+        self.guard.as_ref().is_none_or(|guard| guard.admits(shown))
+    }
+
     /// The best way.
     pub(crate) fn first(&self) -> Endpoint {
         let ways = self.ways.lock();
@@ -378,6 +388,12 @@ impl Core {
         };
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, Side::Dialing(to)).await {
+            Ok(ready) if !to.admits(&ready) => {
+                let wanted = to.resource.as_deref().unwrap_or_default();
+                let reason = HandshakeFailure::NotPermitted(wanted.to_owned());
+                self.handshake_failed(&endpoint, address, reason.clone());
+                Err((endpoint, reason.into()))
+            }
             Ok(ready) => Ok(Reached {
                 endpoint,
                 ready,

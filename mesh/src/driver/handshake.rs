@@ -9,7 +9,9 @@ use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::party::Expected;
+use withy_proto::mechanism::zap::Credentials;
 use withy_proto::mechanism::{Opener, Sealer};
+use withy_proto::trust::Shown;
 use withy_proto::zmtp::connection::{Extensions, Host, RESOURCE, local_metadata};
 use withy_proto::zmtp::metadata::Metadata;
 use withy_proto::zmtp::{
@@ -183,11 +185,15 @@ impl Core {
         }
         let mut randomness = OsRandomness;
         let (mut place, mut host) = (None, None);
+        let mut shown = None;
         let mut octets = vec![0; READ];
         loop {
             transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
                 request.address.clone_from(&link.address);
+                if let Credentials::Noise(proven) = &request.credentials {
+                    shown = Some(proven.clone());
+                }
                 let (decision, confirmed) = security
                     .decide(&request, side.name_dialed().as_deref())
                     .await;
@@ -201,7 +207,7 @@ impl Core {
             match connection.poll_admission() {
                 Ok(Some(peer)) => {
                     let peer = side.name(peer);
-                    match self.admit_peer(&peer) {
+                    match self.admit_peer(&peer, shown.as_deref()) {
                         Ok(taken) => (place, host) = (Some(taken.0), taken.1),
                         Err(failure) => {
                             if peer.extensions.withy {
@@ -320,7 +326,7 @@ impl Core {
         };
         let (mut place, mut host) = (None, None);
         if side.is_accepting() {
-            host = self.host_of(&metadata)?;
+            host = self.host_of(&metadata, None)?;
         }
         let core = host.as_deref().unwrap_or(self);
         let peer = side.name(Connection::peer_of(core.kind, metadata)?);
@@ -349,16 +355,24 @@ impl Core {
     }
 
     /// The other socket that a peer which connected asks for, if it does.
-    fn host_of(&self, metadata: &Metadata) -> Result<Option<Arc<Self>>, HandshakeFailure> {
+    fn host_of(
+        &self,
+        metadata: &Metadata,
+        shown: Option<&Shown>,
+    ) -> Result<Option<Arc<Self>>, HandshakeFailure> {
         match &self.options.resources {
-            Some(resources) => resources.wanted(metadata),
+            Some(resources) => resources.wanted(metadata, shown),
             None => Ok(None),
         }
     }
 
     /// Whether a peer that connected may stay, here or at the socket that it asks for.
-    fn admit_peer(&self, peer: &Peer) -> Result<(Place, Option<Arc<Self>>), HandshakeFailure> {
-        let host = self.host_of(&peer.metadata)?;
+    fn admit_peer(
+        &self,
+        peer: &Peer,
+        shown: Option<&Shown>,
+    ) -> Result<(Place, Option<Arc<Self>>), HandshakeFailure> {
+        let host = self.host_of(&peer.metadata, shown)?;
         let place = host.as_deref().unwrap_or(self).find_room(peer)?;
         Ok((place, host))
     }

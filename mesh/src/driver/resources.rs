@@ -10,18 +10,35 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use withy_proto::trust::Shown;
 use withy_proto::zmtp::connection::RESOURCE;
 use withy_proto::zmtp::metadata::Metadata;
 
 use super::core::Core;
-use crate::event::HandshakeFailure;
+use crate::event::{HandshakeFailure, Reason};
 
 /// The most sockets behind one endpoint.
 pub(crate) const MAX_RESOURCES: usize = 4_096;
 
 /// Sockets by the names of resources.
 #[derive(Debug, Default)]
-pub(crate) struct Resources(Mutex<BTreeMap<Box<str>, Weak<Core>>>);
+pub(crate) struct Resources(Mutex<BTreeMap<Box<str>, Guest>>);
+
+/// A socket, and whom it is for.
+#[derive(Debug)]
+struct Guest {
+    core: Weak<Core>,
+    guard: Arc<dyn Guard>,
+}
+
+/// Decides who gets to a socket.
+pub(crate) trait Guard: Send + Sync + std::fmt::Debug {
+    /// Whether a peer may connect; one within the process proves nothing, and shows nothing.
+    fn admits(&self, shown: Option<&Shown>) -> bool;
+
+    /// Whether a peer may subscribe to something.
+    fn may_subscribe(&self, shown: Option<&Shown>, filter: &[u8]) -> bool;
+}
 
 /// Why a name was not given to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +51,43 @@ pub(crate) enum NotNamed {
 
 impl Resources {
     /// Gives a name to a socket.
-    pub(crate) fn insert(&self, name: &str, core: &Arc<Core>) -> Result<(), NotNamed> {
+    pub(crate) fn insert(
+        &self,
+        name: &str,
+        core: &Arc<Core>,
+        guard: Arc<dyn Guard>,
+    ) -> Result<(), NotNamed> {
         let mut names = self.0.lock();
-        names.retain(|_, core| core.strong_count() > 0);
+        names.retain(|_, guest| guest.core.strong_count() > 0);
         if names.contains_key(name) {
             return Err(NotNamed::Taken);
         }
         if names.len() >= MAX_RESOURCES {
             return Err(NotNamed::Full);
         }
-        names.insert(name.into(), Arc::downgrade(core));
+        let guest = Guest {
+            core: Arc::downgrade(core),
+            guard,
+        };
+        names.insert(name.into(), guest);
         Ok(())
+    }
+
+    /// Closes the connections of peers that may be connected no longer.
+    pub(crate) fn look_again(&self) {
+        let all: Vec<_> = {
+            let names = self.0.lock();
+            let live = |guest: &Guest| Some((guest.core.upgrade()?, Arc::clone(&guest.guard)));
+            names.values().filter_map(live).collect()
+        };
+        for (core, guard) in all {
+            for (key, peer) in core.links() {
+                let shown = peer.proven.as_ref().map(|proven| &proven.shown);
+                if !guard.admits(shown) {
+                    core.close_link(key, Reason::NotPermitted);
+                }
+            }
+        }
     }
 
     /// Takes a name away from whatever socket has it.
@@ -56,15 +99,27 @@ impl Resources {
     pub(crate) fn wanted(
         &self,
         metadata: &Metadata,
+        shown: Option<&Shown>,
     ) -> Result<Option<Arc<Core>>, HandshakeFailure> {
         let Some(wanted) = metadata.value(RESOURCE).filter(|it| !it.is_empty()) else {
             return Ok(None);
         };
         let known = str::from_utf8(wanted).ok();
-        let core = known.and_then(|name| self.0.lock().get(name)?.upgrade());
-        core.map(Some).ok_or_else(|| {
+        let found = known.and_then(|name| {
+            let names = self.0.lock();
+            let guest = names.get(name)?;
+            Some((guest.core.upgrade()?, Arc::clone(&guest.guard)))
+        });
+        let shown_name = || {
             let shown = wanted.escape_ascii().take(64);
-            HandshakeFailure::NoResource(shown.map(char::from).collect())
-        })
+            shown.map(char::from).collect()
+        };
+        match found {
+            None => Err(HandshakeFailure::NoResource(shown_name())),
+            Some((_, guard)) if !guard.admits(shown) => {
+                Err(HandshakeFailure::NotPermitted(shown_name()))
+            }
+            Some((core, _)) => Ok(Some(core)),
+        }
     }
 }

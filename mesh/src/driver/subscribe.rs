@@ -1,6 +1,8 @@
 //! Subscriptions: our own, and those of peers, into the publisher's trie and to an XPUB's
 //! application.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::{Subscribed, Verbose};
 use withy_proto::{Frame, Message, SocketType};
@@ -29,6 +31,9 @@ impl Core {
         add: bool,
     ) {
         let xpub = &self.options.xpub;
+        if add && !self.may_subscribe(key, topic) {
+            return;
+        }
         if self.kind == SocketType::XPub && xpub.manual {
             let asked = self.sending.lock().out.asked(key, topic, add);
             return match asked {
@@ -50,6 +55,24 @@ impl Core {
             }
             Err(reason) => self.close_link(key, Reason::Subscriptions(reason)),
         }
+    }
+
+    /// Whether a peer may subscribe to something; if not, that is counted and logged.
+    fn may_subscribe(&self, key: PipeKey, filter: &[u8]) -> bool {
+        let Some(guard) = &self.options.guard else {
+            return true;
+        };
+        let peer = self.peer(key);
+        let proven = peer.as_ref().and_then(|peer| peer.proven.as_ref());
+        let permitted = guard.may_subscribe(proven.map(|proven| &proven.shown), filter);
+        if !permitted {
+            self.counters.denied.fetch_add(1, Relaxed);
+            let filter = filter.escape_ascii().take(64).map(char::from);
+            let filter: String = filter.collect();
+            let address = peer.as_ref().map(|peer| &peer.address);
+            tracing::warn!(?address, filter, "a peer may not subscribe to this");
+        }
+        permitted
     }
 
     /// Changes the publisher's trie.

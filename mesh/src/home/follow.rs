@@ -11,7 +11,7 @@ use std::time::Duration;
 use withy_proto::trust::{IdentityId, Name};
 
 use super::file::Stamp;
-use super::{Home, HomeError, PINS, REVOKED, Revoked, TRUSTED};
+use super::{Home, HomeError, PERMISSIONS, PINS, REVOKED, Revoked, TRUSTED};
 use crate::trust::Trust;
 
 /// How often the files are looked at: their changes are in force within a second.
@@ -39,11 +39,18 @@ enum Part {
     Revoked,
     Trusted,
     Pins,
+    Permissions,
     Network,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Revoked, Self::Trusted, Self::Pins, Self::Network];
+    const ALL: [Self; 5] = [
+        Self::Revoked,
+        Self::Trusted,
+        Self::Pins,
+        Self::Permissions,
+        Self::Network,
+    ];
 }
 
 impl Followed {
@@ -106,6 +113,7 @@ impl Followed {
             Part::Revoked => within(REVOKED),
             Part::Trusted => within(TRUSTED),
             Part::Pins => within(PINS),
+            Part::Permissions => within(PERMISSIONS),
             Part::Network => self.home.network_path(self.network.as_ref()?),
         };
         Stamp::of(&path).ok()
@@ -124,6 +132,7 @@ impl Followed {
                 trust.replace_pinned(&self.pinned, &pinned)?;
                 self.pinned = pinned;
             }
+            Part::Permissions => trust.set_permissions(self.home.permissions()?),
             Part::Network => match self.network.as_ref().map(|name| self.home.network(name)) {
                 None => {}
                 Some(Ok(joined)) => trust.confine(Some(joined))?,

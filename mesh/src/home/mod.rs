@@ -5,6 +5,7 @@
 //!  trusted                  accepted identities, a line each: ID [NAME] [# COMMENT]
 //!  revoked                  whom to trust never more, a line each: ID, or NETWORK SERIAL
 //!  pins                     endpoints and who answered there first, a line each: ID ENDPOINT
+//!  permissions              what those who are trusted may do: see Permissions
 //!  networks/NAME            a network that was joined
 //!  networks/NAME.authority  the signing key of one that was made here
 //! ```
@@ -28,7 +29,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use withy_proto::trust::{AllowList, IdentityId, Name, NetworkId, PinError};
+use withy_proto::trust::{AllowList, IdentityId, Name, NetworkId, Permissions, PinError};
 
 pub use error::HomeError;
 pub use networks::KnownNetwork;
@@ -42,6 +43,7 @@ const MAX_LIST: u64 = 32 * 1024 * 1024;
 const TRUSTED: &str = "trusted";
 const REVOKED: &str = "revoked";
 const PINS: &str = "pins";
+const PERMISSIONS: &str = "permissions";
 
 /// A folder with a user's identity, networks and trust. The files are read and written when they
 /// are asked for; what is not there yet is empty.
@@ -211,6 +213,17 @@ impl Home {
     /// The file cannot be read, or a line is malformed.
     pub fn pinned(&self) -> Result<BTreeMap<String, IdentityId>, HomeError> {
         Ok(self.list::<Pins>(PINS)?.0)
+    }
+
+    /// What those who are trusted may do; `None` where there is no such file, and everything is allowed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is malformed.
+    pub fn permissions(&self) -> Result<Option<Permissions>, HomeError> {
+        match self.0.join(PERMISSIONS).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => self.list(PERMISSIONS).map(Some),
+        }
     }
 
     /// Ties an endpoint to an identity.

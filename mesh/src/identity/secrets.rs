@@ -163,6 +163,7 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
         ways: Mutex::new(vec!["tcp://127.0.0.1:1".parse().unwrap()]),
         resource: None,
         host: None,
+        guard: None,
         routing_id: None,
         expected: None,
     };

@@ -161,6 +161,7 @@ impl NodeBuilder {
         let resources = Arc::new(Resources::default());
         let mut control = options(&identity, &trust);
         control.resources = Some(Arc::clone(&resources));
+        control.remember_departed = true;
         let control = Owner::new(SocketType::Dealer, control);
         let mut addresses = listen::near(&control, own, directory.as_deref()).await?;
         for address in &self.listen {

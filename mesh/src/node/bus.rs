@@ -8,6 +8,7 @@
 //! anything else is disconnected.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use withy_discovery::{Kind, Service};
 use withy_proto::bus::{Filter, Publication, Topic};
@@ -16,9 +17,11 @@ use withy_proto::{Frame, Message, SocketType};
 
 use super::Node;
 use super::error::{NameError, PublishError};
+use super::guard::Permitted;
 use super::interest::{BUS, Interest, Wants};
 use super::offer::Offer;
 use super::shared::Shared;
+use crate::driver::resources::Guard;
 use crate::error::{Closed, ReceiveError};
 use crate::event::Reason;
 use crate::socket::{Owner, PeerKey};
@@ -182,6 +185,7 @@ pub struct BusSubscriber(Arc<Subscribes>);
 struct Subscribes {
     filter: Filter,
     socket: Owner,
+    permitted: Permitted,
     _interest: Interest,
     _node: Node,
 }
@@ -194,10 +198,14 @@ impl BusSubscriber {
         }
         let mut options = shared.options();
         options.send.matching = Matching::Filters;
+        options.remember_departed = true;
         let socket = shared.socket(SocketType::Sub, options);
         socket.core().subscribe(filter.as_octets(), true);
-        let interest = shared.want(Wants::Topics(filter.clone()), socket.core());
+        let wants = Wants::Topics(filter.clone());
+        let permitted = Permitted::to_offer(shared.identity.id(), &shared.trust, &wants);
+        let interest = shared.want(wants, socket.core());
         Ok(Self(Arc::new(Subscribes {
+            permitted,
             filter,
             socket,
             _interest: interest,
@@ -243,13 +251,31 @@ impl BusSubscriber {
     /// Reads a message; whoever sends what is none is let go.
     fn look(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
         match Publication::try_from(message) {
-            Ok(publication) => Some(publication),
+            Ok(publication) => self.permits(&publication, from).then_some(publication),
             Err(error) => {
                 let reason = Reason::Application(error.to_string());
                 self.0.socket.core().close_link(from.0, reason);
                 None
             }
         }
+    }
+
+    /// Whether who sent a message may publish on its topic; if not, that is counted.
+    fn permits(&self, publication: &Publication, from: PeerKey) -> bool {
+        let permitted = &self.0.permitted;
+        if !permitted.is_asked() {
+            return true;
+        }
+        let core = self.0.socket.core();
+        // Of whom has long left nobody knows who it was.
+        let allowed = core.sender(from.0).is_some_and(|peer| {
+            let shown = peer.proven.as_ref().map(|proven| &proven.shown);
+            permitted.may_publish(shown, &publication.topic)
+        });
+        if !allowed {
+            core.counters.denied.fetch_add(1, Relaxed);
+        }
+        allowed
     }
 
     /// The nodes that it is connected to.
@@ -269,8 +295,12 @@ impl Shared {
         let made = self.bus.get_or_init(|| {
             let mut options = self.options();
             options.send.matching = Matching::Filters;
+            let us = self.identity.id();
+            let guard: Arc<dyn Guard> =
+                Arc::new(Permitted::to_use(us, &self.trust, Kind::Publisher, BUS));
+            options.guard = Some(Arc::clone(&guard));
             let socket = self.socket(SocketType::Pub, options);
-            let named = self.resources.insert(BUS, socket.core());
+            let named = self.resources.insert(BUS, socket.core(), guard);
             debug_assert!(named.is_ok(), "nobody else uses this name");
             socket
         });

@@ -12,13 +12,17 @@ use withy_discovery::{
     Action, Event, Hint, Origin, PeerTag, Record, Time, Try, hints, membership, table,
 };
 use withy_proto::mechanism::party::Expected;
+use withy_proto::pattern::PipeKey;
 use withy_proto::{Endpoint, Frame, Message};
 
+use super::links;
 use super::peer::{NodeEvent, Peer, Presence};
 use super::shared::{MAX_STRANGERS, Shared, State};
 use super::sources::Sources;
 use crate::driver::dial::Dialed;
 use crate::event::{PeerInfo, Reason};
+use crate::socket::Owner;
+use crate::trust::{Permissions, Principal};
 
 /// How often the sources are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -43,6 +47,8 @@ const BYE: u8 = 2;
 pub(super) struct Engine {
     shared: Arc<Shared>,
     sources: Sources,
+    /// The permissions that are in force.
+    permissions: Option<Arc<Permissions>>,
     /// What came of dials.
     dialled: UnboundedReceiver<Dialled>,
 }
@@ -68,12 +74,13 @@ enum To {
 }
 
 impl Engine {
-    pub(super) const fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         sources: Sources,
         dialled: UnboundedReceiver<Dialled>,
     ) -> Self {
         Self {
+            permissions: shared.trust.permissions(),
             shared,
             sources,
             dialled,
@@ -130,8 +137,38 @@ impl Engine {
         }
     }
 
+    /// Closes what the permissions do not allow any more.
+    fn look_at_permissions(&mut self) {
+        let shared = &self.shared;
+        let now = shared.trust.permissions();
+        let before = std::mem::replace(&mut self.permissions, now.clone());
+        if before == now {
+            return;
+        }
+        shared.resources.look_again();
+        shared.state.lock().interests.look_at_permissions();
+        // Who may subscribe to other topics than before connects anew, and says again to which.
+        let Some(core) = shared.bus.get().map(Owner::core) else {
+            return;
+        };
+        for (key, peer) in core.links() {
+            let Some(proven) = &peer.proven else {
+                continue;
+            };
+            let whom = Principal::from(&proven.shown);
+            let same = match (&before, &now) {
+                (Some(before), Some(now)) => before.are_same_for(&whom, now),
+                _ => false,
+            };
+            if !same && whom.identity != shared.identity.id() {
+                core.close_link(key, Reason::NotPermitted);
+            }
+        }
+    }
+
     /// Judges all nodes anew: whom we trust changed.
-    fn look_at_all(&self) {
+    fn look_at_all(&mut self) {
+        self.look_at_permissions();
         let mut state = self.shared.state.lock();
         let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
         tags.into_iter()
@@ -437,6 +474,7 @@ impl Shared {
             ways: Mutex::new(ways),
             resource: Some("".into()),
             host: None,
+            guard: None,
             routing_id: None,
             expected,
         });
@@ -456,15 +494,33 @@ impl Shared {
     }
 
     /// Takes in what a peer sent over its link.
-    fn heard(&self, mut message: Message, key: withy_proto::pattern::PipeKey) {
+    fn heard(&self, message: Message, key: PipeKey) {
         let mut state = self.state.lock();
         let time = self.now();
         if state.links.tag(key).is_none() {
             self.settle_links(&mut state, time);
         }
         let Some(tag) = state.links.tag(key) else {
+            // A link that came and went since: what it brought counts.
+            let sender = self.control().sender(key);
+            if let Some(tag) = sender.and_then(|info| links::tag_of(&info)) {
+                state.discovery.link_up(tag, time);
+                self.hear(&mut state, tag, key, message, time);
+                state.discovery.link_down(tag, true, time);
+            }
             return;
         };
+        self.hear(&mut state, tag, key, message, time);
+    }
+
+    fn hear(
+        &self,
+        state: &mut State,
+        tag: PeerTag,
+        key: PipeKey,
+        mut message: Message,
+        time: Time,
+    ) {
         let channel = message.pop_front();
         match channel.as_deref() {
             None if message.first() == &[BYE][..] => {

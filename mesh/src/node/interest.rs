@@ -13,9 +13,12 @@ use withy_proto::bus::Filter;
 use withy_proto::mechanism::party::Expected;
 use withy_proto::{Endpoint, SocketType};
 
+use super::guard::Permitted;
 use super::shared::{Shared, State};
 use crate::driver::core::Core;
 use crate::driver::dial::{Dial, Dialed};
+use crate::driver::resources::Guard;
+use crate::event::Reason;
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -75,6 +78,8 @@ pub(super) struct Interests {
 struct Known {
     wants: Wants,
     core: Weak<Core>,
+    /// Who may offer it.
+    guard: Arc<dyn Guard>,
     dials: BTreeMap<PeerTag, Dial>,
 }
 
@@ -92,7 +97,9 @@ impl Shared {
         let interests = &mut state.interests;
         interests.next += 1;
         let number = interests.next;
+        let guard = Permitted::to_offer(self.identity.id(), &self.trust, &wants);
         let known = Known {
+            guard: Arc::new(guard),
             wants,
             core: Arc::downgrade(core),
             dials: BTreeMap::new(),
@@ -140,6 +147,23 @@ impl Shared {
     }
 }
 
+impl Interests {
+    /// Closes the connections to those that may not offer what is wanted any more.
+    pub(super) fn look_at_permissions(&self) {
+        for known in self.known.values() {
+            let Some(core) = known.core.upgrade() else {
+                continue;
+            };
+            for (key, peer) in core.links() {
+                let shown = peer.proven.as_ref().map(|proven| &proven.shown);
+                if !peer.accepted && !known.guard.admits(shown) {
+                    core.close_link(key, Reason::NotPermitted);
+                }
+            }
+        }
+    }
+}
+
 impl Known {
     fn look(
         &mut self,
@@ -173,6 +197,7 @@ impl Known {
                 ways: Mutex::new(ways.to_vec()),
                 resource: Some(resource(service.kind, &service.name)),
                 host: Some(Arc::clone(host)),
+                guard: Some(Arc::clone(&self.guard)),
                 routing_id: None,
                 expected: Some(Expected::Node(record.identity(), record.node())),
             });

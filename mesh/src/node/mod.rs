@@ -18,6 +18,7 @@ mod builder;
 mod bus;
 mod engine;
 mod error;
+mod guard;
 mod interest;
 mod links;
 mod listen;

@@ -10,6 +10,7 @@ use withy_discovery::{Address, Content, Kind, NetworkTag, Place, Record, RecordE
 use withy_proto::trust::{Network, Validity};
 
 use super::error::NameError;
+use super::guard::Permitted;
 use super::interest::resource;
 use super::shared::Shared;
 use crate::driver::core::Core;
@@ -149,7 +150,8 @@ impl Shared {
         core: &Arc<Core>,
     ) -> Result<Offer, NameError> {
         let resource = resource(kind, name);
-        let inserted = self.resources.insert(&resource, core);
+        let guard = Permitted::to_use(self.identity.id(), &self.trust, kind, name);
+        let inserted = self.resources.insert(&resource, core, Arc::new(guard));
         inserted.map_err(|not_named| match not_named {
             NotNamed::Taken => NameError::Taken(name.to_owned()),
             NotNamed::Full => NameError::Full(RecordError::Many {

@@ -187,3 +187,72 @@ async fn plain_sockets_bind_and_connect_by_name() {
     let refused = keyed.bind_to("mesh://jobs").await.unwrap_err();
     assert!(refused.to_string().contains("NOISE"), "{refused}");
 }
+
+#[tokio::test]
+async fn permissions_are_kept_by_both_sides_and_may_change() {
+    let (ours, theirs) = (User::new(), User::new());
+    let runtime = ours.0.path().join("run");
+    let (one, two) = (ours.builder(), theirs.builder().runtime_directory(&runtime));
+    let (mut one, mut two) = (one, two);
+    (one.apart, two.apart) = (true, true);
+    let trust = crate::Trust::open(&ours.home()).unwrap();
+    let (one, two) = (one.trust(&trust).build(), two.build());
+    let (one, two) = (one.await.unwrap(), two.await.unwrap());
+    let allow = |rules: &str| {
+        let rules = rules.replace("THEM", &two.identity().to_string());
+        trust.set_permissions(Some(rules.parse().unwrap()));
+    };
+    // They may hear of the hall, and speak of the garden; nothing else.
+    allow("THEM subscribe home/hall\nTHEM publish garden/#\nTHEM push jobs\n");
+    ours.home().accept(two.identity(), None).unwrap();
+    theirs.home().accept(one.identity(), None).unwrap();
+    let hall = one.publisher("home/hall").unwrap();
+    let safe = one.publisher("home/safe").unwrap();
+    let hears = [
+        two.subscriber("home/hall").unwrap(),
+        two.subscriber("#").unwrap(),
+    ];
+    soon(hall.wait_subscribed(1)).await.unwrap();
+    let (garden, cellar) = (
+        two.publisher("garden/a").unwrap(),
+        two.publisher("cellar").unwrap(),
+    );
+    let listens = one.subscriber("+/#").unwrap();
+    // One of them is its own.
+    soon(garden.wait_subscribed(2)).await.unwrap();
+    for (publisher, body) in [(&cellar, "no"), (&garden, "yes")] {
+        publisher.publish(body).await.unwrap();
+    }
+    assert_eq!(soon(listens.recv()).await.unwrap().body, "yes");
+    assert_eq!(listens.stats().denied, 1);
+    drop(listens);
+    let pull = one.pull("jobs").unwrap();
+    let other = one.pull("secrets").unwrap();
+    let (push, denied) = (two.push("jobs").unwrap(), two.push("secrets").unwrap());
+    soon(push.send("work")).await.unwrap();
+    assert_eq!(soon(pull.recv()).await.unwrap().first(), "work");
+    assert_eq!((other.stats().peers, denied.stats().peers), (0, 0));
+    // Another rule: what was allowed closes, what was not opens.
+    allow("THEM subscribe home/safe\nTHEM push secrets\n");
+    soon(denied.send("more")).await.unwrap();
+    assert_eq!(soon(other.recv()).await.unwrap().first(), "more");
+    soon(async {
+        while pull.stats().peers > 0 || hall.subscribers(&"home/hall".parse().unwrap()) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let safely = two.subscriber("home/safe").unwrap();
+    soon(safe.wait_subscribed(1)).await.unwrap();
+    safe.publish("in").await.unwrap();
+    assert_eq!(soon(safely.recv()).await.unwrap().body, "in");
+    // Who asked for everything heard what its own node said, and nothing else.
+    while let Ok(heard) = hears[1].try_recv() {
+        assert!(
+            ["cellar", "garden/a"].contains(&heard.topic.as_str()),
+            "{heard:?}"
+        );
+    }
+    trust.set_permissions(None);
+    soon(hall.wait_subscribed(2)).await.unwrap();
+}

@@ -178,6 +178,7 @@ impl Owner {
             ways: Mutex::new(vec![endpoint]),
             resource: None,
             host: None,
+            guard: None,
             routing_id,
             expected,
         });
@@ -460,6 +461,7 @@ impl Core {
         stats.refused = counters.refused.load(Relaxed);
         stats.withheld = counters.withheld.load(Relaxed);
         stats.protocol_errors = counters.protocol_errors.load(Relaxed);
+        stats.denied = counters.denied.load(Relaxed);
         stats.late_replies = counters.late_replies.load(Relaxed);
         stats.malformed = counters.malformed.load(Relaxed);
         stats.ignored_commands += counters.unanswered_pings.load(Relaxed);

@@ -200,6 +200,25 @@ impl Filter {
         levels.next().is_none()
     }
 
+    /// Whether this filter chooses every topic that another one does. Takes time in proportion to both.
+    pub fn covers(&self, other: &Self) -> bool {
+        let wild = matches!(self.as_octets().first(), Some(b'+' | b'#'));
+        if wild && other.as_octets().first() == Some(&b'$') {
+            return false;
+        }
+        let mut ours = self.as_octets().split(|&octet| octet == b'/');
+        let mut theirs = other.as_octets().split(|&octet| octet == b'/');
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some(b"#"), _) | (None, None) => return true,
+                (_, Some(b"#")) => return false,
+                (Some(b"+"), Some(_)) => {}
+                (Some(one), Some(other)) if one == other => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether there may be a topic that both filters choose. Takes time in proportion to both.
     pub fn overlaps(&self, other: &Self) -> bool {
         let wild = |filter: &Self| matches!(filter.as_octets().first(), Some(b'+' | b'#'));
@@ -440,6 +459,10 @@ mod tests {
                     found.is_some(),
                     "{one} and {other}: {found:?}"
                 );
+                let alone = |topic: &&Topic| other.matches(topic) && !one.matches(topic);
+                let found = topics.iter().find(alone);
+                let covered = found.is_none();
+                assert_eq!(one.covers(&other), covered, "{one} and {other}: {found:?}");
             }
         }
     }

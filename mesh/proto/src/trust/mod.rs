@@ -28,6 +28,7 @@ pub mod id;
 pub mod membership;
 pub mod name;
 pub mod network;
+pub mod permissions;
 pub mod policy;
 pub mod roles;
 mod signature;
@@ -47,6 +48,7 @@ pub use membership::{
 };
 pub use name::{Name, NameError};
 pub use network::{JoinError, Network, Secret};
+pub use permissions::{Permissions, PermissionsError, Principal, RuleError, Verb, Who};
 pub use policy::{PinError, Policy, Purpose, Reason, Verdict, Why};
 pub use roles::Roles;
 pub use ticket::{Joined, Ticket, TicketError};

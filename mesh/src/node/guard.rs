@@ -1,0 +1,147 @@
+//! What those who are trusted may do on this node, by its permissions.
+//!
+//! The side that is affected decides: a publisher who may subscribe, a subscriber who may publish, a
+//! service who may call, a client who may serve. Both sides of a connection ask, whoever made it.
+//!
+//! Invariant: what changes in the permissions holds for connections that are open, too.
+
+use withy_discovery::Kind;
+use withy_proto::SocketType;
+use withy_proto::bus::{Filter, Topic};
+use withy_proto::trust::IdentityId;
+
+use super::interest::Wants;
+use crate::driver::resources::Guard;
+use crate::trust::{Permissions, Principal, Shown, Trust, Verb};
+
+/// Asks whether a peer may do something under a name.
+#[derive(Debug)]
+pub(super) struct Permitted {
+    us: IdentityId,
+    trust: Trust,
+    what: What,
+}
+
+/// What a peer is to do on a connection.
+#[derive(Debug)]
+enum What {
+    /// Any of these, under this name.
+    Named(&'static [Verb], Box<str>),
+    /// Publish some topic that a filter chooses.
+    Publishes(Filter),
+    /// Subscribe to something; what, it says later.
+    Subscribes,
+}
+
+impl Permitted {
+    /// For those who come to what this node offers.
+    pub(super) fn to_use(us: IdentityId, trust: &Trust, kind: Kind, name: &str) -> Self {
+        let what = match kind {
+            Kind::Publisher => What::Subscribes,
+            kind => What::Named(uses(kind), name.into()),
+        };
+        Self::new(us, trust, what)
+    }
+
+    /// For those whom this node goes to for what they offer.
+    pub(super) fn to_offer(us: IdentityId, trust: &Trust, wants: &Wants) -> Self {
+        let what = match wants {
+            Wants::Topics(filter) => What::Publishes(filter.clone()),
+            Wants::Named(kind, name) => What::Named(offers(*kind), name.clone()),
+            Wants::Pair(name) => What::Named(&[Verb::Call], name.clone()),
+            Wants::Sockets(ours, name) => What::Named(socket(*ours), name.clone()),
+        };
+        Self::new(us, trust, what)
+    }
+
+    fn new(us: IdentityId, trust: &Trust, what: What) -> Self {
+        Self {
+            us,
+            trust: trust.clone(),
+            what,
+        }
+    }
+
+    /// Whether a peer may publish on a topic.
+    pub(super) fn may_publish(&self, shown: Option<&Shown>, topic: &Topic) -> bool {
+        self.allows(shown, |rules, whom| {
+            rules.allow(whom, Verb::Publish, topic.as_str())
+        })
+    }
+
+    /// Whether there are permissions at all.
+    pub(super) fn is_asked(&self) -> bool {
+        self.trust.permissions().is_some()
+    }
+
+    fn allows(
+        &self,
+        shown: Option<&Shown>,
+        rules: impl FnOnce(&Permissions, &Principal) -> bool,
+    ) -> bool {
+        // Who proves nothing is of this process.
+        let Some(whom) = shown.map(Principal::from) else {
+            return true;
+        };
+        match self.trust.permissions() {
+            Some(permissions) if whom.identity != self.us => rules(&permissions, &whom),
+            _ => true,
+        }
+    }
+}
+
+impl Guard for Permitted {
+    fn admits(&self, shown: Option<&Shown>) -> bool {
+        self.allows(shown, |rules, whom| match &self.what {
+            What::Named(verbs, name) => verbs.iter().any(|verb| rules.allow(whom, *verb, name)),
+            What::Publishes(filter) => rules.allow_some(whom, Verb::Publish, filter),
+            What::Subscribes => true,
+        })
+    }
+
+    fn may_subscribe(&self, shown: Option<&Shown>, filter: &[u8]) -> bool {
+        let Ok(filter) = Filter::try_from(filter) else {
+            // Whoever sent it is let go for that.
+            return true;
+        };
+        self.allows(shown, |rules, whom| {
+            rules.allow_all(whom, Verb::Subscribe, &filter)
+        })
+    }
+}
+
+/// What those do who use something of a kind.
+const fn uses(kind: Kind) -> &'static [Verb] {
+    match kind {
+        Kind::Publisher => &[Verb::Subscribe],
+        Kind::Pull => &[Verb::Push],
+        Kind::Queue => &[Verb::Push, Verb::Pull],
+        Kind::Socket(theirs) => match theirs {
+            SocketType::Pull => &[Verb::Push],
+            SocketType::Push => &[Verb::Pull],
+            SocketType::Pub | SocketType::XPub => &[Verb::Subscribe],
+            SocketType::Sub | SocketType::XSub => &[Verb::Publish],
+            _ => &[Verb::Call],
+        },
+        _ => &[Verb::Call],
+    }
+}
+
+/// What those do who offer something of a kind.
+const fn offers(kind: Kind) -> &'static [Verb] {
+    match kind {
+        Kind::Pull => &[Verb::Pull],
+        _ => &[Verb::Serve],
+    }
+}
+
+/// What those do who are at the other end of a socket of ours that connects.
+const fn socket(ours: SocketType) -> &'static [Verb] {
+    match ours {
+        SocketType::Push => &[Verb::Pull],
+        SocketType::Pull => &[Verb::Push],
+        SocketType::Sub | SocketType::XSub => &[Verb::Publish],
+        SocketType::Pub | SocketType::XPub => &[Verb::Subscribe],
+        _ => &[Verb::Serve],
+    }
+}
