@@ -500,6 +500,13 @@ impl Core {
         }
     }
 
+    /// Counts messages that found no room.
+    pub(crate) fn count_dropped(&self, messages: usize) {
+        let messages = u64::try_from(messages).unwrap_or(u64::MAX);
+        let counter = &self.counters.notices_dropped;
+        counter.fetch_add(messages, Ordering::Relaxed);
+    }
+
     // The end.
 
     /// The owner closes the socket: nothing more is accepted, what waits is still sent.

@@ -48,7 +48,7 @@ impl Permitted {
         let what = match wants {
             Wants::Topics(filter) => What::Publishes(filter.clone()),
             Wants::Named(kind, name) => What::Named(offers(*kind), name.clone()),
-            Wants::Pair(name) => What::Named(&[Verb::Call], name.clone()),
+            Wants::Pair(name) | Wants::Group(name) => What::Named(&[Verb::Call], name.clone()),
             Wants::Sockets(ours, name) => What::Named(socket(*ours), name.clone()),
         };
         Self::new(us, trust, what)

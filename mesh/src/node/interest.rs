@@ -29,6 +29,8 @@ pub(crate) enum Wants {
     Named(Kind, Box<str>),
     /// The other end of a pair of this name. Both ends offer theirs; that with the lower tag dials.
     Pair(Box<str>),
+    /// The others in a group, as with a pair.
+    Group(Box<str>),
     /// Sockets that are bound under a name and talk to one of this type.
     Sockets(SocketType, Box<str>),
 }
@@ -44,6 +46,7 @@ impl Wants {
             }
             Self::Named(kind, name) => service.kind == *kind && named(name),
             Self::Pair(name) => service.kind == Kind::Pair && named(name),
+            Self::Group(name) => service.kind == Kind::Group && named(name),
             Self::Sockets(ours, name) => {
                 matches!(service.kind, Kind::Socket(theirs) if ours.accepts(theirs)) && named(name)
             }
@@ -52,7 +55,7 @@ impl Wants {
 
     /// Whether this side is the one that dials.
     fn dials(&self, own: PeerTag, theirs: PeerTag) -> bool {
-        !matches!(self, Self::Pair(_)) || own < theirs
+        !matches!(self, Self::Pair(_) | Self::Group(_)) || own < theirs
     }
 }
 
@@ -184,17 +187,21 @@ impl Known {
             }
             return;
         };
+        // Within a process nothing is proven, and in a group it matters who speaks.
+        let proven = matches!(wants, Wants::Group(_));
+        let fits = |way: &&Endpoint| !proven || !matches!(way, Endpoint::Inproc(_));
+        let ways: Vec<Endpoint> = ways.iter().filter(fits).cloned().collect();
         if ways.is_empty() {
             return;
         }
         let known = self.dials.get(&tag);
-        if known.is_some_and(|dial| dial.renew(ways)) {
+        if known.is_some_and(|dial| dial.renew(&ways)) {
             return;
         }
         self.dials.retain(|_, dial| !dial.is_over());
         if let Some(core) = self.core.upgrade() {
             let dial = core.dial(Dialed {
-                ways: Mutex::new(ways.to_vec()),
+                ways: Mutex::new(ways),
                 resource: Some(resource(service.kind, &service.name)),
                 host: Some(Arc::clone(host)),
                 guard: Some(Arc::clone(&self.guard)),

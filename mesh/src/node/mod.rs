@@ -18,6 +18,7 @@ mod builder;
 mod bus;
 mod engine;
 mod error;
+mod group;
 mod guard;
 mod interest;
 mod links;
@@ -42,6 +43,7 @@ use withy_proto::trust::{IdentityId, NodeId};
 pub use builder::NodeBuilder;
 pub use bus::{BusPublisher, BusSubscriber};
 pub use error::{NameError, NodeError, PublishError};
+pub use group::{Group, Heard};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use withy_discovery::Kind;
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
@@ -168,9 +170,7 @@ impl Node {
     pub fn pair(&self, name: impl AsRef<str>) -> Result<Pair, NameError> {
         let socket = self.socket(SocketType::Pair);
         self.put(&socket, Kind::Pair, name.as_ref())?;
-        let wants = Wants::Pair(name.as_ref().into());
-        let interest = self.shared().want(wants, socket.core());
-        socket.keep(Named::wanted(self, interest));
+        self.seek_by(&socket, Wants::Pair(name.as_ref().into()));
         Ok(Pair::over(socket))
     }
 
@@ -202,6 +202,14 @@ impl Node {
         Ok(Named::offered(self, offer))
     }
 
+    /// Joins a group, in which nodes talk to all others or to one.
+    ///
+    /// # Errors
+    /// It is no name, this node is in it already, or offers as much as it can.
+    pub fn join(&self, group: impl AsRef<str>) -> Result<Group, NameError> {
+        Group::new(self, group.as_ref())
+    }
+
     fn socket(&self, kind: SocketType) -> Owner {
         let shared = self.shared();
         shared.socket(kind, shared.options())
@@ -214,13 +222,17 @@ impl Node {
         Ok(())
     }
 
+    /// Connects a socket to whoever offers what it wants, for as long as it lives.
+    fn seek_by(&self, socket: &Owner, wants: Wants) {
+        socket.keep(self.seek_for(socket.core(), wants));
+    }
+
     /// A socket that connects to whoever offers what it wants.
     fn seek(&self, kind: SocketType, name: &str, wants: Wants) -> Result<Owner, NameError> {
         let shared = self.shared();
         shared.check_name(name)?;
         let socket = self.socket(kind);
-        let interest = shared.want(wants, socket.core());
-        socket.keep(Named::wanted(self, interest));
+        self.seek_by(&socket, wants);
         Ok(socket)
     }
 

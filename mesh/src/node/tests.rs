@@ -256,3 +256,31 @@ async fn permissions_are_kept_by_both_sides_and_may_change() {
     trust.set_permissions(None);
     soon(hall.wait_subscribed(2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_group_hears_shouts_and_one_of_it_whispers() {
+    let user = User::new();
+    let nodes = [
+        user.node_apart().await,
+        user.node_apart().await,
+        user.node_apart().await,
+    ];
+    let groups = nodes.each_ref().map(|node| node.join("chat").unwrap());
+    for group in &groups {
+        soon(group.wait_members(2)).await.unwrap();
+        assert_eq!(group.members().len(), 2);
+    }
+    assert_eq!(groups[0].shout("all"), 2);
+    for group in &groups[1..] {
+        let heard = soon(group.recv()).await.unwrap();
+        assert_eq!((heard.from, heard.message), (nodes[0].tag(), "all".into()));
+        group.whisper(heard.from, "you").unwrap();
+    }
+    for _ in 1..3 {
+        assert_eq!(soon(groups[0].recv()).await.unwrap().message.first(), "you");
+    }
+    let other = PeerTag::from_octets([0; 16]);
+    assert!(groups[0].whisper(other, "nobody").is_err());
+    let taken = nodes[0].join("chat").unwrap_err();
+    assert_eq!(taken, NameError::Taken("chat".to_owned()));
+}
