@@ -379,6 +379,12 @@ impl Trust {
         known && !policy.revoked().any(|revoked| revoked == identity)
     }
 
+    /// The home of the network in which peers are met, if there is one.
+    pub(crate) fn home_of_network(&self) -> Option<(Home, Name)> {
+        let (home, name) = self.0.home.as_ref()?.network()?;
+        Some((home.clone(), name.clone()))
+    }
+
     /// Whether an identity was revoked.
     pub(crate) fn is_revoked(&self, identity: &IdentityId) -> bool {
         let state = self.0.state.read();

@@ -535,8 +535,9 @@ pub(crate) enum Network {
     List,
     /// End what a ticket grants, or trust an identity never more
     ///
-    /// This host's programs end its connections within a second. Other members do not know of it:
-    /// they need the same command.
+    /// This host's programs end its connections within a second. On the host that made the network it
+    /// is signed, and nodes of the network tell each other, also later: programs with sockets alone do
+    /// not hear of it.
     #[command(after_help = "Example: withy network revoke garden 1234567890123456789")]
     Revoke {
         /// The network

@@ -8,8 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use withy::Home;
+use withy::home::Target;
 use withy::trust::{Proof, Roles, Terms, Ticket};
+use withy::{Home, HomeError};
 use zeroize::Zeroizing;
 
 use crate::args::{Invite, Join, Network, Whom};
@@ -39,11 +40,19 @@ pub(crate) fn run(verb: &Network) -> Outcome {
         Network::List => list(&home),
         Network::Revoke { name, whom } => {
             let id = home.network(name).map_err(Failure::of_home)?.network.id;
-            match *whom {
-                Whom::Identity(identity) => home.revoke(identity),
-                Whom::Serial(serial) => home.revoke_serial(id, serial),
+            let (done, target) = match *whom {
+                Whom::Identity(identity) => (home.revoke(identity), Target::Identity(identity)),
+                Whom::Serial(serial) => (home.revoke_serial(id, serial), Target::Serial(serial)),
+            };
+            done.map_err(Failure::of_home)?;
+            match home.revoke_member(name, target) {
+                // Here alone, then.
+                Err(HomeError::NoAuthority { .. }) => complain(format_args!(
+                    "the network {name:?} was made elsewhere, where others are told; here it holds"
+                )),
+                revoked => drop(revoked.map_err(Failure::of_home)?),
             }
-            .map_err(Failure::of_home)
+            Ok(())
         }
         Network::Leave { name } => home.leave(name).map_err(Failure::of_home),
     }

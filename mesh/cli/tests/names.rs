@@ -143,3 +143,49 @@ fn what_is_no_name_is_refused_with_the_rule() {
         assert!(err.contains(says), "{arguments:?}: {err}");
     }
 }
+
+#[test]
+fn what_a_network_takes_back_reaches_its_members() {
+    let (ada, bob) = User::two();
+    let eve = User::new();
+    ada.makes_network("garden", &[&bob, &eve]);
+    let inside = |user: &User, arguments: &[&str]| {
+        let mut all = arguments.to_vec();
+        all.extend(["--network", "garden"]);
+        Program::start(&mut user.withy_beside(&ada, &all))
+    };
+    // The member that made it, and one that did not.
+    let _watch = inside(&ada, &["watch"]);
+    let subscriber = inside(&bob, &["sub", "#"]);
+    let mut publisher = inside(&eve, &["pub", "inside", "--wait", "15s"]);
+    publisher.feed("one\n");
+    assert_eq!(subscriber.line(), "inside\tone");
+    ada.does(&["network", "revoke", "garden", &eve.id()]);
+    let revoked = Instant::now();
+    let heard = bob.path("networks/garden.revoked");
+    while !heard.exists() {
+        assert!(
+            revoked.elapsed() < Duration::from_secs(10),
+            "bob does not hear of it"
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    println!(
+        "count: ms until a member knew: {}",
+        revoked.elapsed().as_millis()
+    );
+    drop(publisher);
+    let (code, _, err) = inside(&eve, &["pub", "inside", "two", "--wait", "2s"]).end();
+    assert_eq!(code, 0);
+    assert!(err.contains("no subscriber"), "{err}");
+    // A member that starts later knows it, too.
+    drop(subscriber);
+    let subscriber = inside(&bob, &["sub", "#"]);
+    let (_, _, err) = inside(&eve, &["pub", "inside", "three", "--wait", "2s"]).end();
+    assert!(err.contains("no subscriber"), "{err}");
+    drop(subscriber);
+    // Who did not make the network revokes for itself alone.
+    let (code, _, err) = bob.run(&["network", "revoke", "garden", "7"]);
+    assert_eq!(code, 0);
+    assert!(err.contains("made elsewhere"), "{err}");
+}

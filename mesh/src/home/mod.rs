@@ -7,6 +7,7 @@
 //!  pins                     endpoints and who answered there first, a line each: ID ENDPOINT
 //!  permissions              what those who are trusted may do: see Permissions
 //!  networks/NAME            a network that was joined
+//!  networks/NAME.revoked    what it took back, signed, a line each
 //!  networks/NAME.authority  the signing key of one that was made here
 //! ```
 //!
@@ -23,6 +24,7 @@ mod error;
 pub(crate) mod file;
 pub(crate) mod follow;
 mod networks;
+mod revocations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -33,6 +35,7 @@ use withy_proto::trust::{AllowList, IdentityId, Name, NetworkId, Permissions, Pi
 
 pub use error::HomeError;
 pub use networks::KnownNetwork;
+pub use withy_discovery::{Revocation, Target};
 
 use crate::identity::{self, Identity, IdentityError};
 use file::Unreadable;

@@ -225,7 +225,7 @@ impl Home {
 
 /// The file name of a network: what is neither a letter, a digit, `-` nor `_` is written as `%2F`. A
 /// name from a ticket is its maker's, and must lead nowhere else.
-fn file_name(name: &Name) -> String {
+pub(super) fn file_name(name: &Name) -> String {
     let octets = name.as_str().bytes();
     octets
         .map(|octet| match octet {

@@ -370,6 +370,14 @@ impl Shared {
             withy_discovery::Target::Identity(identity) => self.trust.revoke(identity),
             withy_discovery::Target::Serial(serial) => self.trust.revoke_serial(network, serial),
         };
+        if let Some((home, name)) = self.trust.home_of_network() {
+            let revocation = *revocation;
+            self.runtime.spawn_blocking(move || {
+                if let Err(error) = home.keep_revocation(&name, &revocation) {
+                    tracing::warn!(%error, "a revocation is known until this node ends");
+                }
+            });
+        }
         match done {
             Ok(()) => {
                 tracing::warn!(%network, target = ?revocation.target(), "revoked by its network")

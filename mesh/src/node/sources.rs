@@ -13,6 +13,7 @@ use withy_discovery::mdns::{Audience, Found, Mdns, Speaker, State};
 use withy_discovery::{Hint, Origin, Record};
 
 use super::shared::Shared;
+use crate::home::file::Stamp;
 
 /// The sources of a node.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Sources {
     resolver: UnboundedSender<Hint>,
     /// How multicast went when that was last said.
     said: State,
+    /// The file with what the network took back, when it was last read.
+    revoked: Option<Stamp>,
 }
 
 impl Sources {
@@ -42,6 +45,7 @@ impl Sources {
             resolved,
             resolver,
             said: State::default(),
+            revoked: None,
         }
     }
 
@@ -56,10 +60,32 @@ impl Sources {
             None => {}
         }
         self.look_around(shared);
+        self.look_at_revoked(shared);
         match self.file.as_mut().map(SeedFile::poll) {
             Some(Ok(true)) => self.seek(shared),
             Some(Err(error)) => tracing::warn!(%error, "the file of seeds is not used as it is"),
             _ => {}
+        }
+    }
+
+    /// Takes in what the network took back, as the home says.
+    fn look_at_revoked(&mut self, shared: &Shared) {
+        let Some((home, name)) = shared.trust.home_of_network() else {
+            return;
+        };
+        let stamp = Stamp::of(&home.revocations_path(&name)).ok();
+        if stamp.is_none() || stamp == self.revoked {
+            return;
+        }
+        self.revoked = stamp;
+        match home.revocations(&name) {
+            Ok(all) => {
+                let mut state = shared.state.lock();
+                all.into_iter().for_each(|it| state.discovery.revoke(it));
+                drop(state);
+                shared.work.notify_one();
+            }
+            Err(error) => tracing::warn!(%error, "what the network took back is not known"),
         }
     }
 

@@ -48,6 +48,11 @@ impl Place {
         }
     }
 
+    /// The home, and the network in it that alone counts.
+    pub(super) fn network(&self) -> Option<(&Home, &Name)> {
+        Some((&self.home, self.network.as_ref()?))
+    }
+
     /// Pins a name to who answered there first.
     pub(super) async fn pin(&self, name: &str, identity: IdentityId) -> Result<(), String> {
         let (home, name) = (self.home.clone(), name.to_owned());
