@@ -19,6 +19,7 @@ use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::trust::Name;
 
+use super::bus::history::History;
 use super::engine::Engine;
 use super::error::NodeError;
 use super::offer::Offers;
@@ -48,6 +49,7 @@ pub struct NodeBuilder {
     listen: Vec<SocketAddr>,
     seeds: Fixed,
     seed_file: Option<PathBuf>,
+    history: Option<History>,
     /// Of tests: the node counts as one of another process.
     #[cfg(test)]
     pub(super) apart: bool,
@@ -126,6 +128,13 @@ impl NodeBuilder {
     /// Listens at this address too, over QUIC and over TCP; port 0 is a free one.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
+        self
+    }
+
+    /// Keeps something of what this node publishes, for those who
+    /// [join late](Node::late_subscriber). Default: nothing.
+    pub fn history(mut self, history: History) -> Self {
+        self.history = Some(history);
         self
     }
 
@@ -214,6 +223,7 @@ impl NodeBuilder {
                 strangers: Default::default(),
             }),
             bus: Default::default(),
+            history: self.history,
             work: Notify::new(),
             dialled: say_dialled,
             known: watch::Sender::new(0),

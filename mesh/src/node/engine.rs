@@ -21,7 +21,6 @@ use super::shared::{MAX_STRANGERS, Shared, State};
 use super::sources::Sources;
 use crate::driver::dial::Dialed;
 use crate::event::{PeerInfo, Reason};
-use crate::socket::Owner;
 use crate::trust::{Permissions, Principal};
 
 /// How often the sources are looked at.
@@ -148,7 +147,7 @@ impl Engine {
         shared.resources.look_again();
         shared.state.lock().interests.look_at_permissions();
         // Who may subscribe to other topics than before connects anew, and says again to which.
-        let Some(core) = shared.bus.get().map(Owner::core) else {
+        let Some(core) = shared.bus.get().map(|(bus, _)| bus.core()) else {
             return;
         };
         for (key, peer) in core.links() {

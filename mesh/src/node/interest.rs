@@ -13,6 +13,7 @@ use withy_proto::bus::Filter;
 use withy_proto::mechanism::party::Expected;
 use withy_proto::{Endpoint, SocketType};
 
+use super::bus::history::{self, PROPERTY};
 use super::guard::Permitted;
 use super::shared::{Shared, State};
 use crate::driver::core::Core;
@@ -25,6 +26,8 @@ use crate::event::Reason;
 pub(crate) enum Wants {
     /// Publishers of topics that a filter chooses.
     Topics(Filter),
+    /// Those of them who keep a history.
+    Histories(Filter),
     /// Whoever offers something of a kind under a name.
     Named(Kind, Box<str>),
     /// The other end of a pair of this name. Both ends offer theirs; that with the lower tag dials.
@@ -44,6 +47,10 @@ impl Wants {
                 let scope = service.name.parse::<Filter>();
                 service.kind == Kind::Publisher && scope.is_ok_and(|it| it.overlaps(filter))
             }
+            Self::Histories(filter) => {
+                let kept = service.properties.iter().any(|(key, _)| **key == *PROPERTY);
+                kept && Self::Topics(filter.clone()).is_met_by(service)
+            }
             Self::Named(kind, name) => service.kind == *kind && named(name),
             Self::Pair(name) => service.kind == Kind::Pair && named(name),
             Self::Group(name) => service.kind == Kind::Group && named(name),
@@ -51,6 +58,19 @@ impl Wants {
                 matches!(service.kind, Kind::Socket(theirs) if ours.accepts(theirs)) && named(name)
             }
         }
+    }
+
+    /// The resource that is asked for at whoever offers something.
+    fn resource(&self, service: &Service) -> Box<str> {
+        match self {
+            Self::Histories(_) => history::RESOURCE.into(),
+            _ => resource(service.kind, &service.name),
+        }
+    }
+
+    /// Whether it matters who is at the other end, which is not proven within a process.
+    fn is_proven(&self) -> bool {
+        matches!(self, Self::Histories(_) | Self::Group(_))
     }
 
     /// Whether this side is the one that dials.
@@ -187,8 +207,7 @@ impl Known {
             }
             return;
         };
-        // Within a process nothing is proven, and in a group it matters who speaks.
-        let proven = matches!(wants, Wants::Group(_));
+        let proven = wants.is_proven();
         let fits = |way: &&Endpoint| !proven || !matches!(way, Endpoint::Inproc(_));
         let ways: Vec<Endpoint> = ways.iter().filter(fits).cloned().collect();
         if ways.is_empty() {
@@ -202,7 +221,7 @@ impl Known {
         if let Some(core) = self.core.upgrade() {
             let dial = core.dial(Dialed {
                 ways: Mutex::new(ways),
-                resource: Some(resource(service.kind, &service.name)),
+                resource: Some(wants.resource(service)),
                 host: Some(Arc::clone(host)),
                 guard: Some(Arc::clone(&self.guard)),
                 routing_id: None,

@@ -41,6 +41,7 @@ use withy_proto::SocketType;
 use withy_proto::trust::{IdentityId, NodeId};
 
 pub use builder::NodeBuilder;
+pub use bus::history::History;
 pub use bus::{BusPublisher, BusSubscriber};
 pub use error::{NameError, NodeError, PublishError};
 pub use group::{Group, Heard};
@@ -140,6 +141,16 @@ impl Node {
     /// It is no filter.
     pub fn subscriber(&self, filter: impl AsRef<str>) -> Result<BusSubscriber, NameError> {
         BusSubscriber::new(self, parse(filter.as_ref())?)
+    }
+
+    /// A subscriber that first gets what the publishers keep of the topics that the filter chooses,
+    /// retained values and the last messages (see [`NodeBuilder::history`]), and then what they publish:
+    /// nothing is missing in between, and nothing comes twice. Of each publisher the order holds.
+    ///
+    /// # Errors
+    /// It is no filter.
+    pub fn late_subscriber(&self, filter: impl AsRef<str>) -> Result<BusSubscriber, NameError> {
+        BusSubscriber::late(self, parse(filter.as_ref())?)
     }
 
     /// Sends work to whoever takes it from a queue, each message to one of them in turn. It waits where

@@ -14,6 +14,7 @@ use withy_discovery::{Discovery, Expected, NetworkTag, PeerTag, Place, Record, T
 use withy_proto::SocketType;
 use withy_proto::trust::{Network, Shown};
 
+use super::bus::history::{History, Kept};
 use super::engine::Dialled;
 use super::interest::Interests;
 use super::links::Links;
@@ -46,7 +47,9 @@ pub(crate) struct Shared {
     pub(super) control: Owner,
     pub(super) state: Mutex<State>,
     /// What this node publishes, once it publishes anything.
-    pub(super) bus: OnceLock<Owner>,
+    pub(super) bus: OnceLock<(Owner, Option<Arc<Kept>>)>,
+    /// What is kept of it.
+    pub(super) history: Option<History>,
     /// What came of dials; there is at most one for each that is under way.
     pub(super) dialled: UnboundedSender<Dialled>,
     /// The engine has something to do.

@@ -167,7 +167,7 @@ async fn plain_sockets_bind_and_connect_by_name() {
     let (one, two) = (user.node_apart().await, user.node_apart().await);
     let rep = crate::Rep::builder().node(&one).build().unwrap();
     let name = rep.bind_to("mesh://adder").await.unwrap();
-    assert_eq!(rep.endpoints(), [name.clone()]);
+    assert_eq!(rep.endpoints(), std::slice::from_ref(&name));
     let req = crate::Req::builder().node(&two).build().unwrap();
     req.connect_to("mesh://adder").unwrap();
     // Of another type, and so another name.
@@ -283,4 +283,57 @@ async fn a_group_hears_shouts_and_one_of_it_whispers() {
     assert!(groups[0].whisper(other, "nobody").is_err());
     let taken = nodes[0].join("chat").unwrap_err();
     assert_eq!(taken, NameError::Taken("chat".to_owned()));
+}
+
+#[tokio::test]
+async fn who_joins_late_misses_nothing_and_gets_nothing_twice() {
+    let user = User::new();
+    let mut builder = user.builder().history(History::last(50));
+    builder.apart = true;
+    let (kitchen, screen) = (builder.build().await.unwrap(), user.node_apart().await);
+    let publisher = kitchen.publisher("home/#").unwrap();
+    let topics: [Topic; 3] = ["home/a", "home/b", "home/c"].map(|it| it.parse().unwrap());
+    let publish = async |number: usize| {
+        let topic = &topics[number % topics.len()];
+        publisher
+            .publish_to(topic, number.to_string())
+            .await
+            .unwrap();
+    };
+    for number in 0..90 {
+        publish(number).await;
+    }
+    let late = screen.late_subscriber("home/+").unwrap();
+    // What is published while it joins comes once, and in its place.
+    let received = async {
+        let mut received = Vec::new();
+        while received.len() < 200 {
+            let publication = soon(late.recv()).await.unwrap();
+            received.push(publication.body.as_str().unwrap().parse::<usize>().unwrap());
+        }
+        received
+    };
+    let published = async {
+        for number in 90..200 {
+            publish(number).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (received, ()) = tokio::join!(received, published);
+    assert_eq!(received, (0..200).collect::<Vec<_>>());
+    // One that is not late gets what is published from now on.
+    let timely = screen.subscriber("home/+").unwrap();
+    soon(publisher.wait_subscribed_to(&topics[0], 2))
+        .await
+        .unwrap();
+    publish(200).await;
+    for subscriber in [&late, &timely] {
+        assert_eq!(soon(subscriber.recv()).await.unwrap().body, "200");
+    }
+    // The last value of a topic, though it is long gone from the replay.
+    let mut retained = Publication::new("home/d".parse().unwrap(), "kept");
+    retained.header.retain = true;
+    publisher.send(retained).await.unwrap();
+    let latest = screen.late_subscriber("home/d").unwrap();
+    assert_eq!(soon(latest.recv()).await.unwrap().body, "kept");
 }

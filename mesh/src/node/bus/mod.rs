@@ -7,6 +7,9 @@
 //! Invariant: what a subscriber gets is a [`Publication`] that its filter chooses; a peer that sends
 //! anything else is disconnected.
 
+pub(super) mod history;
+mod late;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -21,11 +24,17 @@ use super::guard::Permitted;
 use super::interest::{BUS, Interest, Wants};
 use super::offer::Offer;
 use super::shared::Shared;
+use crate::driver::core::Core;
 use crate::driver::resources::Guard;
 use crate::error::{Closed, ReceiveError};
 use crate::event::Reason;
 use crate::socket::{Owner, PeerKey};
 use crate::stats::Stats;
+use history::Kept;
+use late::Late;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 /// Publishes one topic, or all that a filter chooses, to whoever on the mesh wants it. A subscriber
 /// that has no room misses a message, and that is counted.
@@ -40,6 +49,7 @@ struct Publishes {
     /// The scope, if it is one topic.
     topic: Option<Topic>,
     socket: Owner,
+    history: Option<Arc<Kept>>,
     _offer: Offer,
     _node: Node,
 }
@@ -47,13 +57,17 @@ struct Publishes {
 impl BusPublisher {
     pub(super) fn new(node: &Node, scope: Filter) -> Result<Self, NameError> {
         let shared = node.shared();
-        let socket = shared.bus();
-        let service = Service::new(Kind::Publisher, &name_of(&scope));
+        let (socket, history) = shared.bus();
+        let mut service = Service::new(Kind::Publisher, &name_of(&scope));
+        if history.is_some() {
+            service.properties = vec![(history::PROPERTY.into(), Box::default())];
+        }
         let offer = shared.offer(service, true)?;
         Ok(Self(Arc::new(Publishes {
             topic: scope.as_str().parse().ok(),
             scope,
             socket,
+            history,
             _offer: offer,
             _node: node.clone(),
         })))
@@ -101,6 +115,10 @@ impl BusPublisher {
                 scope: self.0.scope.to_string(),
                 topic: publication.topic.to_string(),
             });
+        }
+        if let Some(history) = &self.0.history {
+            let sent = history.publish(publication, self.0.socket.core());
+            return sent.then_some(()).ok_or(PublishError::Closed);
         }
         let mut message = Message::from(publication);
         let sent = self.0.socket.send(&mut message).await;
@@ -185,7 +203,10 @@ pub struct BusSubscriber(Arc<Subscribes>);
 struct Subscribes {
     filter: Filter,
     socket: Owner,
-    permitted: Permitted,
+    permitted: Arc<Permitted>,
+    /// What the task hands out, for one that joins late.
+    late: Option<Mutex<Receiver<Publication>>>,
+    asks: Option<Interest>,
     _interest: Interest,
     _node: Node,
 }
@@ -203,14 +224,34 @@ impl BusSubscriber {
         socket.core().subscribe(filter.as_octets(), true);
         let wants = Wants::Topics(filter.clone());
         let permitted = Permitted::to_offer(shared.identity.id(), &shared.trust, &wants);
+        let permitted = Arc::new(permitted);
         let interest = shared.want(wants, socket.core());
         Ok(Self(Arc::new(Subscribes {
             permitted,
             filter,
             socket,
+            late: None,
+            asks: None,
             _interest: interest,
             _node: node.clone(),
         })))
+    }
+
+    /// One that gets what was kept before it.
+    pub(super) fn late(node: &Node, filter: Filter) -> Result<Self, NameError> {
+        let subscriber = Self::new(node, filter)?;
+        let shared = node.shared();
+        let Ok(mut subscribes) = Arc::try_unwrap(subscriber.0) else {
+            unreachable!("it has one handle yet")
+        };
+        let (out, late) = tokio::sync::mpsc::channel(late::WAITING);
+        let (filter, socket) = (&subscribes.filter, &subscribes.socket);
+        let permitted = Arc::clone(&subscribes.permitted);
+        let (joiners, asks) = Late::new(shared, filter, socket, permitted, out);
+        subscribes.asks = Some(shared.want(Late::wants(filter), asks.core()));
+        subscribes.late = Some(Mutex::new(late));
+        shared.spawn(joiners.run());
+        Ok(Self(Arc::new(subscribes)))
     }
 
     /// What it subscribed to.
@@ -227,6 +268,10 @@ impl BusSubscriber {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&self) -> Result<Publication, ReceiveError> {
+        if let Some(late) = &self.0.late {
+            let received = late.lock().await.recv().await;
+            return received.ok_or(ReceiveError::Closed);
+        }
         loop {
             let received = self.0.socket.recv_from().await?;
             if let Some(publication) = self.look(received) {
@@ -240,6 +285,14 @@ impl BusSubscriber {
     /// # Errors
     /// None is there, or the node is closed.
     pub fn try_recv(&self) -> Result<Publication, ReceiveError> {
+        if let Some(late) = &self.0.late {
+            let received = late.try_lock().ok().map(|mut late| late.try_recv());
+            return match received {
+                Some(Ok(publication)) => Ok(publication),
+                Some(Err(TryRecvError::Disconnected)) => Err(ReceiveError::Closed),
+                Some(Err(TryRecvError::Empty)) | None => Err(ReceiveError::Empty),
+            };
+        }
         loop {
             let received = self.0.socket.try_recv_from()?;
             if let Some(publication) = self.look(received) {
@@ -251,31 +304,17 @@ impl BusSubscriber {
     /// Reads a message; whoever sends what is none is let go.
     fn look(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
         match Publication::try_from(message) {
-            Ok(publication) => self.permits(&publication, from).then_some(publication),
+            Ok(publication) => {
+                let core = self.0.socket.core();
+                let permits = permits(&self.0.permitted, core, &publication, from);
+                permits.then_some(publication)
+            }
             Err(error) => {
                 let reason = Reason::Application(error.to_string());
                 self.0.socket.core().close_link(from.0, reason);
                 None
             }
         }
-    }
-
-    /// Whether who sent a message may publish on its topic; if not, that is counted.
-    fn permits(&self, publication: &Publication, from: PeerKey) -> bool {
-        let permitted = &self.0.permitted;
-        if !permitted.is_asked() {
-            return true;
-        }
-        let core = self.0.socket.core();
-        // Of whom has long left nobody knows who it was.
-        let allowed = core.sender(from.0).is_some_and(|peer| {
-            let shown = peer.proven.as_ref().map(|proven| &proven.shown);
-            permitted.may_publish(shown, &publication.topic)
-        });
-        if !allowed {
-            core.counters.denied.fetch_add(1, Relaxed);
-        }
-        allowed
     }
 
     /// The nodes that it is connected to.
@@ -290,8 +329,8 @@ impl BusSubscriber {
 }
 
 impl Shared {
-    /// The socket that publishes what this node publishes.
-    fn bus(&self) -> Owner {
+    /// The socket that publishes what this node publishes, and what is kept of that.
+    fn bus(&self) -> (Owner, Option<Arc<Kept>>) {
         let made = self.bus.get_or_init(|| {
             let mut options = self.options();
             options.send.matching = Matching::Filters;
@@ -302,10 +341,27 @@ impl Shared {
             let socket = self.socket(SocketType::Pub, options);
             let named = self.resources.insert(BUS, socket.core(), guard);
             debug_assert!(named.is_ok(), "nobody else uses this name");
-            socket
+            let history = self.history.map(|it| Kept::start(self, it, &socket));
+            (socket, history)
         });
         made.clone()
     }
+}
+
+/// Whether who sent a message may publish on its topic; if not, that is counted.
+fn permits(permitted: &Permitted, core: &Core, publication: &Publication, from: PeerKey) -> bool {
+    if !permitted.is_asked() {
+        return true;
+    }
+    // Of whom has long left nobody knows who it was.
+    let allowed = core.sender(from.0).is_some_and(|peer| {
+        let shown = peer.proven.as_ref().map(|proven| &proven.shown);
+        permitted.may_publish(shown, &publication.topic)
+    });
+    if !allowed {
+        core.counters.denied.fetch_add(1, Relaxed);
+    }
+    allowed
 }
 
 /// What the record says of a scope: the scope, or a wider one that fits.

@@ -1,0 +1,271 @@
+//! A subscriber that joins late, and gets what the publishers kept before what they publish: no gap, no
+//! double.
+//!
+//! Each publisher with a history has a [`Joiner`] of its own. One task feeds them from the bus, from the
+//! publishers' answers and from the clock, and hands out what comes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+use withy_discovery::{Kind, PeerTag};
+use withy_proto::bus::joiner::{Joiner, Limits, Step};
+use withy_proto::bus::snapshot::Reply;
+use withy_proto::bus::{Filter, Publication};
+use withy_proto::crypto::Randomness as _;
+use withy_proto::pattern::PipeKey;
+use withy_proto::{Message, SocketType};
+
+use super::super::guard::Permitted;
+use super::super::interest::Wants;
+use super::super::links;
+use super::super::shared::Shared;
+use super::history::PROPERTY;
+use super::permits;
+use crate::driver::handshake::OsRandomness;
+use crate::event::{PeerInfo, Reason};
+use crate::socket::{Owner, PeerKey};
+
+/// Messages that the application has not taken yet; beyond, nothing is read.
+pub(super) const WAITING: usize = 1_000;
+
+/// How often links are looked at while nothing comes.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A joiner, and the connection over which its publisher's updates come.
+#[derive(Debug)]
+struct Joining {
+    joiner: Joiner,
+    bus: PipeKey,
+    /// Whether the mark is subscribed to.
+    marked: bool,
+}
+
+/// The joiners of one subscriber.
+#[derive(Debug)]
+pub(super) struct Late {
+    shared: Arc<Shared>,
+    filter: Filter,
+    bus: Owner,
+    asks: Owner,
+    permitted: Arc<Permitted>,
+    joining: BTreeMap<PeerTag, Joining>,
+    started: Instant,
+    out: Sender<Publication>,
+}
+
+impl Late {
+    /// The joiners of a subscriber to a filter, whose updates come over this socket, and the socket over
+    /// which they ask.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        filter: &Filter,
+        bus: &Owner,
+        permitted: Arc<Permitted>,
+        out: Sender<Publication>,
+    ) -> (Self, Owner) {
+        let asks = shared.socket(SocketType::Dealer, shared.options());
+        let late = Self {
+            shared: Arc::clone(shared),
+            filter: filter.clone(),
+            bus: bus.clone(),
+            asks: asks.clone(),
+            permitted,
+            joining: BTreeMap::new(),
+            started: Instant::now(),
+            out,
+        };
+        (late, asks)
+    }
+
+    /// Whom the asking socket is connected to.
+    pub(super) fn wants(filter: &Filter) -> Wants {
+        Wants::Histories(filter.clone())
+    }
+
+    /// Runs until nobody takes what comes, or the node is closed.
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        let mut links = self.bus.core().peers.subscribe();
+        let mut asks = self.asks.core().peers.subscribe();
+        loop {
+            self.look_at_links();
+            let due = self.ask();
+            let out = self.out.clone();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = out.closed() => return,
+                Ok(received) = self.bus.recv_from() => self.updated(received).await,
+                Ok((message, key)) = self.asks.recv_from() => self.answered(message, key).await,
+                Ok(()) = links.changed() => {}
+                Ok(()) = asks.changed() => {}
+                () = tokio::time::sleep(due) => self.handle_timeout(),
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Begins to join whoever has a history, and again whoever was away.
+    fn look_at_links(&mut self) {
+        let links = self.bus.core().links();
+        for (key, info) in links {
+            let Some(tag) = links::tag_of(&info).filter(|tag| self.has_history(*tag)) else {
+                continue;
+            };
+            let mark = OsRandomness.next_u64();
+            match self.joining.get_mut(&tag) {
+                Some(known) if known.bus == key => {}
+                Some(known) => {
+                    known.bus = key;
+                    let old = known.joiner.mark_topic().clone();
+                    if std::mem::take(&mut known.marked) {
+                        self.bus.core().subscribe(old.as_octets(), false);
+                    }
+                    known.joiner.restart(mark);
+                }
+                None => {
+                    let joiner = Joiner::new(self.filter.clone(), mark, Limits::default());
+                    let joining = Joining {
+                        joiner,
+                        bus: key,
+                        marked: false,
+                    };
+                    self.joining.insert(tag, joining);
+                }
+            }
+        }
+        let known = self.shared.state.lock();
+        let table = known.discovery.table();
+        let gone = |tag: &PeerTag| table.record(*tag).is_none();
+        let bus = self.bus.core();
+        self.joining.retain(|tag, joining| {
+            let goes = gone(tag) && bus.peer(joining.bus).is_none();
+            if goes && joining.marked {
+                bus.subscribe(joining.joiner.mark_topic().as_octets(), false);
+            }
+            !goes
+        });
+    }
+
+    fn has_history(&self, tag: PeerTag) -> bool {
+        let state = self.shared.state.lock();
+        let record = state.discovery.table().record(tag);
+        record.is_some_and(|record| {
+            let mut services = record.content().services.iter();
+            services.any(|it| {
+                it.kind == Kind::Publisher
+                    && it.properties.iter().any(|(key, _)| &**key == PROPERTY)
+            })
+        })
+    }
+
+    /// Asks whom it is time to ask, and says when there is more to do.
+    fn ask(&mut self) -> Duration {
+        let now = self.now();
+        let mut due = LOOK;
+        let core = self.asks.core();
+        for (key, info) in core.links() {
+            let tag = links::tag_of(&info);
+            let Some(joining) = tag.and_then(|tag| self.joining.get_mut(&tag)) else {
+                continue;
+            };
+            if !joining.joiner.is_live() && !joining.marked {
+                let mark = joining.joiner.mark_topic();
+                self.bus.core().subscribe(mark.as_octets(), true);
+                joining.marked = true;
+            }
+            if let Some(ask) = joining.joiner.poll_ask(now) {
+                // One that does not arrive is asked again.
+                let _ = core.try_send_to(key, &mut Message::from(ask));
+            }
+            if let Some(deadline) = joining.joiner.poll_timeout() {
+                due = due.min(deadline.saturating_sub(now));
+            }
+        }
+        due
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now();
+        let all = self.joining.values_mut();
+        all.for_each(|joining| joining.joiner.handle_timeout(now));
+    }
+
+    /// Takes in what came over the bus.
+    async fn updated(&mut self, (message, key): (Message, PeerKey)) {
+        let core = self.bus.core();
+        let publication = match Publication::try_from(message) {
+            Ok(publication) => publication,
+            Err(error) => return core.close_link(key.0, Reason::Application(error.to_string())),
+        };
+        if !permits(&self.permitted, core, &publication, key) {
+            return;
+        }
+        let sender = core.sender(key.0);
+        let tag = sender.and_then(|info: Arc<PeerInfo>| links::tag_of(&info));
+        if tag.is_some_and(|tag| !self.joining.contains_key(&tag)) {
+            // It came over a link that is newer than the last look.
+            self.look_at_links();
+        }
+        let core = self.bus.core();
+        let now = self.now();
+        let joining = tag.and_then(|tag| self.joining.get_mut(&tag));
+        let step = match joining {
+            Some(joining) if publication.header.sequence > 0 || !joining.joiner.is_live() => {
+                joining.joiner.handle_update(publication, now)
+            }
+            _ => Ok(Step::Deliver(Box::new(publication))),
+        };
+        match step {
+            Ok(step) => self.deliver(step, tag).await,
+            Err(error) => core.close_link(key.0, Reason::Application(error.to_string())),
+        }
+    }
+
+    /// Takes in a part of a snapshot.
+    async fn answered(&mut self, message: Message, key: PeerKey) {
+        let core = self.asks.core();
+        let sender = core.peer(key.0);
+        let Some(tag) = sender.and_then(|info| links::tag_of(&info)) else {
+            return;
+        };
+        let now = self.now();
+        let Some(joining) = self.joining.get_mut(&tag) else {
+            return;
+        };
+        let reply = Reply::try_from(message).map_err(|error| error.to_string());
+        let step = reply.and_then(|reply| {
+            let step = joining.joiner.handle_reply(reply, now);
+            step.map_err(|error| error.to_string())
+        });
+        match step {
+            Ok(step) => self.deliver(step, Some(tag)).await,
+            Err(error) => core.close_link(key.0, Reason::Application(error)),
+        }
+    }
+
+    /// Hands out what came of a message.
+    async fn deliver(&mut self, step: Step, tag: Option<PeerTag>) {
+        let all = match step {
+            Step::Nothing => return,
+            Step::Deliver(publication) => vec![*publication],
+            Step::Live(all) => {
+                if let Some(joining) = tag.and_then(|tag| self.joining.get_mut(&tag))
+                    && std::mem::take(&mut joining.marked)
+                {
+                    let mark = joining.joiner.mark_topic();
+                    self.bus.core().subscribe(mark.as_octets(), false);
+                }
+                all
+            }
+        };
+        for publication in all {
+            // Nobody takes it once the subscriber is gone.
+            let _ = self.out.send(publication).await;
+        }
+    }
+}
