@@ -216,7 +216,7 @@ impl Core {
             address,
             local,
         } = self.reach(to).await?;
-        match self.establish(&endpoint, ready, address, local, false) {
+        match self.establish(&endpoint, ready, address, local, Some(to)) {
             Ok(taken) => Ok((endpoint, taken)),
             Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
         }
@@ -315,10 +315,15 @@ impl Core {
         ready: Ready,
         address: String,
         local: String,
-        accepted: bool,
+        dialed: Option<&Dialed>,
     ) -> Result<Taken, AttachError> {
+        let meant = match dialed.and_then(|to| to.expected) {
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            _ => None,
+        };
         let info = Arc::new(PeerInfo {
-            accepted,
+            accepted: dialed.is_none(),
+            meant,
             ..self.describe(&ready.established.peer, address, local)
         });
         let _ = self.find_place(&ready.established.peer);
@@ -381,6 +386,7 @@ impl Core {
     fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
         PeerInfo {
             accepted: false,
+            meant: None,
             address,
             local,
             kind: peer.kind,
