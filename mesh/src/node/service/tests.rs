@@ -248,7 +248,7 @@ async fn all_are_asked_and_each_has_an_answer() {
     let client = client(&user, 4).await;
     let asking = tokio::spawn({
         let client = client.clone();
-        async move { client.ask_all("who?", 2 * SHORT).await }
+        async move { client.ask_all("who?", 5 * SHORT).await }
     });
     let mut taken = Vec::new();
     for (_, service) in &services {
