@@ -135,6 +135,12 @@ impl Dial {
         });
     }
 
+    /// Who is wanted at the other end, unless it was retired.
+    pub(crate) fn wants(&self) -> Option<Expected> {
+        let wanted = *self.wanted.borrow() == Wanted::Yes;
+        self.to.expected.filter(|_| wanted)
+    }
+
     /// Whether it was retired, and its connection has ended.
     pub(crate) fn is_over(&self) -> bool {
         *self.wanted.borrow() == Wanted::Over
@@ -332,7 +338,7 @@ impl Core {
             address,
             local,
         } = self.reach(to).await?;
-        match self.establish(&endpoint, ready, address, local, false) {
+        match self.establish(&endpoint, ready, address, local, Some(to)) {
             Ok(taken) => Ok((endpoint, taken)),
             Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
         }
@@ -438,10 +444,15 @@ impl Core {
         ready: Ready,
         address: String,
         local: String,
-        accepted: bool,
+        dialed: Option<&Dialed>,
     ) -> Result<Taken, AttachError> {
+        let meant = match dialed.and_then(|to| to.expected) {
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            _ => None,
+        };
         let info = Arc::new(PeerInfo {
-            accepted,
+            accepted: dialed.is_none(),
+            meant,
             ..self.describe(&ready.established.peer, address, local)
         });
         let _ = self.find_place(&ready.established.peer);
@@ -504,6 +515,7 @@ impl Core {
     fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
         PeerInfo {
             accepted: false,
+            meant: None,
             address,
             local,
             kind: peer.kind,

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use withy_discovery::{Kind, PeerTag, Record, Service};
 use withy_proto::bus::Filter;
 use withy_proto::mechanism::party::Expected;
+use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::{Endpoint, SocketType};
 
 use super::bus::history::{self, PROPERTY};
@@ -184,6 +185,20 @@ impl Interests {
                 }
             }
         }
+    }
+}
+
+impl Interest {
+    /// Those who offer what is wanted.
+    pub(super) fn sought(&self) -> Vec<(IdentityId, NodeId)> {
+        let state = self.shared.state.lock();
+        let known = state.interests.known.get(&self.number);
+        let dials = known.iter().flat_map(|known| known.dials.values());
+        let sought = dials.filter_map(|dial| match dial.wants() {
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            _ => None,
+        });
+        sought.collect()
     }
 }
 
