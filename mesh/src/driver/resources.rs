@@ -73,6 +73,12 @@ impl Resources {
         Ok(())
     }
 
+    /// All sockets that have a name.
+    pub(crate) fn cores(&self) -> Vec<Arc<Core>> {
+        let names = self.0.lock();
+        names.values().filter_map(|it| it.core.upgrade()).collect()
+    }
+
     /// Closes the connections of peers that may be connected no longer.
     pub(crate) fn look_again(&self) {
         let all: Vec<_> = {

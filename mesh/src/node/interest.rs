@@ -172,6 +172,12 @@ impl Shared {
 }
 
 impl Interests {
+    /// All sockets that want something.
+    pub(super) fn cores(&self) -> Vec<Arc<Core>> {
+        let known = self.known.values();
+        known.filter_map(|known| known.core.upgrade()).collect()
+    }
+
     /// Closes the connections to those that may not offer what is wanted any more.
     pub(super) fn look_at_permissions(&self) {
         for known in self.known.values() {

@@ -325,8 +325,8 @@ impl Node {
         self.shared().wait_peers(peers).await
     }
 
-    /// Leaves the mesh: says goodbye, sends what waits, for as long as `linger` at most, and closes.
-    /// Its publishers and subscribers are of no use then.
+    /// Leaves the mesh: sends what waits, for as long as `linger` at most, closes all sockets of this
+    /// node, and says goodbye. What was made by it is of no use then.
     pub async fn close(self, linger: Duration) {
         self.shared().close(linger).await;
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use withy_discovery::{Discovery, Expected, NetworkTag, PeerTag, Place, Record, Time};
@@ -31,6 +32,9 @@ use crate::trust::Trust;
 
 /// The most nodes that are remembered though they are not trusted; of more, the oldest are forgotten.
 pub(super) const MAX_STRANGERS: usize = 256;
+
+/// How long a goodbye may take in any case.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A node.
 #[derive(Debug)]
@@ -172,11 +176,20 @@ impl Shared {
         }
     }
 
-    /// Ends the node: the engine says goodbye first.
+    /// Ends the node and its sockets; when they have sent what waits, the engine says goodbye.
     pub(super) async fn close(&self, linger: Duration) {
+        let mut sockets = self.resources.cores();
+        sockets.extend(self.state.lock().interests.cores());
+        let mut closing = JoinSet::new();
+        for core in sockets {
+            core.start_closing();
+            closing.spawn(async move { core.finish_closing(linger).await });
+        }
+        while closing.join_next().await.is_some() {}
         self.stop.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(linger, self.tasks.wait()).await;
+        let goodbye = linger.max(GOODBYE);
+        let _ = tokio::time::timeout(goodbye, self.tasks.wait()).await;
     }
 }
 
