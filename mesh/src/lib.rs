@@ -48,9 +48,14 @@
 //! For programs without an async runtime there is [`blocking`], for messages that are Rust values
 //! [`Typed`], for several sockets at a time [`Select`], for forwarding [`Proxy`].
 //!
+//! # The mesh
+//!
+//! A [`Node`] publishes, serves and takes work by name: other nodes of the host and of the local network
+//! are found, and found again, by themselves. See the manual: [the mesh](manual::mesh).
+//!
 //! # Endpoints
 //!
-//! `tcp://HOST:PORT`, `quic://HOST:PORT`, `ipc://PATH` and `inproc://NAME`; also wildcards, interface
+//! `tcp://HOST:PORT`, `quic://HOST:PORT`, `ipc://PATH`, `inproc://NAME` and `mesh://NAME`; also wildcards, interface
 //! names, source addresses, abstract names and sockets inherited from systemd: see [`Endpoint`].
 //! Between Withy peers QUIC is always encrypted and proves identities; on it nothing waits for a lost
 //! packet or a large message of another socket: see the manual, [QUIC](manual::security#quic).
@@ -63,7 +68,7 @@
 //!
 //! # The manual
 //!
-//! [Choosing a pattern](manual::patterns) · [security](manual::security) ·
+//! [Choosing a pattern](manual::patterns) · [the mesh](manual::mesh) · [security](manual::security) ·
 //! [limits and back-pressure](manual::limits) · [monitoring](manual::monitoring) ·
 //! [libzmq: interoperability and deviations](manual::libzmq) ·
 //! [coming from libzmq](manual::migrating)

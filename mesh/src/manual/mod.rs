@@ -5,6 +5,9 @@
 #[doc = include_str!("patterns.md")]
 pub mod patterns {}
 
+#[doc = include_str!("mesh.md")]
+pub mod mesh {}
+
 #[doc = include_str!("security.md")]
 pub mod security {}
 
