@@ -24,6 +24,7 @@ mod listen;
 mod offer;
 mod peer;
 mod place;
+pub mod queue;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use builder::NodeBuilder;
 pub use bus::{BusPublisher, BusSubscriber};
 pub use error::{NameError, NodeError, PublishError};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
+pub use queue::{Job, Producer, QueueKeeper, QueueOptions, Worker};
 pub use withy_discovery::Kind;
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
