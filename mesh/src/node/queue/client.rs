@@ -81,6 +81,14 @@ impl Client {
         self.shared.keepers(&self.queue, own).pop()
     }
 
+    /// The epoch that a record tells of, unless the link leads to its holder: that one says so itself, and
+    /// who heard it twice would begin twice.
+    pub(super) fn news(&self, said: Option<Said>) -> Option<Epoch> {
+        let epoch = said.filter(|said| said.is_held)?.epoch;
+        let told = self.link.is_some_and(|(_, node)| node == epoch.holder());
+        (!told).then_some(epoch)
+    }
+
     /// Takes the link that leads to the holder of an epoch; without one, that to whoever else says to
     /// keep the queue, who may know more.
     pub(super) fn look(&mut self, known: Epoch, said: Option<Said>) -> Option<Change> {

@@ -72,9 +72,8 @@ impl Heir {
             }
         }
         if std::mem::take(&mut self.is_news) {
-            let held = said.filter(|said| said.is_held);
-            held.into_iter()
-                .for_each(|it| self.engine.observe(it.epoch));
+            let news = self.client.news(said);
+            news.into_iter().for_each(|it| self.engine.observe(it));
             match self.client.look(self.engine.known(), said) {
                 Some(Change::Connected(node)) => self.engine.connected(node),
                 Some(Change::Lost) => self.engine.lost(),

@@ -23,9 +23,10 @@ use withy_proto::queue::{Command, Keeper as Engine, MAX_CREDIT, PeerId, WINDOW};
 
 use super::client::{LINGER, News, socket};
 use super::error::KeepError;
-use super::heir::{HEIR, Heir};
+use super::heir::Heir;
 use super::keeper::{Kept, STORE_LINGER};
-use super::offers::Said;
+use super::offers::{Said, highest_epoch};
+use super::tenure::is_aside;
 use super::writer::{Writer, Written};
 use super::{TURN, deadline, now};
 use crate::driver::send::Rejected;
@@ -34,22 +35,9 @@ use crate::node::offer::Offer;
 use crate::node::shared::Shared;
 use crate::socket::Owner;
 
-/// How long a claim waits for a higher one before it is good.
-pub const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long nobody else keeps a queue before a keeper that stepped down comes back.
-pub const ABSENCE: Duration = Duration::from_secs(2);
-
 /// Commands that wait for one peer beyond what its link takes, at most; one that leaves more unread is
 /// disconnected. As many as it may have asked for.
 pub const MAX_UNREAD: usize = MAX_CREDIT as usize + WINDOW as usize;
-
-/// How far into the future a peer's epoch may be that a keeper goes above, in milliseconds.
-const MAX_LEAP: u64 = 24 * 3_600 * 1_000;
-
-/// How often a keeper goes above an epoch that only a peer knows of, at most; and how often it tries to
-/// say in its record that it keeps the queue.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Commands that are sent before anything else is done.
 const SENDS: usize = 4_096;
@@ -57,25 +45,25 @@ const SENDS: usize = 4_096;
 /// The task of a keeper.
 #[derive(Debug)]
 pub(super) struct Keeping {
-    shared: Arc<Shared>,
-    kept: Arc<Kept>,
-    socket: Owner,
+    pub(super) shared: Arc<Shared>,
+    pub(super) kept: Arc<Kept>,
+    pub(super) socket: Owner,
     /// Whether it keeps the queue when it is empty, too.
-    is_asked: bool,
-    offer: Option<(Said, Offer)>,
-    offer_after: Duration,
+    pub(super) is_asked: bool,
+    pub(super) offer: Option<(Said, Offer)>,
+    pub(super) offer_after: Duration,
     peers: BTreeMap<PeerId, PipeKey>,
     /// What the links of some peers have no room for.
     waiting: BTreeMap<PeerId, VecDeque<Message>>,
-    writer: Option<Writer>,
-    heir: Option<Heir>,
+    pub(super) writer: Option<Writer>,
+    pub(super) heir: Option<Heir>,
     news: News,
     is_news: bool,
     /// Who else says to keep the queue, in the highest epoch.
-    other: Option<Said>,
+    pub(super) other: Option<Said>,
     /// Since when nobody does.
-    absent_since: Option<Duration>,
-    rumour_after: Duration,
+    pub(super) absent_since: Option<Duration>,
+    pub(super) rumour_after: Duration,
 }
 
 /// What woke the task.
@@ -172,10 +160,12 @@ impl Keeping {
         self.end().await;
     }
 
-    /// Whether nobody needs it any more: another node keeps the queue, and has all of it.
+    /// Whether nobody needs it any more: another node keeps the queue, and has all of it but the dead
+    /// letters, which stay where they died until they are taken.
     fn is_over(&self) -> bool {
         let engine = self.kept.engine.lock();
-        !self.is_asked && is_aside(&engine) && engine.queue().is_empty()
+        let queue = engine.queue();
+        !self.is_asked && is_aside(&engine) && queue.is_empty() && queue.dead() == 0
     }
 
     /// Does everything that is to be done now, and says when there is more.
@@ -245,6 +235,10 @@ impl Keeping {
         // The routing id that the socket put there.
         message.pop_front();
         let done = match Command::decode(message) {
+            // It would hide what others know.
+            Ok(command) if command.epoch().number() > highest_epoch() => {
+                Err("an epoch that no clock has come to".to_owned())
+            }
             Ok(command) => engine
                 .handle(peer, command, time)
                 .map_err(|error| error.to_string()),
@@ -275,90 +269,6 @@ impl Keeping {
             }
             stays
         });
-    }
-
-    /// Claims the queue, holds it or steps aside, as the others' epochs say. Says when to look again.
-    fn rule(&mut self, engine: &mut Engine, time: Duration) -> Option<Duration> {
-        if let Some(other) = self.other {
-            engine.observe(other.epoch, time);
-        }
-        let mut comes_back = false;
-        if engine.held().is_some()
-            && let Some(rumour) = engine.rumour()
-            && rumour.number() <= millis(time).saturating_add(MAX_LEAP)
-            && time >= self.rumour_after
-        {
-            // Who held that epoch is gone, but its clients never go back: this node goes above it.
-            tracing::info!(queue = %self.kept.queue, epoch = rumour.number(), "clients know a higher epoch");
-            self.rumour_after = time + PAUSE;
-            engine.observe(rumour, time);
-            comes_back = true;
-        }
-        let mut due = None;
-        if is_aside(engine) {
-            self.offer = None;
-            if self.other.is_some() {
-                self.absent_since = None;
-            } else if self.is_asked || comes_back || !engine.queue().is_empty() {
-                let since = *self.absent_since.get_or_insert(time);
-                if comes_back || time >= since + ABSENCE {
-                    if let Err(error) = self.claim(engine, time) {
-                        tracing::error!(queue = %self.kept.queue, %error, "a queue cannot be claimed");
-                        self.absent_since = Some(time);
-                    }
-                } else {
-                    due = Some(since + ABSENCE);
-                }
-            }
-        }
-        let said = self.offer.as_ref().map(|(said, _)| *said);
-        let is_said = said == Some(self.to_say(engine));
-        if !is_aside(engine) && !is_said {
-            if time >= self.offer_after
-                && let Err(error) = self.say(engine)
-            {
-                tracing::error!(queue = %self.kept.queue, %error, "the record does not say who keeps a queue");
-                self.offer_after = time + PAUSE;
-            }
-            if time < self.offer_after {
-                due = Some(self.offer_after);
-            }
-        }
-        due
-    }
-
-    fn claim(&mut self, engine: &mut Engine, time: Duration) -> Result<(), KeepError> {
-        let epoch = engine.claim_from(millis(time), time, PATIENCE)?;
-        tracing::info!(queue = %self.kept.queue, epoch = epoch.number(), "claims a queue");
-        self.absent_since = None;
-        if self.heir.take().is_some() {
-            // What is on its way to another keeper comes twice, flagged.
-            engine.queue_mut().lost(HEIR, time);
-        }
-        Ok(())
-    }
-
-    /// Says in the node's record that it keeps the queue.
-    fn say(&mut self, engine: &Engine) -> Result<(), KeepError> {
-        let to_say = self.to_say(engine);
-        let service = to_say.service(&self.kept.queue);
-        if let Some((said, offer)) = &mut self.offer {
-            offer.renew(service)?;
-            *said = to_say;
-        } else {
-            let core = self.socket.core();
-            let offer = self.shared.offer_socket_as(service, core)?;
-            self.offer = Some((to_say, offer));
-        }
-        Ok(())
-    }
-
-    fn to_say(&self, engine: &Engine) -> Said {
-        Said {
-            epoch: engine.known(),
-            is_stored: self.writer.is_some(),
-            is_held: engine.held().is_some(),
-        }
     }
 
     /// Sends what there is to be sent; whether that is all.
@@ -452,18 +362,9 @@ impl Keeping {
     }
 }
 
-/// Whether it neither claims nor holds the queue.
-fn is_aside(engine: &Engine) -> bool {
-    engine.held().is_none() && !engine.is_claiming()
-}
-
 fn is_full(sent: Result<(), Rejected>) -> bool {
     // A peer that is gone is forgotten as soon as its link is.
     matches!(sent, Err(Rejected::NotSent(NotSent::Full)))
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn written(writer: &mut Option<Writer>) -> Option<Written> {

@@ -17,7 +17,11 @@
 //! Who becomes keeper says so in its record, with an epoch above all that it knows; who hears of a
 //! higher epoch steps down, and puts what it has to the higher one. Of two that claim a queue at the
 //! same time, or that a cut network kept apart, one stays, as soon as they hear of each other.
-//! Producers and workers follow the highest epoch that they know and never go back.
+//! Producers and workers follow the highest epoch that they know and never go back. Epochs are numbered
+//! by clocks, so that one that was forgotten by all others is not the highest for long; a node whose
+//! clock is more than a day ahead of the others' keeps no queue for them.
+//!
+//! Whoever is trusted may put, take, and keep.
 //!
 //! | limit | |
 //! |---|---|
@@ -40,6 +44,7 @@ mod keeper;
 mod keeping;
 mod offers;
 mod producer;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -51,8 +56,9 @@ use std::time::{Duration, Instant};
 pub use error::{KeepError, PutError, StaleJob};
 pub use job::Job;
 pub use keeper::{QueueKeeper, QueueStats};
-pub use keeping::{ABSENCE, MAX_UNREAD, PATIENCE};
+pub use keeping::MAX_UNREAD;
 pub use producer::{KEEPER_WAIT, Producer, ProducerOptions, Putting};
+pub use tenure::{ABSENCE, PATIENCE};
 pub use withy_proto::queue::producer::Push as Put;
 pub use withy_proto::queue::{
     Cause, Counts, DeadId, DeadLetter, Death, Epoch, History, Options as QueueOptions, Overflow,
@@ -160,6 +166,11 @@ fn now() -> Duration {
     static START: LazyLock<(Instant, Duration)> = LazyLock::new(|| (Instant::now(), since_epoch()));
     let (start, time) = *START;
     time + start.elapsed()
+}
+
+/// Whole milliseconds of a moment, as epochs are numbered.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Waits until a moment, or for ever.

@@ -3,17 +3,23 @@
 //! The service of a queue has a property with the number of the keeper's epoch and whether there is a
 //! store. The node that signed the record is the holder: so an epoch is verified as its record is.
 //!
-//! Invariant: what is told of a node that is not trusted, or gone, does not count.
+//! Invariant: what is told of a node that is not trusted, or gone, does not count, nor an epoch that no
+//! clock can have come to: nobody would be left who could go above it.
 
 use withy_discovery::{Kind, Service, membership};
 use withy_proto::queue::{Epoch, QueueName};
 use withy_proto::trust::NodeId;
 
+use super::{millis, now};
 use crate::event::PeerInfo;
 use crate::node::shared::Shared;
 
 /// The property: the number of the epoch, 8 octets, big-endian, and flags.
 const EPOCH: &str = "epoch";
+
+/// How far ahead of this node's clock the number of an epoch may be, in milliseconds. Numbers are the
+/// clocks of those that claim, or 1 above what they know.
+pub(super) const MAX_LEAP: u64 = 24 * 3_600 * 1_000;
 
 const STORED: u8 = 1;
 const HELD: u8 = 2;
@@ -51,6 +57,11 @@ impl Said {
     }
 }
 
+/// The highest number of an epoch that counts now.
+pub(super) fn highest_epoch() -> u64 {
+    millis(now()).saturating_add(MAX_LEAP)
+}
+
 impl Shared {
     /// Who says to keep a queue, the highest epoch last; this node only if `own`.
     pub(super) fn keepers(&self, queue: &QueueName, own: bool) -> Vec<Said> {
@@ -73,6 +84,8 @@ impl Shared {
                 Said::read(services.find(is)?, record.node())
             })
             .collect();
+        let limit = highest_epoch();
+        said.retain(|said| said.epoch.number() <= limit);
         said.sort();
         said
     }

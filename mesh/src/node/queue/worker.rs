@@ -242,9 +242,8 @@ impl Task {
         let said = self.is_news.then(|| self.client.keeper(true));
         let mut inner = self.state.inner.lock();
         if let Some(said) = said {
-            let held = said.filter(|said| said.is_held);
-            held.into_iter()
-                .for_each(|it| inner.engine.observe(it.epoch));
+            let news = self.client.news(said);
+            news.into_iter().for_each(|it| inner.engine.observe(it));
             match self.client.look(inner.engine.known(), said) {
                 Some(Change::Connected(node)) => inner.engine.connected(node),
                 Some(Change::Lost) => inner.engine.lost(),

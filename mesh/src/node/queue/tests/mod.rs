@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+mod keepers;
+
 use super::*;
 use crate::node::tests::{User, soon};
+use withy_proto::queue::Command;
 
 fn text(job: &Job) -> String {
     job.message.first().as_str().unwrap().to_owned()
@@ -103,126 +106,6 @@ async fn the_jobs_of_a_worker_that_is_lost_come_again() {
     assert!(!seen.contains_key("0"));
     // What the lost one says now does not count.
     assert!(open.remove(0).ack().is_err());
-}
-
-#[tokio::test]
-async fn two_that_begin_at_once_end_with_one_keeper() {
-    let user = User::new();
-    let (one, two) = (user.node_apart().await, user.node_apart().await);
-    let nodes = [&one, &two];
-    let keep = |node: &Node| {
-        let node = node.clone();
-        async move {
-            node.keep_queue("jobs", QueueOptions::default(), Store::Memory)
-                .await
-        }
-    };
-    // Both claim before they can have heard of each other.
-    let (first, second) = tokio::join!(keep(&one), keep(&two));
-    let keepers = [first.unwrap(), second.unwrap()];
-    let producers = nodes.map(|node| node.producer_with("jobs", only_puts()).unwrap());
-    let worker = one.worker("jobs").unwrap();
-    let mut left = Vec::new();
-    for number in 0..50 {
-        let body = number.to_string();
-        soon(producers[number % 2].put(body.clone())).await.unwrap();
-        left.push(body);
-    }
-    while !left.is_empty() {
-        let job = soon(worker.recv()).await.unwrap();
-        let body = text(&job);
-        assert!(left.contains(&body) || job.redelivered, "{body}");
-        left.retain(|it| *it != body);
-        job.ack().unwrap();
-    }
-    let held: Vec<_> = keepers.iter().filter_map(QueueKeeper::held).collect();
-    assert_eq!(held.len(), 1, "{held:?}");
-}
-
-#[tokio::test]
-async fn what_is_in_a_store_is_there_again() {
-    let user = User::new();
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::folder(folder.path().join("jobs"));
-    let options = QueueOptions::default();
-    let keeping = user.node_apart().await;
-    let client = user.node_apart().await;
-    let keep = |node: &Node| {
-        let (node, options, store) = (node.clone(), options.clone(), store.clone());
-        async move { node.keep_queue("jobs", options, store).await }
-    };
-    let keeper = keep(&keeping).await.unwrap();
-    let refused = keep(&client).await.unwrap_err();
-    assert!(matches!(refused, KeepError::Store(_)), "{refused}");
-    soon(keeper.wait_held()).await.unwrap();
-    let epoch = keeper.held().unwrap();
-    let producer = client.producer("jobs").unwrap();
-    for number in 0..20 {
-        soon(producer.put(number.to_string())).await.unwrap();
-    }
-    let worker = client.worker_with("jobs", 1).unwrap();
-    soon(worker.recv()).await.unwrap().ack().unwrap();
-    let kept = soon(worker.recv()).await.unwrap();
-    assert_eq!(text(&kept), "1");
-    keeper.close().await;
-    keeping.close(Duration::from_secs(1)).await;
-    // Its producer saw a store, and waits for it.
-    let waits = producer.start(Put {
-        message: "20".into(),
-        ..Put::default()
-    });
-    let waits = soon(waits).await.unwrap();
-    let again = user.node_apart().await;
-    let keeper = keep(&again).await.unwrap();
-    soon(waits).await.unwrap();
-    assert!(producer.keeper().is_none());
-    assert!(keeper.held().unwrap() > epoch);
-    assert!(kept.ack().is_err(), "it was the other keeper's");
-    for number in 1..=20 {
-        let job = soon(worker.recv()).await.unwrap();
-        assert_eq!(text(&job), number.to_string());
-        assert_eq!(job.redelivered, number < 20, "{number}");
-        job.ack().unwrap();
-    }
-}
-
-#[tokio::test]
-async fn who_takes_over_gets_what_the_other_has() {
-    let user = User::new();
-    let (one, two) = (user.node_apart().await, user.node_apart().await);
-    let producer = one.producer("jobs").unwrap();
-    let count = 600;
-    for number in 0..count {
-        let put = Put {
-            priority: Priority::new((number % 3) as u8),
-            ttl: Some(Duration::from_secs(600)),
-            message: number.to_string().into(),
-            ..Put::default()
-        };
-        soon(producer.send(put)).await.unwrap();
-    }
-    let before = producer.keeper().unwrap();
-    let keeper = two.keep_queue("jobs", QueueOptions::default(), Store::Memory);
-    let keeper = keeper.await.unwrap();
-    soon(keeper.wait_held()).await.unwrap();
-    soon(async {
-        while before.stats().messages > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(before.held(), None);
-    assert_eq!(keeper.stats().messages, count);
-    soon(producer.put("new")).await.unwrap();
-    let worker = one.worker("jobs").unwrap();
-    let mut last = 9;
-    for _ in 0..=count {
-        let job = soon(worker.recv()).await.unwrap();
-        assert_eq!(job.redelivered, text(&job) != "new");
-        assert!(job.priority.number() <= last || text(&job) == "new");
-        last = job.priority.number();
-        job.ack().unwrap();
-    }
 }
 
 #[tokio::test]
@@ -336,4 +219,85 @@ async fn who_talks_nonsense_to_a_keeper_is_let_go() {
     // Others go on.
     let producer = two.producer("jobs").unwrap();
     soon(producer.put("job")).await.unwrap();
+}
+
+/// What a peer of its own making says to a keeper.
+struct Raw {
+    socket: crate::socket::Owner,
+    _interest: crate::node::interest::Interest,
+}
+
+impl Raw {
+    async fn new(node: &Node) -> Self {
+        let shared = node.shared();
+        let socket = shared.socket(withy_proto::SocketType::Dealer, shared.options());
+        let wants = crate::node::interest::Wants::Named(crate::node::Kind::Queue, "jobs".into());
+        let interest = shared.want(wants, socket.core());
+        soon(socket.wait_peers(1)).await.unwrap();
+        Self {
+            socket,
+            _interest: interest,
+        }
+    }
+
+    fn say(&self, command: Command) {
+        self.socket.try_send(command.encode()).unwrap();
+    }
+
+    async fn hear(&self) -> Command {
+        let message = soon(self.socket.recv()).await.unwrap();
+        Command::decode(message).unwrap()
+    }
+}
+
+fn subscribe(epoch: Epoch, credit: u32) -> Command {
+    Command::Subscribe {
+        epoch,
+        subscription: 1,
+        credit,
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_keeps_nobody_waiting() {
+    let user = User::new();
+    let (one, two) = (user.node_apart().await, user.node_apart().await);
+    let keeper = one.keep_queue("jobs", QueueOptions::default(), Store::Memory);
+    let keeper = keeper.await.unwrap();
+    soon(keeper.wait_held()).await.unwrap();
+    let raw = Raw::new(&two).await;
+    raw.say(subscribe(keeper.held().unwrap(), 60_000));
+    let worker = two.worker("jobs").unwrap();
+    let producer = two.producer("jobs").unwrap();
+    // More than links hold; who does not read gets every other one.
+    let mut puts = Vec::new();
+    for _ in 0..8_000 {
+        let put = Put {
+            message: vec![7; 3_000].into(),
+            ..Put::default()
+        };
+        puts.push(soon(producer.start(put)).await.unwrap());
+        if puts.len() == 200 {
+            for put in puts.drain(..) {
+                soon(put).await.unwrap();
+            }
+            while let Ok(job) = worker.try_recv() {
+                job.ack().unwrap();
+            }
+        }
+    }
+    soon(async {
+        while keeper.stats().counts.delivered < 8_000 {
+            soon(worker.recv()).await.unwrap().ack().unwrap();
+        }
+    })
+    .await;
+    let open = keeper.stats().open;
+    assert!(open > 3_000, "{open} are with who does not read");
+    // They come to others when it is gone.
+    drop(raw);
+    for _ in 0..100 {
+        let job = soon(worker.recv()).await.unwrap();
+        job.ack().unwrap();
+    }
 }

@@ -6,6 +6,8 @@
 //!
 //! Invariant: who waits for a message hears once what became of it.
 
+mod task;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,10 +20,11 @@ use withy_proto::crypto::Randomness as _;
 use withy_proto::queue::producer::{DEFAULT_WINDOW, Event, Push};
 use withy_proto::queue::{Producer as Engine, ProducerId, QueueName};
 
-use super::client::{Change, Client, LINGER, News};
+use self::task::Task;
+use super::client::Client;
 use super::error::PutError;
 use super::keeper::Kept;
-use super::{MAX_PUT, Put, QueueKeeper, QueueOptions, TURN, deadline, now};
+use super::{MAX_PUT, Put, QueueKeeper, QueueOptions, now};
 use crate::Message;
 use crate::driver::handshake::OsRandomness;
 use crate::node::{NameError, Node};
@@ -119,15 +122,7 @@ impl Producer {
             room: Notify::new(),
         });
         let client = Client::new(shared, &queue);
-        let task = Task {
-            news: News::new(shared, client.core()),
-            state: Arc::clone(&state),
-            client,
-            queue,
-            keep: options.keep,
-            absent_since: Some(now()),
-            is_news: true,
-        };
+        let task = Task::new(shared, &state, client, queue, options.keep);
         shared.spawn(task.run(Arc::clone(shared)));
         let node = node.clone();
         Ok(Self(Arc::new(Handle { state, _node: node })))
@@ -289,131 +284,5 @@ impl Future for Putting {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = Pin::new(&mut self.outcome).poll(context);
         outcome.map(|outcome| outcome.unwrap_or(Err(PutError::Unknown)))
-    }
-}
-
-/// The task of a producer.
-struct Task {
-    state: Arc<State>,
-    client: Client,
-    news: News,
-    queue: QueueName,
-    keep: Option<QueueOptions>,
-    /// Since when nobody keeps the queue.
-    absent_since: Option<Duration>,
-    is_news: bool,
-}
-
-impl Task {
-    async fn run(mut self, shared: Arc<crate::node::shared::Shared>) {
-        let mut ends: Option<Duration> = None;
-        loop {
-            let core = Arc::clone(self.client.core());
-            let mut room = std::pin::pin!(core.room.notified());
-            room.as_mut().enable();
-            let due = self.settle(&shared);
-            {
-                let inner = self.state.inner.lock();
-                if inner.is_dropped {
-                    let end = *ends.get_or_insert_with(|| now() + LINGER);
-                    if inner.engine.unconfirmed() == 0 || now() >= end {
-                        break;
-                    }
-                }
-            }
-            let due = due.into_iter().chain(ends).min();
-            tokio::select! {
-                () = shared.stop.cancelled() => break,
-                () = self.state.work.notified() => {}
-                () = self.news.changed() => self.is_news = true,
-                Some(command) = self.client.recv() => self.heard(command),
-                () = room => {}
-                () = deadline(due) => {}
-            }
-        }
-        {
-            let mut inner = self.state.inner.lock();
-            inner.is_closed = true;
-            // Who waits hears that nobody knows.
-            inner.waiting.clear();
-        }
-        self.state.room.notify_waiters();
-        self.client.finish().await;
-    }
-
-    fn heard(&self, command: withy_proto::queue::Command) {
-        let mut inner = self.state.inner.lock();
-        if let Err(error) = inner.engine.handle(command) {
-            self.client.let_go(&error);
-        }
-        self.state.tell(&mut inner);
-    }
-
-    /// Does everything that is to be done now, and says when there is more.
-    fn settle(&mut self, shared: &Arc<crate::node::shared::Shared>) -> Option<Duration> {
-        let mut all = false;
-        for _ in 0..TURN {
-            match self.client.try_recv() {
-                Ok(Some(command)) => self.heard(command),
-                Ok(None) => {}
-                Err(_) => {
-                    all = true;
-                    break;
-                }
-            }
-        }
-        let time = now();
-        let said = self.is_news.then(|| self.client.keeper(true));
-        let state = Arc::clone(&self.state);
-        let mut inner = state.inner.lock();
-        if let Some(said) = said {
-            if let Some(said) = said {
-                if said.is_held {
-                    inner.engine.observe(said.epoch);
-                }
-                if said.is_stored {
-                    self.keep = None;
-                }
-            }
-            match self.client.look(inner.engine.known(), said) {
-                Some(Change::Connected(node)) => inner.engine.connected(node),
-                Some(Change::Lost) => inner.engine.lost(),
-                None => {}
-            }
-            self.absent_since = match said {
-                Some(_) => None,
-                None => self.absent_since.or(Some(time)),
-            };
-            self.is_news = false;
-        }
-        inner.engine.handle_timeout(time);
-        state.tell(&mut inner);
-        while self.client.has_room()
-            && let Some(command) = inner.engine.poll_transmit(time)
-        {
-            self.client.send(command);
-        }
-        let mut due = inner.engine.next_timeout();
-        if let Some(since) = self.absent_since
-            && let Some(options) = &self.keep
-            && !inner.is_dropped
-        {
-            let wait = since + KEEPER_WAIT;
-            if wait > time {
-                due = due.into_iter().chain([wait]).min();
-            } else {
-                self.absent_since = None;
-                match Kept::born(shared, &self.queue, options.clone()) {
-                    Ok(kept) => inner.kept = Some(kept),
-                    // Another one of this node may just have become the keeper.
-                    Err(error) => {
-                        tracing::info!(queue = %self.queue, %error, "this node does not keep a queue");
-                        self.absent_since = Some(time);
-                        due = due.into_iter().chain([time + KEEPER_WAIT]).min();
-                    }
-                }
-            }
-        }
-        if all { due } else { Some(time) }
     }
 }
