@@ -48,9 +48,7 @@ impl Log {
         name: &QueueName,
         options: Options,
     ) -> Result<(Self, Queue), StoreError> {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(folder);
-        made.map_err(StoreError::io(folder))?;
+        make(folder).map_err(StoreError::io(folder))?;
         let lock = lock(folder)?;
         let directory = File::open(folder).map_err(StoreError::io(folder))?;
         belongs_to(folder, &directory, name)?;
@@ -181,6 +179,19 @@ fn create(path: &Path, empty: bool) -> io::Result<File> {
         .truncate(empty)
         .mode(0o600)
         .open(path)
+}
+
+/// Makes a folder that is not there, so that it is there after a power failure, too.
+fn make(folder: &Path) -> io::Result<()> {
+    let above = folder.ancestors().take_while(|path| !path.exists());
+    let missing: Vec<&Path> = above.collect();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)?;
+    for path in missing {
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

@@ -51,9 +51,12 @@ impl Heir {
     }
 
     pub(super) fn heard(&mut self, command: Command) {
+        let known = self.engine.known();
         if let Err(error) = self.engine.handle(command) {
             self.client.let_go(&error);
         }
+        // Another link may be the keeper's now.
+        self.is_news |= self.engine.known() != known;
     }
 
     /// Does everything that is to be done now; `said` is who else says to keep the queue. Says when

@@ -205,14 +205,18 @@ impl Task {
         self.state.inner.lock().engine.lost();
     }
 
-    /// Whether nobody wants jobs, and none is open.
-    fn is_done(&self) -> bool {
-        let inner = self.state.inner.lock();
-        inner.is_dropped && inner.engine.open() == 0
+    /// Whether nobody wants jobs, none is open, and all that was said of them is on its way.
+    fn is_done(&mut self) -> bool {
+        let is_done = {
+            let inner = self.state.inner.lock();
+            inner.is_dropped && inner.engine.open() == 0
+        };
+        is_done && self.client.has_room()
     }
 
-    fn heard(&self, command: Command) {
+    fn heard(&mut self, command: Command) {
         let mut inner = self.state.inner.lock();
+        let known = inner.engine.known();
         match inner.engine.handle(command) {
             Ok(Some(work)) if inner.is_dropped => {
                 _ = inner.engine.nack(work.id, Nack::Requeue, "");
@@ -224,6 +228,8 @@ impl Task {
             Ok(None) => inner.forget_stale(),
             Err(error) => self.client.let_go(&error),
         }
+        // Another link may be the keeper's now.
+        self.is_news |= inner.engine.known() != known;
     }
 
     /// Does everything that is to be done now, and says when there is more.

@@ -79,11 +79,14 @@ impl Task {
         self.client.finish().await;
     }
 
-    fn heard(&self, command: Command) {
+    fn heard(&mut self, command: Command) {
         let mut inner = self.state.inner.lock();
+        let known = inner.engine.known();
         if let Err(error) = inner.engine.handle(command) {
             self.client.let_go(&error);
         }
+        // Another link may be the keeper's now.
+        self.is_news |= inner.engine.known() != known;
         self.state.tell(&mut inner);
     }
 
