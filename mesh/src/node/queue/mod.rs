@@ -176,6 +176,8 @@ fn millis(time: Duration) -> u64 {
 /// Waits until a moment, or for ever.
 async fn deadline(at: Option<Duration>) {
     match at {
+        // A timer takes a millisecond at least.
+        Some(at) if at <= now() => tokio::task::yield_now().await,
         Some(at) => tokio::time::sleep(at.saturating_sub(now())).await,
         None => std::future::pending().await,
     }
