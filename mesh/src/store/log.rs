@@ -189,7 +189,7 @@ fn make(folder: &Path) -> io::Result<()> {
     builder.recursive(true).mode(0o700).create(folder)?;
     for path in missing {
         let parent = path.parent().filter(|parent| *parent != Path::new(""));
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
     }
     Ok(())
 }
