@@ -97,6 +97,7 @@ mod security;
 mod select;
 pub mod socket;
 pub mod stats;
+pub mod store;
 pub mod trust;
 pub mod typed;
 

@@ -149,17 +149,27 @@ impl Shared {
         name: &str,
         core: &Arc<Core>,
     ) -> Result<Offer, NameError> {
-        let resource = resource(kind, name);
-        let guard = Permitted::to_use(self.identity.id(), &self.trust, kind, name);
+        self.offer_socket_as(Service::new(kind, name), core)
+    }
+
+    /// As [`offer_socket`](Self::offer_socket), with what else there is to know of it.
+    pub(super) fn offer_socket_as(
+        self: &Arc<Self>,
+        service: Service,
+        core: &Arc<Core>,
+    ) -> Result<Offer, NameError> {
+        let name = &service.name;
+        let resource = resource(service.kind, name);
+        let guard = Permitted::to_use(self.identity.id(), &self.trust, service.kind, name);
         let inserted = self.resources.insert(&resource, core, Arc::new(guard));
         inserted.map_err(|not_named| match not_named {
-            NotNamed::Taken => NameError::Taken(name.to_owned()),
+            NotNamed::Taken => NameError::Taken(name.to_string()),
             NotNamed::Full => NameError::Full(RecordError::Many {
                 part: Part::Services,
                 count: MAX_RESOURCES,
             }),
         })?;
-        match self.offer(Service::new(kind, name), false) {
+        match self.offer(service, false) {
             Ok(mut offer) => {
                 offer.has_resource = true;
                 Ok(offer)
@@ -184,6 +194,29 @@ impl Shared {
             offers.changed = true;
             self.work.notify_one();
         }
+    }
+}
+
+impl Offer {
+    /// Says something else of what is offered, under the name and kind that it has.
+    pub(super) fn renew(&self, service: Service) -> Result<(), NameError> {
+        let shared = &self.shared;
+        let key = (self.kind.number(), self.name.clone());
+        let mut state = shared.state.lock();
+        let offers = &mut state.offers;
+        let Some(entry) = offers.services.get_mut(&key) else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut entry.service, service);
+        if let Err(error) = offers.sign(&shared.identity, &shared.trust) {
+            if let Some(entry) = offers.services.get_mut(&key) {
+                entry.service = before;
+            }
+            return Err(NameError::Full(error));
+        }
+        offers.changed = true;
+        shared.work.notify_one();
+        Ok(())
     }
 }
 

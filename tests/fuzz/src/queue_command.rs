@@ -14,7 +14,7 @@ use withy_proto::{Frame, Message};
 
 use super::input::Input;
 
-const VERBS: [&str; 9] = [
+const VERBS: [&str; 10] = [
     "PUT",
     "ACCEPTED",
     "REFUSED",
@@ -23,6 +23,7 @@ const VERBS: [&str; 9] = [
     "DELIVER",
     "ACK",
     "NACK",
+    "EXTEND",
     "MOVED",
 ];
 

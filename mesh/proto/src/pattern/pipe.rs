@@ -22,6 +22,11 @@ impl PipeKey {
     pub fn generation(self) -> u32 {
         self.generation
     }
+
+    /// Both as one number.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
 }
 
 /// How much may wait on one pipe, beside the one batch that is being written. Both limits hold; the

@@ -139,8 +139,23 @@ impl Tenure {
     /// # Errors
     /// There is no higher epoch.
     pub fn claim(&mut self, now: Duration, patience: Duration) -> Result<Epoch, ClaimError> {
+        self.claim_from(0, now, patience)
+    }
+
+    /// As [`claim`](Self::claim), with a number that is not below `least`. Where that is a clock, who
+    /// knows of no epoch is above those that everybody has forgotten but some client.
+    ///
+    /// # Errors
+    /// There is no higher epoch.
+    pub fn claim_from(
+        &mut self,
+        least: u64,
+        now: Duration,
+        patience: Duration,
+    ) -> Result<Epoch, ClaimError> {
         if self.state == State::Aside {
             let number = self.known.number.checked_add(1).ok_or(ClaimError)?;
+            let number = number.max(least);
             self.known = Epoch::new(number, self.node);
             let until = now.saturating_add(patience);
             self.state = State::Claiming { until };
@@ -210,6 +225,12 @@ mod tests {
         assert_eq!((tenure.held(), tenure.known()), (None, higher));
         assert_eq!(tenure.observe(Epoch::new(7, node(1))), Observed::Newer);
         assert_eq!(tenure.claim(SECOND, SECOND), Ok(Epoch::new(8, node(5))));
+        tenure.observe(Epoch::new(9, node(1)));
+        let claimed = tenure.claim_from(5, SECOND, SECOND);
+        assert_eq!(claimed, Ok(Epoch::new(10, node(5))));
+        tenure.observe(Epoch::new(11, node(1)));
+        let claimed = tenure.claim_from(50, SECOND, SECOND);
+        assert_eq!(claimed, Ok(Epoch::new(50, node(5))));
         let last = Epoch::new(u64::MAX, node(1));
         assert_eq!(tenure.observe(last), Observed::SteppedDown);
         assert_eq!(tenure.claim(SECOND, SECOND), Err(ClaimError));

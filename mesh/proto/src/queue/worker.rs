@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  connected --SUBSCRIBE--> --DELIVER--> open --ack, nack--> ACK, NACK, and CREDIT for others
+//!                                         |
+//!                                         +--extend--> EXTEND, and it stays open
 //!      ^                                  |
 //!      +-------- lost, MOVED -------------+--> stale: the keeper delivers it again
 //! ```
@@ -9,7 +11,8 @@
 //! Invariant: no more messages are open or on their way than the credit says; what is acked was
 //! delivered over this link, in this epoch.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::command::{Command, MAX_TAGS};
 use super::death::{History, cut};
@@ -60,6 +63,8 @@ pub struct Worker {
     open: BTreeSet<Tag>,
     acks: VecDeque<Tag>,
     nacks: VecDeque<(Tag, Nack, String)>,
+    /// For how long deliveries are wanted that are open.
+    leases: BTreeMap<Tag, Duration>,
     stale: u64,
 }
 
@@ -77,6 +82,7 @@ impl Worker {
             open: BTreeSet::new(),
             acks: VecDeque::new(),
             nacks: VecDeque::new(),
+            leases: BTreeMap::new(),
             stale: 0,
         }
     }
@@ -124,6 +130,7 @@ impl Worker {
         self.open.clear();
         self.acks.clear();
         self.nacks.clear();
+        self.leases.clear();
     }
 
     /// Takes what the keeper sent: work, if it is a delivery that counts.
@@ -205,10 +212,29 @@ impl Worker {
         Ok(())
     }
 
+    /// Asks the keeper for so much time from now on, instead of what is left.
+    ///
+    /// # Errors
+    /// The link or the keeper is another by now; the message is delivered again.
+    pub fn extend(&mut self, id: WorkId, lease: Duration) -> Result<(), Stale> {
+        let tag = id.tag;
+        if !self.is_open(id) {
+            return Err(Stale { tag });
+        }
+        self.leases.insert(tag, lease);
+        Ok(())
+    }
+
+    /// Whether a delivery counts: it was not closed, over the link and by the keeper that there are.
+    pub fn is_open(&self, WorkId { start, tag }: WorkId) -> bool {
+        start == self.start && self.open.contains(&tag)
+    }
+
     fn close(&mut self, WorkId { start, tag }: WorkId) -> Result<(), Stale> {
         if start != self.start || !self.open.remove(&tag) {
             return Err(Stale { tag });
         }
+        self.leases.remove(&tag);
         self.due += 1;
         Ok(())
     }
@@ -225,6 +251,9 @@ impl Worker {
                 subscription: self.start,
                 credit: self.credit,
             });
+        }
+        if let Some((tag, lease)) = self.leases.pop_first() {
+            return Some(Command::Extend { epoch, tag, lease });
         }
         if let Some((tag, nack, detail)) = self.nacks.pop_front() {
             return Some(Command::Nack {
@@ -317,6 +346,20 @@ mod tests {
         ];
         assert_eq!(due(&mut worker), expected);
         assert_eq!(worker.open(), 2);
+        let lease = Duration::from_secs(5);
+        worker.extend(ids[2], lease).unwrap();
+        worker.extend(ids[3], lease).unwrap();
+        worker.ack(ids[3]).unwrap();
+        assert_eq!(worker.extend(ids[3], lease), Err(Stale { tag: Tag(4) }));
+        let tag = Tag(3);
+        let expected = [
+            Command::Extend { epoch, tag, lease },
+            Command::Ack {
+                epoch,
+                tags: vec![Tag(4)],
+            },
+        ];
+        assert_eq!(due(&mut worker), expected);
         take(&mut worker, 6).unwrap();
         assert_eq!(take(&mut worker, 6), Err(Misuse::Delivery));
     }

@@ -12,6 +12,7 @@
 //! | `DELIVER` | keeper, worker | subscription 8, tag 8, attempt 4, flags 1, priority 1, [history](super::History) | the message |
 //! | `ACK` | worker, keeper | tags, 8 each, 1 to [`MAX_TAGS`] | |
 //! | `NACK` | worker, keeper | tag 8, 0 to requeue or 1 for the dead letters 1 | detail, up to 255 octets of UTF-8 |
+//! | `EXTEND` | worker, keeper | tag 8, how long from now on, in milliseconds, 8 | |
 //! | `MOVED` | keeper, all | | |
 //!
 //! A start and a subscription are the sender's own numbers, another one each time it starts over: so it
@@ -142,6 +143,15 @@ pub enum Command {
         /// Why, up to 255 octets; the rest is cut off.
         detail: String,
     },
+    /// More time for this.
+    Extend {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which.
+        tag: Tag,
+        /// How long from now on, instead of the queue's lease, in whole milliseconds, rounded up.
+        lease: Duration,
+    },
     /// The queue is kept by the holder of this epoch.
     Moved {
         /// The epoch.
@@ -182,6 +192,7 @@ impl Command {
             | Self::Deliver { epoch, .. }
             | Self::Ack { epoch, .. }
             | Self::Nack { epoch, .. }
+            | Self::Extend { epoch, .. }
             | Self::Moved { epoch } => *epoch,
         }
     }
@@ -196,6 +207,7 @@ impl Command {
             Self::Deliver { .. } => "DELIVER",
             Self::Ack { .. } => "ACK",
             Self::Nack { .. } => "NACK",
+            Self::Extend { .. } => "EXTEND",
             Self::Moved { .. } => "MOVED",
         }
     }
@@ -286,6 +298,10 @@ impl Command {
                 numbers.push(u8::from(nack == Nack::DeadLetter));
                 return Some(Message::from(cut(&detail)));
             }
+            Self::Extend { tag, lease, .. } => {
+                numbers.extend(tag.0.to_be_bytes());
+                numbers.extend(to_millis(lease).to_be_bytes());
+            }
             Self::Moved { .. } => {}
         }
         None
@@ -307,7 +323,7 @@ impl Command {
         let fits = match verb.as_slice() {
             b"PUT" | b"DELIVER" => !more.is_empty(),
             b"NACK" => more.len() == 1,
-            b"ACCEPTED" | b"REFUSED" | b"SUBSCRIBE" | b"CREDIT" | b"ACK" | b"MOVED" => {
+            b"ACCEPTED" | b"REFUSED" | b"SUBSCRIBE" | b"CREDIT" | b"ACK" | b"EXTEND" | b"MOVED" => {
                 more.is_empty()
             }
             _ => return Err(CommandError::Verb),
@@ -382,6 +398,11 @@ impl Command {
                 },
                 detail,
             },
+            b"EXTEND" => Self::Extend {
+                epoch,
+                tag: Tag(from.u64()?),
+                lease: Duration::from_millis(from.u64()?),
+            },
             _ => Self::Moved { epoch },
         })
     }
@@ -422,12 +443,13 @@ fn read_detail(frame: &Frame) -> Result<String, CommandError> {
 }
 
 impl Refusal {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Full,
         Self::Busy,
         Self::TooLarge,
         Self::Sequence,
         Self::Expired,
+        Self::Store,
     ];
 
     fn number(self) -> u8 {

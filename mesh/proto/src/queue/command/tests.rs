@@ -63,6 +63,11 @@ fn all() -> Vec<Command> {
             epoch,
             tags: (0..MAX_TAGS as u64).map(Tag).collect(),
         },
+        Command::Extend {
+            epoch,
+            tag: Tag(8),
+            lease: Duration::from_millis(1),
+        },
         Command::Moved { epoch },
     ];
     all.extend(refused.into_iter().chain(nacks));
@@ -114,7 +119,7 @@ fn what_no_command_has_is_refused() {
         decode(&[b"ACCEPTED", &backwards]),
         Err(CommandError::Numbers)
     );
-    for reason in [0, 6] {
+    for reason in [0, 7] {
         let refused = with(&[[0; 16].as_slice(), &[reason]].concat());
         assert_eq!(decode(&[b"REFUSED", &refused]), Err(CommandError::Numbers));
     }

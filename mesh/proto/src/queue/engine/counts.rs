@@ -11,8 +11,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Puts that were refused.
     pub refused: u64,
-    /// Puts that were not stored when the keeper stepped down, and are gone; their producers put them
-    /// again.
+    /// Puts that were not stored when the keeper stepped down or its store failed, and are gone; their
+    /// producers hear so.
     pub withdrawn: u64,
     /// Deliveries.
     pub delivered: u64,

@@ -1,5 +1,7 @@
 //! What a consumer gets, and what it says to that.
 
+use std::time::Duration;
+
 use super::super::death::History;
 use super::super::options::Priority;
 use super::consumers::ConsumerId;
@@ -22,6 +24,8 @@ pub struct Delivery {
     pub redelivered: bool,
     /// How urgent it is.
     pub priority: Priority,
+    /// How long it may still wait.
+    pub ttl: Option<Duration>,
     /// Where it died before.
     pub history: History,
     /// The message.

@@ -46,6 +46,8 @@ pub(super) struct Journal {
     /// How many records there were, and how many are stored.
     emitted: u64,
     stored: u64,
+    /// The store took nothing last.
+    pub(super) has_failed: bool,
 }
 
 impl Journal {
@@ -55,6 +57,7 @@ impl Journal {
             records: VecDeque::new(),
             emitted: 0,
             stored: 0,
+            has_failed: false,
         }
     }
 
@@ -94,6 +97,7 @@ impl Queue {
     /// The store has everything up to there; what was not polled yet does not count.
     pub fn stored(&mut self, up_to: Receipt) {
         let journal = &mut self.journal;
+        journal.has_failed = false;
         journal.stored = up_to.0.min(journal.polled()).max(journal.stored);
         while let Some((receipt, id, _)) = self.unstored.front().copied()
             && self.is_stored(receipt)
@@ -126,8 +130,8 @@ impl Queue {
         self.journal.last()
     }
 
-    /// Gives up what is put and not stored, and with it not accepted: the keeper steps down, and the
-    /// producers put it elsewhere.
+    /// Gives up what is put and not stored, and with it not accepted: the keeper steps down, or its
+    /// store failed, and the producers put it elsewhere or later.
     pub fn withdraw(&mut self) {
         while let Some((_, id, origin)) = self.unstored.pop_front() {
             // It may be a dead letter that is gone already.
@@ -141,6 +145,14 @@ impl Queue {
             self.journal.emit(|| Record::Withdrawn { id, origin });
             self.counts.withdrawn += 1;
         }
+    }
+
+    /// The store takes nothing now. What is put and not stored is given up, and nothing is put until
+    /// the store has written something again. All else goes on; what it does may be forgotten if the
+    /// queue is lost before that, so that messages come again.
+    pub fn store_failed(&mut self) {
+        self.journal.has_failed = true;
+        self.withdraw();
     }
 
     /// Everything that a store has to keep, instead of all records before, polled or not. It counts

@@ -200,6 +200,9 @@ impl Queue {
         if cost > most.min(MAX_MESSAGE) || put.message.len() > MAX_FRAMES {
             return Err(Refusal::TooLarge);
         }
+        if self.journal.has_failed {
+            return Err(Refusal::Store);
+        }
         if self.journal.is_behind() {
             return Err(Refusal::Busy);
         }
@@ -334,6 +337,7 @@ impl Queue {
             attempt,
             redelivered: entry.redelivered,
             priority,
+            ttl: entry.expires.map(|at| at.saturating_sub(now)),
             history: entry.history.clone(),
             message: entry.message.clone(),
         })

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// Its TTL was over before its acceptance was heard of. Said by producers, not by queues.
     #[error("the message expired on its way to the queue")]
     Expired,
+    /// The store takes nothing, as when its disk is full; try again later.
+    #[error("the queue's store takes nothing")]
+    Store,
 }
 
 /// What a message counts against limits of octets.

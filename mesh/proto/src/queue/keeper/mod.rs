@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::command::Command;
-use super::engine::{ConsumerId, Delivery, Put, Queue, Receipt, TooManyConsumers};
+use super::engine::{ConsumerId, Delivery, Put, Queue, Receipt, Refusal, TooManyConsumers};
 use super::epoch::{ClaimError, Epoch, Observed, Tenure};
 use super::record::Record;
 use super::window::WINDOW;
@@ -150,7 +150,20 @@ impl Keeper {
     /// # Errors
     /// There is no higher epoch.
     pub fn claim(&mut self, now: Duration, patience: Duration) -> Result<Epoch, ClaimError> {
-        let epoch = self.tenure.claim(now, patience)?;
+        self.claim_from(0, now, patience)
+    }
+
+    /// Claims the queue, as [`Tenure::claim_from`] does.
+    ///
+    /// # Errors
+    /// There is no higher epoch.
+    pub fn claim_from(
+        &mut self,
+        least: u64,
+        now: Duration,
+        patience: Duration,
+    ) -> Result<Epoch, ClaimError> {
+        let epoch = self.tenure.claim_from(least, now, patience)?;
         self.epoch_stored = self.queue.note_epoch(epoch);
         self.handle_timeout(now);
         Ok(epoch)
@@ -229,6 +242,9 @@ impl Keeper {
             Command::Nack {
                 tag, nack, detail, ..
             } => _ = self.queue.nack(consumer, tag, nack, &detail, now),
+            Command::Extend { tag, lease, .. } => {
+                _ = self.queue.extend(consumer, tag, now.saturating_add(lease));
+            }
             put => return self.put(peer, put, now),
         }
         Ok(())
@@ -319,6 +335,7 @@ impl Keeper {
             priority,
             history,
             message,
+            ..
         } = self.queue.poll(now)?;
         let peer = PeerId(consumer.0);
         let subscribed = self.peers.get(&peer);
@@ -395,6 +412,36 @@ impl Keeper {
     pub fn stored(&mut self, up_to: Receipt) {
         self.queue.stored(up_to);
         self.take_hold();
+    }
+
+    /// The store takes nothing now, as [`Queue::store_failed`]: what waits for it is refused.
+    pub fn store_failed(&mut self) {
+        self.queue.store_failed();
+        let Some(epoch) = self.tenure.held() else {
+            return;
+        };
+        let queue = &self.queue;
+        let out = &mut self.out;
+        self.answers.retain(|answer| {
+            let is_stored = queue.is_stored(answer.receipt);
+            if !is_stored {
+                let Answer {
+                    peer,
+                    start,
+                    sequence,
+                    ..
+                } = *answer;
+                let refusal = Refusal::Store;
+                let refused = Command::Refused {
+                    epoch,
+                    start,
+                    sequence,
+                    refusal,
+                };
+                out.push_back((peer, refused));
+            }
+            is_stored
+        });
     }
 
     /// When something is due.

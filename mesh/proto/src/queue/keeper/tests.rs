@@ -113,7 +113,7 @@ fn puts_are_answered_when_they_are_stored_many_at_once() {
         epoch,
         start: 4,
         sequence: 11,
-        refusal: super::super::Refusal::Full,
+        refusal: Refusal::Full,
     };
     assert_eq!(due(&mut keeper), [(PEER, refused)]);
     store(&mut keeper);
@@ -190,4 +190,78 @@ fn peers_that_break_the_rules_are_told_which() {
     keeper.lost(PEER, SECOND);
     store(&mut keeper);
     assert_eq!(due(&mut keeper), []);
+}
+
+#[test]
+fn what_the_store_does_not_take_is_refused_until_it_takes_something() {
+    let mut keeper = keeper(true);
+    let epoch = keeper.claim(SECOND, Duration::ZERO).unwrap();
+    store(&mut keeper);
+    for sequence in 1..=3 {
+        keeper.handle(PEER, put(epoch, sequence), SECOND).unwrap();
+    }
+    store(&mut keeper);
+    keeper.handle(PEER, put(epoch, 4), SECOND).unwrap();
+    let (receipt, _) = std::iter::from_fn(|| keeper.poll_store()).last().unwrap();
+    keeper.store_failed();
+    keeper.handle(PEER, put(epoch, 5), SECOND).unwrap();
+    let refused = |sequence| {
+        let refusal = Refusal::Store;
+        let refused = Command::Refused {
+            epoch,
+            start: 4,
+            sequence,
+            refusal,
+        };
+        (PEER, refused)
+    };
+    let accepted = Command::Accepted {
+        epoch,
+        start: 4,
+        first: 1,
+        last: 3,
+    };
+    let expected = [refused(4), refused(5), (PEER, accepted)];
+    assert_eq!(due(&mut keeper), expected);
+    assert_eq!(keeper.queue().len(), 3);
+    // What was withdrawn is written behind what was not, so that no trace of it counts.
+    let withdrawn = keeper.poll_store().unwrap();
+    assert!(matches!(withdrawn.1, Record::Withdrawn { .. }));
+    keeper.stored(receipt.max(withdrawn.0));
+    keeper.handle(PEER, put(epoch, 4), SECOND).unwrap();
+    store(&mut keeper);
+    let accepted = Command::Accepted {
+        epoch,
+        start: 4,
+        first: 4,
+        last: 4,
+    };
+    assert_eq!(due(&mut keeper), [(PEER, accepted)]);
+}
+
+#[test]
+fn a_worker_may_take_more_time() {
+    let mut keeper = keeper(false);
+    let epoch = keeper.claim(SECOND, Duration::ZERO).unwrap();
+    keeper.handle(PEER, put(epoch, 1), SECOND).unwrap();
+    let subscribe = Command::Subscribe {
+        epoch,
+        subscription: 1,
+        credit: 1,
+    };
+    keeper.handle(OTHER, subscribe, SECOND).unwrap();
+    let tags = due(&mut keeper).into_iter().filter_map(|(_, it)| match it {
+        Command::Deliver { tag, .. } => Some(tag),
+        _ => None,
+    });
+    let tag = tags.last().unwrap();
+    let lease = 5 * SECOND;
+    let extend = Command::Extend { epoch, tag, lease };
+    // It is another peer's.
+    keeper.handle(PEER, extend.clone(), SECOND).unwrap();
+    assert_eq!(keeper.queue().counts().stale, 1);
+    keeper.handle(OTHER, extend, SECOND).unwrap();
+    assert_eq!(keeper.next_timeout(), Some(6 * SECOND));
+    keeper.handle_timeout(6 * SECOND);
+    assert_eq!(keeper.queue().counts().timed_out, 1);
 }

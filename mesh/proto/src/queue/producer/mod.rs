@@ -100,21 +100,33 @@ pub struct Producer {
 impl Producer {
     /// A producer of a fresh id, with so many messages under way at most, up to [`WINDOW`].
     pub fn new(id: ProducerId, window: usize) -> Self {
+        Self::resuming(id, 1, window)
+    }
+
+    /// A producer that goes on with a number, under the id of one that is gone. Numbers that the
+    /// keeper remembers as accepted are accepted again, and not queued again.
+    pub fn resuming(id: ProducerId, next: u64, window: usize) -> Self {
+        let next = next.max(1);
         Self {
             id,
             window: window.clamp(1, WINDOW as usize),
-            next: 1,
+            next,
             unconfirmed: BTreeMap::new(),
             expiries: BTreeSet::new(),
             known: Epoch::NONE,
             link: None,
             start: 0,
-            cursor: 1,
+            cursor: next,
             asked: false,
             events: VecDeque::new(),
             stale: 0,
             resent: 0,
         }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ProducerId {
+        self.id
     }
 
     /// The highest epoch that it knows; its holder is the one to connect to.

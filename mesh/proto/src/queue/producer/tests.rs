@@ -160,3 +160,17 @@ fn numbers_under_way_stay_within_what_a_keeper_remembers() {
         .unwrap();
     assert!(producer.has_room());
 }
+
+#[test]
+fn who_resumes_goes_on_with_the_number() {
+    let mut producer = Producer::resuming(ProducerId([1; 16]), 7, 3);
+    let epoch = epoch(1, 1);
+    producer.observe(epoch);
+    producer.connected(node(1));
+    assert_eq!(producer.push(push(), SECOND), Ok(7));
+    assert_eq!(puts(&mut producer), [(epoch, 7, false)]);
+    let answer = accepted(&producer, epoch, 7, 7);
+    producer.handle(answer).unwrap();
+    assert_eq!(producer.poll_event(), Some(Event::Accepted { sequence: 7 }));
+    assert_eq!(Producer::resuming(ProducerId([1; 16]), 0, 3).next, 1);
+}
