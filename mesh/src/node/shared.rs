@@ -176,20 +176,20 @@ impl Shared {
         }
     }
 
-    /// Ends the node and its sockets; when they have sent what waits, the engine says goodbye.
+    /// Ends the node: says goodbye, lets its tasks send what waits, and then closes its sockets.
     pub(super) async fn close(&self, linger: Duration) {
         let mut sockets = self.resources.cores();
         sockets.extend(self.state.lock().interests.cores());
+        self.stop.cancel();
+        self.tasks.close();
+        let goodbye = linger.max(GOODBYE);
+        let _ = tokio::time::timeout(goodbye, self.tasks.wait()).await;
         let mut closing = JoinSet::new();
         for core in sockets {
             core.start_closing();
             closing.spawn(async move { core.finish_closing(linger).await });
         }
         while closing.join_next().await.is_some() {}
-        self.stop.cancel();
-        self.tasks.close();
-        let goodbye = linger.max(GOODBYE);
-        let _ = tokio::time::timeout(goodbye, self.tasks.wait()).await;
     }
 }
 
