@@ -12,6 +12,7 @@ pub use withy_proto::mechanism::zap::User;
 pub use withy_proto::mechanism::{Proven, Suite};
 pub use withy_proto::pattern::outgoing::AttachError;
 pub use withy_proto::quic::OrderError;
+use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
@@ -131,6 +132,8 @@ impl fmt::Display for EventKind {
 pub struct PeerInfo {
     /// Whether it made the connection.
     pub accepted: bool,
+    /// The node that this side connected to, which is proven except within the process.
+    pub(crate) meant: Option<(IdentityId, NodeId)>,
     /// Its network address.
     pub address: String,
     /// Our address on this link.

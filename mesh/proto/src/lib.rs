@@ -26,6 +26,8 @@ pub mod queue;
 pub mod quic;
 pub mod rate;
 pub mod routing;
+pub mod service;
+mod tagged;
 pub mod trust;
 pub mod z85;
 pub mod zmtp;

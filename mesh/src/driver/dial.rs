@@ -125,6 +125,14 @@ impl Dial {
         });
     }
 
+    /// Who the peer has to be, while it is wanted.
+    pub(crate) fn wanted(&self) -> Option<Expected> {
+        match *self.wanted.borrow() {
+            Wanted::Yes => self.to.expected,
+            Wanted::No | Wanted::Over => None,
+        }
+    }
+
     /// Whether it was retired, and its connection has ended.
     pub(crate) fn is_over(&self) -> bool {
         *self.wanted.borrow() == Wanted::Over
@@ -322,7 +330,7 @@ impl Core {
             address,
             local,
         } = self.reach(to).await?;
-        match self.establish(&endpoint, ready, address, local, false) {
+        match self.establish(&endpoint, ready, address, local, Some(to)) {
             Ok(taken) => Ok((endpoint, taken)),
             Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
         }
@@ -422,10 +430,15 @@ impl Core {
         ready: Ready,
         address: String,
         local: String,
-        accepted: bool,
+        dialed: Option<&Dialed>,
     ) -> Result<Taken, AttachError> {
+        let meant = match dialed.and_then(|to| to.expected) {
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            _ => None,
+        };
         let info = Arc::new(PeerInfo {
-            accepted,
+            accepted: dialed.is_none(),
+            meant,
             ..self.describe(&ready.established.peer, address, local)
         });
         let _ = self.find_place(&ready.established.peer);
@@ -488,6 +501,7 @@ impl Core {
     fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
         PeerInfo {
             accepted: false,
+            meant: None,
             address,
             local,
             kind: peer.kind,

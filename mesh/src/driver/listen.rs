@@ -165,7 +165,7 @@ impl Core {
                 let place = ready.place.take();
                 let core = ready.host.take().unwrap_or_else(|| Arc::clone(self));
                 let (task, link, peer) =
-                    core.establish(endpoint, ready, address, local, true).ok()?;
+                    core.establish(endpoint, ready, address, local, None).ok()?;
                 Some(Taken {
                     core,
                     host: Arc::clone(self),

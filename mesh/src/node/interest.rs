@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use withy_discovery::{Kind, PeerTag, Record, Service};
 use withy_proto::bus::Filter;
 use withy_proto::mechanism::party::Expected;
+use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::{Endpoint, SocketType};
 
 use super::shared::{Shared, State};
@@ -137,6 +138,20 @@ impl Shared {
     fn forget_interest(&self, number: u64) {
         let known = self.state.lock().interests.known.remove(&number);
         known.iter().for_each(Known::stop);
+    }
+}
+
+impl Interest {
+    /// Those who offer what is wanted.
+    pub(super) fn sought(&self) -> Vec<(IdentityId, NodeId)> {
+        let state = self.shared.state.lock();
+        let known = state.interests.known.get(&self.number);
+        let dials = known.iter().flat_map(|known| known.dials.values());
+        let sought = dials.filter_map(|dial| match dial.wanted() {
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            _ => None,
+        });
+        sought.collect()
     }
 }
 

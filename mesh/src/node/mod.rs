@@ -24,6 +24,7 @@ mod listen;
 mod offer;
 mod peer;
 mod place;
+pub mod service;
 mod shared;
 mod sources;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use builder::NodeBuilder;
 pub use bus::{BusPublisher, BusSubscriber};
 pub use error::{NameError, NodeError, PublishError};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
+pub use service::{Client, Service, ServiceError, ServiceRequest};
 pub use withy_discovery::Kind;
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
@@ -199,6 +201,58 @@ impl Node {
         let kind = Kind::Socket(core.kind);
         let offer = self.shared().offer_socket(kind, name, core)?;
         Ok(Named::offered(self, offer))
+    }
+
+    /// Serves a name: receives what [clients](Self::client) of any node ask, which goes to one of those
+    /// who serve the name, or to [all](Client::ask_all).
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let home = withy::Home::at(folder.path().join("home"));
+    /// # let open = || withy::Node::builder().home(&home).runtime_directory(folder.path().join("run"));
+    /// # let node = open().build().await?;
+    /// let orders = node.service("orders")?;
+    /// tokio::spawn(async move {
+    ///     while let Ok(mut request) = orders.recv().await {
+    ///         let message = request.take_message();
+    ///         let reply = match message.first().as_str() {
+    ///             Some(order) => request.reply(format!("{order}: shipped")).await,
+    ///             None => request.fail("an order is text").await,
+    ///         };
+    ///         let _ = reply; // the client may have left
+    ///     }
+    /// });
+    /// # let node = open().build().await?;
+    /// // On any node:
+    /// use std::time::Duration;
+    /// use withy::node::service::Request;
+    ///
+    /// let client = node.client("orders")?;
+    /// assert_eq!(client.request("7").await?.first(), "7: shipped");
+    /// let second = Duration::from_secs(1);
+    /// let request = Request::new("8").within(second).idempotent();
+    /// assert_eq!(client.request(request).await?.first(), "8: shipped");
+    /// for answer in client.ask_all("9", second).await? {
+    ///     assert_eq!(answer.reply?.first(), "9: shipped");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// It is no name, this node serves it already, or offers as much as it can.
+    pub fn service(&self, name: impl AsRef<str>) -> Result<Service, NameError> {
+        Service::new(self, name.as_ref())
+    }
+
+    /// Asks whoever serves a name, by now or later.
+    ///
+    /// # Errors
+    /// It is no name, or the node was closed.
+    pub fn client(&self, name: impl AsRef<str>) -> Result<Client, NameError> {
+        Client::new(self, name.as_ref())
     }
 
     fn socket(&self, kind: SocketType) -> Owner {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use withy_proto::pattern::PipeKey;
+use withy_proto::pattern::outgoing::NotSent;
 use withy_proto::pattern::request::{Reply, wrap};
 use withy_proto::{Message, SocketType};
 
@@ -88,11 +89,34 @@ impl Answer {
     }
 }
 
+/// Whom a request goes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whom<'a> {
+    /// The next peer in turn.
+    Next,
+    /// The peer with the least burden, but none of these.
+    Least(&'a [PipeKey]),
+    /// This peer.
+    One(PipeKey),
+}
+
+/// Why a request goes to nobody, however long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unasked {
+    /// The socket is closed.
+    Closed,
+    /// The peer is gone.
+    Gone,
+    /// All peers that there are were left out.
+    LeftOut,
+}
+
 /// A request that was sent. Dropping it abandons the request.
 #[derive(Debug)]
-struct Pending {
+pub(crate) struct Pending {
     core: Arc<Core>,
     id: u32,
+    pub(crate) to: PipeKey,
     reply: oneshot::Receiver<Result<Message, RequestError>>,
 }
 
@@ -259,15 +283,30 @@ impl Core {
         message: Message,
         deadline: Option<Instant>,
     ) -> Result<Pending, RequestError> {
-        self.pay_debt().await;
         let mut message = message;
+        let wrapped = |id| wrap(std::mem::take(&mut message), id);
+        match self.ask(Whom::Next, deadline, wrapped).await {
+            Ok(Some(pending)) => Ok(pending),
+            Ok(None) => Err(RequestError::NotSent(message)),
+            Err(_) => Err(RequestError::Closed),
+        }
+    }
+
+    /// Sends a request, which is made once there is a peer that may take it; none before the deadline
+    /// is `None`.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        whom: Whom<'_>,
+        deadline: Option<Instant>,
+        mut wrapped: impl FnMut(Option<u32>) -> Message,
+    ) -> Result<Option<Pending>, Unasked> {
+        self.pay_debt().await;
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            message = match self.try_request(message)? {
-                Ok(pending) => return Ok(pending),
-                Err(message) => message,
-            };
+            if let Some(pending) = self.try_ask(whom, &mut wrapped)? {
+                return Ok(Some(pending));
+            }
             let wake = [deadline, self.first_grace_end()]
                 .into_iter()
                 .flatten()
@@ -277,7 +316,7 @@ impl Core {
             match self.reply_or_wait() {
                 Ok(late) => self.settle(late).into_iter().for_each(Answer::hand_out),
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
-                Err(Stalled::Closed) => return Err(RequestError::Closed),
+                Err(Stalled::Closed) => return Err(Unasked::Closed),
                 Err(Stalled::Wait(waiting)) => tokio::select! {
                     () = room => {}
                     () = waiting => {}
@@ -285,24 +324,44 @@ impl Core {
                 },
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(RequestError::NotSent(message));
+                return Ok(None);
             }
         }
     }
 
-    /// Sends a request now, if a peer may take one; else the message comes back.
-    fn try_request(
+    /// Sends a request now, if a peer may take one.
+    fn try_ask(
         self: &Arc<Self>,
-        message: Message,
-    ) -> Result<Result<Pending, Message>, RequestError> {
+        whom: Whom<'_>,
+        wrapped: &mut impl FnMut(Option<u32>) -> Message,
+    ) -> Result<Option<Pending>, Unasked> {
         if self.phase() != Phase::Open {
-            return Err(RequestError::Closed);
+            return Err(Unasked::Closed);
         }
         let mut receiving = self.receiving.lock();
         let mut sending = self.sending.lock();
-        let Some((to, correlated)) = sending.out.next_for_request(self.options.request.correlate)
-        else {
-            return Ok(Err(message));
+        let out = &mut sending.out;
+        let all = self.options.request.correlate;
+        let chosen = match whom {
+            Whom::Next => out.next_for_request(all),
+            Whom::Least(not) => {
+                let burden = |key| receiving.requests.burden(key);
+                let best =
+                    out.best_for_request(all, |key| (!not.contains(&key)).then(|| burden(key)));
+                let is_left_out = |key: PipeKey| not.contains(&key);
+                if best.is_none() && out.peers() > 0 && out.keys().all(is_left_out) {
+                    return Err(Unasked::LeftOut);
+                }
+                best
+            }
+            Whom::One(key) => match out.claim_for_request(key, all) {
+                Ok(correlated) => Some((key, correlated)),
+                Err(NotSent::Full) => None,
+                Err(_) => return Err(Unasked::Gone),
+            },
+        };
+        let Some((to, correlated)) = chosen else {
+            return Ok(None);
         };
         let (sender, reply) = oneshot::channel();
         let id = receiving.requests.start(to, correlated, sender);
@@ -310,12 +369,13 @@ impl Core {
         // The pipe was chosen because it has room.
         let sent = sending
             .out
-            .send_to(to, &mut wrap(message, correlated.then_some(id)));
+            .send_to(to, &mut wrapped(correlated.then_some(id)));
         debug_assert!(sent.is_ok());
         self.after_send(sending);
-        Ok(Ok(Pending {
+        Ok(Some(Pending {
             core: Arc::clone(self),
             id,
+            to,
             reply,
         }))
     }
@@ -336,7 +396,7 @@ impl Core {
     }
 
     /// Waits for one reply, and hands the others out that come meanwhile.
-    async fn await_reply(&self, pending: &mut Pending) -> Result<Message, RequestError> {
+    pub(crate) async fn await_reply(&self, pending: &mut Pending) -> Result<Message, RequestError> {
         loop {
             match pending.reply.try_recv() {
                 Ok(result) => return result,

@@ -30,6 +30,7 @@
 use std::time::Duration;
 
 use crate::message::Frame;
+use crate::tagged::{field, number, read_number, read_value};
 use crate::trust::NodeId;
 
 /// The longest header in octets, fields that are skipped included.
@@ -303,44 +304,6 @@ impl Header {
         let content_type = self.content_type.as_ref().map_or(0, |text| text.len());
         entries + content_type + self.user_octets()
     }
-}
-
-/// Appends a field whose value is the parts one after the other; they are within the limits, which
-/// are below what a length can say.
-fn field(octets: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    octets.push(tag);
-    if length < 0x80 {
-        octets.push(length as u8);
-    } else {
-        octets.extend((length as u16 | 0x8000).to_be_bytes());
-    }
-    for part in parts {
-        octets.extend_from_slice(part);
-    }
-}
-
-fn number(octets: &mut Vec<u8>, tag: u8, number: u64) {
-    let zeros = number.leading_zeros() as usize / 8;
-    field(octets, tag, &[&number.to_be_bytes()[zeros..]]);
-}
-
-/// A length and what has it, and the rest.
-fn read_value(octets: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&first, rest) = octets.split_first()?;
-    if first < 0x80 {
-        return rest.split_at_checked(usize::from(first));
-    }
-    let (&second, rest) = rest.split_first()?;
-    let length = u16::from_be_bytes([first & 0x7f, second]);
-    rest.split_at_checked(usize::from(length))
-}
-
-fn read_number(value: &[u8]) -> Option<u64> {
-    let mut octets = [0; 8];
-    let at = octets.len().checked_sub(value.len())?;
-    octets[at..].copy_from_slice(value);
-    Some(u64::from_be_bytes(octets))
 }
 
 #[cfg(test)]

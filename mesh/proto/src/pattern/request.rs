@@ -18,6 +18,18 @@ pub struct Requests<R> {
     waiting: BTreeMap<u32, Waiting<R>>,
     /// Connections without request ids that are not free.
     plain: BTreeMap<PipeKey, Plain>,
+    /// What each connection that was asked owes.
+    asked: BTreeMap<PipeKey, Burden>,
+}
+
+/// What was asked of a connection: the more, the later it comes to the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Burden {
+    /// Requests without a reply, those that nobody waits for any more included: who leaves requests
+    /// unanswered gets fewer.
+    pub open: u32,
+    /// How busy it says to be: 0 is idle, 255 is full.
+    pub load: u8,
 }
 
 #[derive(Debug)]
@@ -73,6 +85,7 @@ impl<R> Default for Requests<R> {
             next: 0,
             waiting: BTreeMap::new(),
             plain: BTreeMap::new(),
+            asked: BTreeMap::new(),
         }
     }
 }
@@ -85,7 +98,21 @@ impl<R> Requests<R> {
         if !correlated {
             self.plain.insert(to, Plain::Asked(self.next));
         }
+        let burden = self.asked.entry(to).or_default();
+        burden.open = burden.open.saturating_add(1);
         self.next
+    }
+
+    /// What was asked of a connection.
+    pub fn burden(&self, key: PipeKey) -> Burden {
+        self.asked.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Notes how busy a connection that was asked says to be.
+    pub fn note_load(&mut self, key: PipeKey, load: u8) {
+        if let Some(burden) = self.asked.get_mut(&key) {
+            burden.load = load;
+        }
     }
 
     /// Nobody waits for a reply any more. Returns whether a connection now owes one that it must
@@ -108,6 +135,9 @@ impl<R> Requests<R> {
         let Some((id, message)) = unwrap(message) else {
             return Reply::Malformed;
         };
+        if let Some(burden) = self.asked.get_mut(&from) {
+            burden.open = burden.open.saturating_sub(1);
+        }
         let (id, frees) = match (id, self.plain.get(&from)) {
             (None, Some(&Plain::Asked(asked))) => (asked, true),
             (None, Some(Plain::Owes(_))) => {
@@ -136,6 +166,7 @@ impl<R> Requests<R> {
     /// Takes the requests of a pipe that is gone: they have no reply.
     pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = R> {
         self.plain.remove(&key);
+        self.asked.remove(&key);
         let lost = self
             .waiting
             .extract_if(.., move |_, waiting| waiting.to == key);
@@ -236,6 +267,31 @@ mod tests {
         assert!(!requests.abandon(plain, Duration::ZERO));
         assert_eq!(requests.reply(key(2), Message::from("x")), Reply::Malformed);
         assert!(requests.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_burdened_until_it_replies() {
+        let mut requests = Requests::default();
+        let open = |requests: &Requests<()>| requests.burden(key(1)).open;
+        let one = requests.start(key(1), true, ());
+        let two = requests.start(key(1), true, ());
+        requests.note_load(key(1), 9);
+        requests.note_load(key(2), 9);
+        assert_eq!(requests.burden(key(1)), Burden { open: 2, load: 9 });
+        assert_eq!(requests.burden(key(2)), Burden::default());
+        requests.abandon(one, Duration::ZERO);
+        assert_eq!(open(&requests), 2, "it owes the reply");
+        let reply = |id| wrap(Message::from("reply"), Some(id));
+        assert_eq!(
+            requests.reply(key(1), reply(one)),
+            Reply::Late { frees: false }
+        );
+        requests.reply(key(1), reply(two));
+        requests.reply(key(1), reply(two));
+        assert_eq!(open(&requests), 0, "one too many is no credit");
+        requests.start(key(1), true, ());
+        assert_eq!(requests.lost(key(1)).count(), 1);
+        assert_eq!(requests.burden(key(1)), Burden::default());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use slab::Slab;
 mod by_identity;
 mod in_turn;
 mod options;
+mod requests;
 mod to_many;
 
 use super::pipe::{Carrier, Flush, Load, OutPipe, PipeKey};
@@ -322,43 +323,6 @@ impl Outgoing {
                 self.touch(key);
                 Ok(())
             }
-        }
-    }
-
-    /// The next pipe in turn that may take a request: its key, and whether the peer matches
-    /// replies by request id. A peer that does not is busy until [`Outgoing::replied`].
-    pub fn next_for_request(&mut self, correlate_all: bool) -> Option<(PipeKey, bool)> {
-        let mark = self.options.high_water_mark;
-        let mut index = self.next_in_turn()?;
-        while !self.pipes[index as usize].has_room(mark) {
-            self.deactivate(index);
-            index = self.next_in_turn()?;
-        }
-        let pipe = &mut self.pipes[index as usize];
-        let correlated = correlate_all || pipe.peer.extensions.correlate;
-        let key = PipeKey {
-            index,
-            generation: pipe.generation,
-        };
-        if !correlated {
-            pipe.busy = true;
-            self.deactivate(index);
-        }
-        Some((key, correlated))
-    }
-
-    /// Notes that a busy pipe got its reply, and may take the next request.
-    pub fn replied(&mut self, key: PipeKey) -> bool {
-        let mark = self.options.high_water_mark;
-        match self.pipe(key) {
-            Some(pipe) if pipe.busy => {
-                pipe.busy = false;
-                if pipe.has_room(mark) {
-                    self.activate(key.index);
-                }
-                true
-            }
-            _ => false,
         }
     }
 

@@ -211,3 +211,47 @@ fn first_and_last_of_a_filter_go_upstream() {
     sizes.dedup();
     assert_eq!(sizes.len(), 2, "one SUBSCRIBE, one CANCEL");
 }
+
+#[test]
+fn a_request_takes_the_pipe_that_costs_least_in_turn_among_equals() {
+    let mut out = Outgoing::new(SocketType::Req, SendOptions::default());
+    let keys = [(); 3].map(|()| attach(&mut out, SocketType::Rep, b""));
+    let mut best = |cost: &dyn Fn(PipeKey) -> Option<u32>| {
+        let chosen = out.best_for_request(true, cost);
+        chosen.map(|(key, _)| keys.iter().position(|it| *it == key).unwrap())
+    };
+    let equal = [(); 6].map(|()| best(&|_| Some(1)).unwrap());
+    assert_eq!(equal, [0, 1, 2, 0, 1, 2]);
+    for cheap in [2, 2, 0, 1] {
+        let chosen = best(&|key| Some(u32::from(key != keys[cheap])));
+        assert_eq!(chosen, Some(cheap));
+    }
+    assert_eq!(best(&|key| (key == keys[1]).then_some(9)), Some(1));
+    assert_eq!(best(&|_| None), None);
+}
+
+#[test]
+fn a_pipe_without_room_or_with_a_plain_request_takes_no_other() {
+    let high_water_mark = HighWaterMark {
+        messages: 1,
+        ..HighWaterMark::default()
+    };
+    let options = SendOptions {
+        high_water_mark,
+        ..SendOptions::default()
+    };
+    let mut out = Outgoing::new(SocketType::Req, options);
+    let [full, plain] = [(); 2].map(|()| attach(&mut out, SocketType::Rep, b""));
+    let first = |key| Some(u32::from(key != full));
+    assert_eq!(out.best_for_request(true, first), Some((full, true)));
+    out.send_to(full, &mut Message::from("x")).unwrap();
+    assert_eq!(out.best_for_request(false, first), Some((plain, false)));
+    assert_eq!(out.best_for_request(false, first), None);
+    for key in [full, plain] {
+        assert_eq!(out.claim_for_request(key, true), Err(NotSent::Full));
+    }
+    assert!(out.replied(plain));
+    assert_eq!(out.claim_for_request(plain, true), Ok(true));
+    out.detach(plain, None);
+    assert_eq!(out.claim_for_request(plain, true), Err(NotSent::PeerGone));
+}
