@@ -58,7 +58,11 @@ pub(crate) async fn ask(
     };
     drop(client);
     node.close(node::LEAVE).await;
-    judge(ended, traffic.count, replies)
+    match (ended, traffic.count) {
+        // Why there was no reply is all there is to say.
+        (ended @ Err(_), None) => ended,
+        (ended, count) => judge(ended, count, replies),
+    }
 }
 
 fn no_reply(error: ServiceError) -> Failure {

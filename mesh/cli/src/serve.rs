@@ -194,10 +194,11 @@ async fn execute(job: &Job, request: &ServiceRequest) -> Result<Message, String>
         }
     };
     let status = status.map_err(|error| format!("the command is lost: {error}"))?;
+    // First: that nobody reads on makes it fail, too.
+    let out = out.ok_or_else(|| format!("the reply is longer than {MAX_REPLY} octets"))?;
     if !status.success() {
         return Err(reason(status, &err));
     }
-    let out = out.ok_or_else(|| format!("the reply is longer than {MAX_REPLY} octets"))?;
     let reply = decode(job.format, &out);
     reply.map_err(|error| format!("what the command wrote is no reply: {error}"))
 }

@@ -104,8 +104,8 @@ pub(crate) enum Config {
 /// `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// How long to wait for multicast and for other nodes
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "4s")]
+    /// How long to wait for multicast, which shows at once if it works
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "12s")]
     pub(crate) wait: Duration,
     /// Prints one JSON object a finding
     #[arg(long)]
