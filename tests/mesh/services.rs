@@ -86,8 +86,7 @@ async fn a_stopped_instance_is_given_up_within_the_heartbeats() {
     let took = start.elapsed();
     assert_eq!(reply.first(), "2", "it was the second attempt");
     let limit = HEARTBEAT.timeout + HEARTBEAT.interval;
-    // It may have answered a PING just before it stopped.
-    assert!(took >= HEARTBEAT.timeout - HEARTBEAT.interval, "{took:?}");
+    // The mesh may notice before the connection does.
     assert!(took <= limit + SLACK, "{took:?}");
     // It comes back.
     one.signal(Signal::SIGCONT);

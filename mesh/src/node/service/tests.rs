@@ -119,6 +119,31 @@ async fn who_is_less_busy_is_asked_first_among_equals() {
 }
 
 #[tokio::test]
+async fn who_leaves_requests_unanswered_gets_no_more_while_others_answer() {
+    let user = User::new();
+    let services = [serve(&user).await, serve(&user).await];
+    let client = client(&user, 2).await;
+    let given_up = spawn(&client, Request::new("kept").within(SHORT));
+    let (kept, other) = tokio::select! {
+        kept = soon(services[0].1.recv()) => (kept.unwrap(), &services[1].1),
+        kept = soon(services[1].1.recv()) => (kept.unwrap(), &services[0].1),
+    };
+    for round in 0..8 {
+        if round == 4 {
+            // Nobody waits for it any more, and it is owed all the same.
+            until(|| given_up.is_finished()).await;
+        }
+        let asking = spawn(&client, "next");
+        let request = soon(other.recv()).await.unwrap();
+        request.reply("").await.unwrap();
+        soon(asking).await.unwrap().unwrap();
+    }
+    let error = given_up.await.unwrap().unwrap_err();
+    assert_eq!(error, ServiceError::TooLate);
+    kept.reply("").await.unwrap();
+}
+
+#[tokio::test]
 async fn what_loses_its_instance_is_asked_again_only_if_it_is_idempotent() {
     let user = User::new();
     let (node, service) = serve(&user).await;
@@ -223,7 +248,7 @@ async fn all_are_asked_and_each_has_an_answer() {
     let client = client(&user, 4).await;
     let asking = tokio::spawn({
         let client = client.clone();
-        async move { client.ask_all("who?", 2 * SHORT).await }
+        async move { client.ask_all("who?", 5 * SHORT).await }
     });
     let mut taken = Vec::new();
     for (_, service) in &services {
@@ -278,6 +303,45 @@ async fn all_includes_who_is_known_and_not_connected_yet() {
     let answers = answers.unwrap();
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].reply, Ok(Message::from("me")));
+}
+
+#[tokio::test]
+async fn all_waits_for_who_is_known_and_not_reached_until_he_is_known_no_more() {
+    let user = User::new();
+    let (_node, service) = serve(&user).await;
+    // It says to serve the name, and has no socket for it.
+    let says = user.node_apart().await;
+    let offer = || {
+        let service = withy_discovery::Service::new(Kind::Service, "orders");
+        says.shared().offer(service, false).unwrap()
+    };
+    let offered = offer();
+    let client = client(&user, 1).await;
+    let sought = |count| {
+        let client = &client;
+        until(move || client.0.interest.sought().len() == count)
+    };
+    sought(2).await;
+    tokio::spawn(async move {
+        while let Ok(request) = service.recv().await {
+            request.reply("me").await.unwrap();
+        }
+    });
+    let start = tokio::time::Instant::now();
+    let answers = soon(client.ask_all("who?", SHORT)).await.unwrap();
+    assert!(start.elapsed() >= SHORT);
+    let missing = answers.iter().find(|it| it.instance.node == says.id());
+    assert_eq!(missing.unwrap().reply, Err(ServiceError::NotReached));
+    assert_eq!(answers.len(), 2);
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.ask_all("who?", Request::WITHIN).await }
+    });
+    until(|| client.stats().received >= 2).await;
+    assert!(!asking.is_finished());
+    drop(offered);
+    let answers = soon(asking).await.unwrap().unwrap();
+    assert_eq!(answers.iter().filter(|it| it.reply.is_ok()).count(), 1);
 }
 
 #[tokio::test]
