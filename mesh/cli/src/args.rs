@@ -776,7 +776,9 @@ mod tests {
         for verb in Cli::command().get_subcommands() {
             for arg in verb.get_arguments() {
                 let heading = arg.get_help_heading();
-                assert_eq!(heading == Some("Security"), is_key(arg), "{verb} {arg}");
+                // What is not built cannot be shown.
+                let id = arg.get_id();
+                assert_eq!(heading == Some("Security"), is_key(arg), "{verb} {id}");
             }
         }
     }

@@ -40,10 +40,10 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "HOW")]
     pub(crate) discovery: Option<Discovery>,
     /// Meets members of this network only (see `withy network`)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Security")]
     pub(crate) network: Option<String>,
     /// Proves the identity in FILE instead of this user's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
     pub(crate) identity: Option<String>,
     /// Serves /healthz, /readyz and /metrics over HTTP at ADDRESS; a port alone is one of 127.0.0.1.
     /// Whoever reaches it may read them
