@@ -32,7 +32,7 @@ pub(crate) async fn publish(options: &Publish, topic: &str, messages: Vec<Messag
     let interrupt = Interrupt::listen()?;
     let wait = traffic.timeout.unwrap_or(options.wait).min(options.wait);
     let total = Limit::total(traffic.timeout);
-    let node = node::join(&traffic.keys, traffic.place.discovery).await?;
+    let node = node::join(&traffic.keys, &traffic.place.mesh).await?;
     let publisher = node.publisher(topic.as_str()).map_err(node::unnamed)?;
     let subscribed = tokio::select! {
         subscribed = tokio::time::timeout(wait, publisher.wait_subscribed(1)) => subscribed,
@@ -95,7 +95,7 @@ pub(crate) async fn subscribe(traffic: &Traffic, filter: &str) -> Outcome {
     let filter: Filter = filter.parse().map_err(Failure::usage)?;
     let interrupt = Interrupt::listen()?;
     let limit = Limit::total(traffic.timeout);
-    let node = node::join(&traffic.keys, traffic.place.discovery).await?;
+    let node = node::join(&traffic.keys, &traffic.place.mesh).await?;
     let subscriber = node.subscriber(filter.as_str()).map_err(node::unnamed)?;
     let mut printer = Printer::new(traffic.format());
     let mut received = 0;

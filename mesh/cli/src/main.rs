@@ -11,6 +11,7 @@ mod bench;
 mod bus;
 mod child;
 mod demo;
+mod doctor;
 mod duplex;
 mod duration;
 mod escape;
@@ -20,14 +21,17 @@ mod identity;
 mod input;
 mod json;
 mod keys;
+mod named;
 mod network;
 mod node;
 mod ping;
 mod place;
 mod proxy;
 mod receive;
+mod relay;
 mod request;
 mod send;
+mod serve;
 mod session;
 mod shell;
 
@@ -99,6 +103,9 @@ async fn run_verb(verb: &Verb) -> Outcome {
         Verb::Peers(options) => node::peers(options).await,
         Verb::Services(options) => node::services(options).await,
         Verb::Watch(options) => node::watch(options).await,
+        Verb::Serve(options) => serve::run(options).await,
+        Verb::Doctor(options) => doctor::run(options).await,
+        Verb::Node(options) => relay::run(options).await,
         Verb::Bench(options) => bench::run(options).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Child => child::run().await,

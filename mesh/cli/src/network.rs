@@ -150,7 +150,7 @@ fn list(home: &Home) -> Outcome {
 }
 
 /// A span of time in its largest unit.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => duration::show(Duration::from_secs(seconds)),
         60..3_600 => format!("{}m", seconds / 60),

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use withy::Node;
-use withy::node::{Kind, NameError, NodeError, NodeEvent, Peer, Presence};
+use withy::node::{Kind, NameError, NodeBuilder, NodeError, NodeEvent, Peer, Presence, Seed};
+use withy::trust::Purpose;
 
-use crate::args::{Discovery, Keys, Look, Watch};
+use crate::args::{Discovery, Keys, Look, Mesh, Watch};
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
 use crate::identity::home;
@@ -18,7 +19,22 @@ use crate::session::Interrupt;
 pub(crate) const LEAVE: Duration = Duration::from_secs(2);
 
 /// Makes a node of this user.
-pub(crate) async fn join(keys: &Keys, discovery: Discovery) -> Outcome<Node> {
+pub(crate) async fn join(keys: &Keys, mesh: &Mesh) -> Outcome<Node> {
+    let builder = builder(keys, mesh.discovery, &mesh.seed)?;
+    builder.build().await.map_err(not_joined)
+}
+
+/// As [`join`], and whoever is let in is trusted for more than messages.
+pub(crate) async fn join_for(purpose: Purpose, keys: &Keys, mesh: &Mesh) -> Outcome<Node> {
+    keys.check_for_mesh()?;
+    let trust = keys.trust(&home()?)?;
+    trust.set_purpose(purpose);
+    let builder = builder(keys, mesh.discovery, &mesh.seed)?.trust(&trust);
+    builder.build().await.map_err(not_joined)
+}
+
+/// The options of a node of this user.
+pub(crate) fn builder(keys: &Keys, discovery: Discovery, seeds: &[Seed]) -> Outcome<NodeBuilder> {
     keys.check_for_mesh()?;
     let home = home()?;
     let identity = keys.own_identity(&home)?;
@@ -32,12 +48,19 @@ pub(crate) async fn join(keys: &Keys, discovery: Discovery) -> Outcome<Node> {
         Discovery::Mdns => builder.lan(),
         Discovery::Off => builder.without_host(),
     };
-    builder.build().await.map_err(|error| match error {
+    let mut seeds = seeds.iter().cloned();
+    seeds
+        .try_fold(builder, NodeBuilder::seed)
+        .map_err(Failure::usage)
+}
+
+pub(crate) fn not_joined(error: NodeError) -> Failure {
+    match error {
         NodeError::Identity(error) => Failure::of_identity(error),
         NodeError::Home(error) => Failure::of_home(error),
         NodeError::Host(_) | NodeError::Directory { .. } => Failure::usage(error),
         error => Failure::failed(error),
-    })
+    }
 }
 
 /// A name that cannot be used is an error in the command line.
@@ -106,7 +129,7 @@ pub(crate) async fn services(options: &Look) -> Outcome {
 /// Prints what happens on the mesh.
 pub(crate) async fn watch(options: &Watch) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let node = join(&options.keys, options.discovery).await?;
+    let node = join(&options.keys, &options.mesh).await?;
     let mut events = node.events();
     let watching = async {
         let mut printed = 0;
@@ -144,7 +167,7 @@ async fn sleep(duration: Option<Duration>) {
 
 /// A node that has looked around for a while.
 async fn look(options: &Look) -> Outcome<Node> {
-    let node = join(&options.keys, options.discovery).await?;
+    let node = join(&options.keys, &options.mesh).await?;
     tokio::time::sleep(options.wait).await;
     Ok(node)
 }
@@ -158,7 +181,7 @@ fn presence(presence: Presence) -> &'static str {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Publisher => "topic",
         Kind::Service => "service",
@@ -211,7 +234,7 @@ fn object(peer: &Peer) -> Value {
 }
 
 /// An event as a line.
-fn tell(event: &NodeEvent, as_json: bool) -> String {
+pub(crate) fn tell(event: &NodeEvent, as_json: bool) -> String {
     let (name, peer, tag) = match event {
         NodeEvent::Joined(peer) => ("joined", Some(peer), peer.tag),
         NodeEvent::Changed(peer) => ("changed", Some(peer), peer.tag),

@@ -5,25 +5,34 @@ use std::time::Duration;
 use tokio::time::Instant;
 use withy::{AnySocket, Message, Rep, Req, Request, RequestError, SendError};
 
-use crate::args::{Reply, Routed};
+use crate::args::{Ask, Reply};
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::Printer;
 use crate::input::Input;
-use crate::place;
+use crate::named;
+use crate::place::{self, Where};
 use crate::receive::judge;
 use crate::session::{Interrupt, Limit, PATIENCE, Session};
 
 /// A wait without a limit: what a caller may ask for at most.
-const LONG: Duration = Duration::from_secs(366 * 24 * 3_600);
+pub(crate) const LONG: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Asks, and prints the replies.
-pub(crate) async fn ask(options: &Routed) -> Outcome {
-    let traffic = &options.traffic;
+pub(crate) async fn ask(options: &Ask) -> Outcome {
+    let traffic = &options.routed.traffic;
     let interrupt = Interrupt::listen()?;
     let (to, messages) = place::sort(traffic)?;
-    let endpoints = to.endpoints()?;
+    let endpoints = match to {
+        Where::Named(name) => return named::ask(options, &name, messages, &interrupt).await,
+        Where::At(endpoints) => endpoints,
+    };
+    if options.idempotent {
+        return Err(Failure::usage(
+            "--idempotent is for a NAME, which many may serve: at an endpoint there is one",
+        ));
+    }
     let mut builder = Req::builder();
-    if let Some(id) = &options.routing_id {
+    if let Some(id) = &options.routed.routing_id {
         builder = builder.routing_id(place::octets(id, "--routing-id")?);
     }
     let builder = traffic.apply(builder);
@@ -66,7 +75,7 @@ fn no_reply(session: &Session<Req>, error: &RequestError) -> Failure {
 }
 
 /// Where the replies come from.
-enum Replies {
+pub(crate) enum Replies {
     Echo,
     Given(Vec<Message>),
     Stdin(Input),
@@ -77,16 +86,10 @@ pub(crate) async fn answer(options: &Reply) -> Outcome {
     let traffic = &options.traffic;
     let interrupt = Interrupt::listen()?;
     let (to, messages) = place::sort(traffic)?;
-    let endpoints = to.endpoints()?;
-    let mut replies = match (options.echo, messages.is_empty()) {
-        (true, true) => Replies::Echo,
-        (true, false) => {
-            return Err(Failure::usage(
-                "--echo replies with the request: it takes no messages",
-            ));
-        }
-        (false, false) => Replies::Given(messages),
-        (false, true) => Replies::Stdin(Input::new(messages, traffic.format(), None)),
+    let mut replies = Replies::new(options, messages)?;
+    let endpoints = match to {
+        Where::Named(name) => return named::answer(options, &name, replies, &interrupt).await,
+        Where::At(endpoints) => endpoints,
     };
     let limit = Limit::total(traffic.timeout);
     let builder = traffic.apply(Rep::builder());
@@ -97,7 +100,7 @@ pub(crate) async fn answer(options: &Reply) -> Outcome {
         let answering = async {
             while traffic.count.is_none_or(|count| answered < count) {
                 let request = next_request(&session.socket, &mut printer).await?;
-                let Some(reply) = replies.next(&request, answered).await? else {
+                let Some(reply) = replies.next(request.message(), answered).await? else {
                     return Err(Failure::failed("a request has no reply: stdin ended"));
                 };
                 match request.reply(reply).await {
@@ -139,10 +142,28 @@ async fn next_request(socket: &Rep, printer: &mut Printer) -> Outcome<Request> {
 }
 
 impl Replies {
+    fn new(options: &Reply, messages: Vec<Message>) -> Outcome<Self> {
+        match (options.echo, messages.is_empty()) {
+            (true, true) => Ok(Self::Echo),
+            (true, false) => Err(Failure::usage(
+                "--echo replies with the request: it takes no messages",
+            )),
+            (false, false) => Ok(Self::Given(messages)),
+            (false, true) => {
+                let input = Input::new(messages, options.traffic.format(), None);
+                Ok(Self::Stdin(input))
+            }
+        }
+    }
+
     /// The reply to a request; `None` when there are no more.
-    async fn next(&mut self, request: &Request, answered: u64) -> Outcome<Option<Message>> {
+    pub(crate) async fn next(
+        &mut self,
+        request: &Message,
+        answered: u64,
+    ) -> Outcome<Option<Message>> {
         match self {
-            Self::Echo => Ok(Some(request.message().clone())),
+            Self::Echo => Ok(Some(request.clone())),
             Self::Given(messages) => {
                 let at = answered % messages.len() as u64;
                 Ok(messages.get(at as usize).cloned())

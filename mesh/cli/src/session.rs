@@ -50,7 +50,7 @@ impl Session<AnySocket> {
             }
             Where::Named(name) => name,
         };
-        let node = node::join(&traffic.keys, traffic.place.discovery).await?;
+        let node = node::join(&traffic.keys, &traffic.place.mesh).await?;
         let socket: AnySocket = match kind {
             SocketType::Push => node.push(name).map(Into::into),
             SocketType::Pull => node.pull(name).map(Into::into),
@@ -304,6 +304,17 @@ impl Interrupt {
             }
         });
         Ok(Self(receiver))
+    }
+
+    /// Whether there was a signal.
+    pub(crate) fn is_on(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits for a signal, and then for some more time.
+    pub(crate) async fn wait_after(&self, time: Duration) {
+        self.wait().await;
+        tokio::time::sleep(time).await;
     }
 
     /// Waits for a signal.

@@ -135,10 +135,12 @@ impl Dial {
         });
     }
 
-    /// Who is wanted at the other end, unless it was retired.
-    pub(crate) fn wants(&self) -> Option<Expected> {
-        let wanted = *self.wanted.borrow() == Wanted::Yes;
-        self.to.expected.filter(|_| wanted)
+    /// Who the peer has to be, while it is wanted.
+    pub(crate) fn wanted(&self) -> Option<Expected> {
+        match *self.wanted.borrow() {
+            Wanted::Yes => self.to.expected,
+            Wanted::No | Wanted::Over => None,
+        }
     }
 
     /// Whether it was retired, and its connection has ended.

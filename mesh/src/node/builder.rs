@@ -17,7 +17,7 @@ use withy_discovery::mdns::Mdns;
 use withy_discovery::{Config, Discovery, PeerTag, Record};
 use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _};
-use withy_proto::trust::Name;
+use withy_proto::trust::{IdentityId, Name};
 
 use super::bus::history::History;
 use super::engine::Engine;
@@ -47,12 +47,26 @@ pub struct NodeBuilder {
     lan: bool,
     mdns_port: Option<u16>,
     listen: Vec<SocketAddr>,
+    site: Site,
+    names: Vec<(String, IdentityId)>,
     seeds: Fixed,
     seed_file: Option<PathBuf>,
     history: Option<History>,
     /// Of tests: the node counts as one of another process.
     #[cfg(test)]
     pub(super) apart: bool,
+}
+
+/// Where a node listens at the addresses of this host that reach no further than its site.
+#[derive(Debug, Clone, Copy, Default)]
+enum Site {
+    /// At free ports, if it is to be found by multicast.
+    #[default]
+    IfFound,
+    /// At this port.
+    At(u16),
+    /// Nowhere.
+    Nowhere,
 }
 
 impl NodeBuilder {
@@ -125,7 +139,30 @@ impl NodeBuilder {
         self
     }
 
-    /// Listens at this address too, over QUIC and over TCP; port 0 is a free one.
+    /// Listens at the loopback, private and link-local addresses of this host at this port, over QUIC
+    /// and over TCP, whether it is to be found by multicast or not. If somebody has the port at one of
+    /// them, there is no node.
+    pub fn near_port(mut self, port: u16) -> Self {
+        self.site = Site::At(port);
+        self
+    }
+
+    /// Listens at no address of the network besides those of [`listen`](Self::listen), even if it is to
+    /// be found by multicast: announced is the port of the first of them that other hosts reach.
+    pub fn without_near(mut self) -> Self {
+        self.site = Site::Nowhere;
+        self
+    }
+
+    /// Only this identity may offer something under this name: what others say of it is refused, as far
+    /// as this node is concerned, and counted.
+    pub fn name(mut self, name: impl Into<String>, identity: IdentityId) -> Self {
+        self.names.push((name.into(), identity));
+        self
+    }
+
+    /// Listens at this address too, over QUIC and over TCP; port 0 is a free one, and an address that
+    /// stands for all is each of those that the host has now, public ones included.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
         self
@@ -174,14 +211,24 @@ impl NodeBuilder {
         let control = Owner::new(SocketType::Dealer, control);
         let mut addresses = listen::near(&control, own, directory.as_deref()).await?;
         for address in &self.listen {
-            addresses.extend(listen::at(&control, address.ip(), address.port()).await?);
+            addresses.extend(listen::told(&control, *address).await?);
         }
         let mut sources = Sources::new(self.seeds);
         sources.file = self.seed_file.as_deref().map(SeedFile::new);
+        match self.site {
+            Site::At(port) => {
+                addresses.extend(listen::at_site_port(&control, port).await?);
+                sources.port = listen::announced(&addresses);
+            }
+            Site::IfFound if self.lan => {
+                let (site, port) = listen::at_site(&control).await;
+                addresses.extend(site);
+                sources.port = port;
+            }
+            Site::Nowhere => sources.port = listen::announced(&addresses),
+            Site::IfFound => {}
+        }
         if self.lan {
-            let (site, port) = listen::at_site(&control).await;
-            addresses.extend(site);
-            sources.port = port;
             let randomness = Box::new(OsRandomness);
             let mdns = Mdns::new_with_port(self.mdns_port.unwrap_or(Mdns::PORT), randomness);
             sources.mdns = mdns
@@ -207,6 +254,10 @@ impl NodeBuilder {
             ..Config::default()
         };
         let seed = OsRandomness.next_u64();
+        let mut discovery = Discovery::new(Provider::Real, config, record, seed);
+        for (name, identity) in &self.names {
+            discovery.table_mut().pin(name, *identity);
+        }
         let (say_dialled, dialled) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             own,
@@ -216,16 +267,19 @@ impl NodeBuilder {
             resources,
             control,
             state: Mutex::new(State {
-                discovery: Discovery::new(Provider::Real, config, record, seed),
+                discovery,
                 offers,
                 interests: Default::default(),
                 links: Default::default(),
                 strangers: Default::default(),
+                multicast: None,
             }),
             bus: Default::default(),
             history: self.history,
             work: Notify::new(),
             dialled: say_dialled,
+            dials: Default::default(),
+            dials_failed: Default::default(),
             known: watch::Sender::new(0),
             events: broadcast::Sender::new(NodeEvent::CAPACITY),
             started: Instant::now(),

@@ -3,6 +3,7 @@
 //! It is woken by what happens and by deadlines, and never waits for a peer: dials run beside it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -122,6 +123,9 @@ impl Engine {
     }
 
     fn take_dialled(&self, Dialled { to, met }: Dialled) {
+        if !met {
+            self.shared.dials_failed.fetch_add(1, Ordering::Relaxed);
+        }
         let time = self.shared.now();
         let mut state = self.shared.state.lock();
         match to {
@@ -487,6 +491,7 @@ impl Shared {
         });
         let core = Arc::clone(self.control());
         let say = self.dialled.clone();
+        self.dials.fetch_add(1, Ordering::Relaxed);
         self.spawn(async move {
             let connected = core.connect_once(&dialled, DIAL).await;
             let met = connected

@@ -200,7 +200,7 @@ impl Interest {
         let state = self.shared.state.lock();
         let known = state.interests.known.get(&self.number);
         let dials = known.iter().flat_map(|known| known.dials.values());
-        let sought = dials.filter_map(|dial| match dial.wants() {
+        let sought = dials.filter_map(|dial| match dial.wanted() {
             Some(Expected::Node(identity, node)) => Some((identity, node)),
             _ => None,
         });

@@ -111,6 +111,11 @@ impl Links {
         self.given_up.contains_key(&tag)
     }
 
+    /// To how many peers there is a link.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Over which pipe a peer is reached.
     pub(super) fn key(&self, tag: PeerTag) -> Option<PipeKey> {
         self.open.get(&tag).map(|(key, _)| *key)

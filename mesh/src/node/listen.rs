@@ -10,6 +10,7 @@ use withy_discovery::{Address, PeerTag};
 use withy_proto::Endpoint;
 
 use super::error::NodeError;
+use crate::error::{BindError, ListenError};
 use crate::socket::Owner;
 
 /// The name within the process.
@@ -61,8 +62,52 @@ pub(super) async fn at(control: &Owner, ip: IpAddr, port: u16) -> Result<Vec<Add
     Ok(addresses)
 }
 
-/// Listens at all addresses of this host that reach no further than the site, and says at which UDP
-/// port: one for all of them, which is what can be announced.
+/// Listens where it was told. The address that stands for all is each address of this host, and so are
+/// those of the one IP version that stand for all of it.
+pub(super) async fn told(control: &Owner, at: SocketAddr) -> Result<Vec<Address>, NodeError> {
+    if !at.ip().is_unspecified() {
+        return self::at(control, at.ip(), at.port()).await;
+    }
+    let mut addresses = Vec::new();
+    for ip in all(|ip| ip.is_ipv4() || at.is_ipv6()) {
+        addresses.extend(self::at(control, ip, at.port()).await?);
+    }
+    Ok(addresses)
+}
+
+/// Listens at all addresses of this host that reach no further than the site, at this port.
+pub(super) async fn at_site_port(control: &Owner, port: u16) -> Result<Vec<Address>, NodeError> {
+    let mut addresses = Vec::new();
+    for ip in site() {
+        match at(control, ip, port).await {
+            Ok(bound) => addresses.extend(bound),
+            // An address may be there before it can be used, as those of IPv6 are for some seconds.
+            Err(NodeError::Listen(error)) if !is_taken(&error) => {
+                tracing::warn!(%ip, %error, "not listening there");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(addresses)
+}
+
+fn is_taken(error: &BindError) -> bool {
+    let BindError::Transport { source, .. } = error else {
+        return false;
+    };
+    matches!(source, ListenError::AddressInUse { .. })
+}
+
+/// The UDP port that can be announced: of the first address that other hosts reach.
+pub(super) fn announced(addresses: &[Address]) -> Option<u16> {
+    addresses.iter().find_map(|address| match address {
+        Address::Quic(at) if address.reach() == Some(Reach::Site) => Some(at.port()),
+        _ => None,
+    })
+}
+
+/// Listens at all addresses of this host that reach no further than the site, at free ports, and says
+/// at which UDP port: one for all of them, which is what can be announced.
 pub(super) async fn at_site(control: &Owner) -> (Vec<Address>, Option<u16>) {
     let (mut addresses, mut port) = (Vec::new(), None);
     for ip in site() {
@@ -94,14 +139,20 @@ fn port_of(endpoint: &Endpoint) -> Option<u16> {
 
 /// The addresses of this host's interfaces that reach no further than the site, loopback ones
 /// included, each once.
-fn site() -> Vec<IpAddr> {
+pub(super) fn site() -> Vec<IpAddr> {
+    all(|ip| {
+        let reach = Address::Quic(SocketAddr::new(*ip, 1)).reach();
+        matches!(reach, Some(Reach::Host | Reach::Site))
+    })
+}
+
+/// The addresses of this host's interfaces that are wanted, each once.
+fn all(wanted: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for ip in withy_transports::interface_addresses() {
-        let address = Address::Quic(SocketAddr::new(ip, 1));
-        let near = matches!(address.reach(), Some(Reach::Host | Reach::Site));
         // A link-local IPv6 address needs its interface, which records do not say.
         let scoped = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        if near && !scoped && !found.contains(&ip) {
+        if wanted(&ip) && !scoped && !found.contains(&ip) {
             found.push(ip);
         }
     }

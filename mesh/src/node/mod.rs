@@ -30,9 +30,11 @@ pub mod queue;
 pub mod service;
 mod shared;
 mod sources;
+mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -50,7 +52,12 @@ pub use group::{Group, Heard};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use queue::{Job, Producer, QueueKeeper, QueueOptions, Worker};
 pub use service::{Client, Service, ServiceError, ServiceRequest};
+pub use stats::{
+    GossipCounters, HintCounters, MdnsCounters, MemberCounters, Multicast, MulticastState,
+    NodeStats, RecordCounters,
+};
 pub use withy_discovery::Kind;
+pub use withy_discovery::fixed::{Fixed, Seed, SeedError};
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
 pub(crate) use interest::Wants;
@@ -95,6 +102,9 @@ impl Drop for Owned {
 }
 
 impl Node {
+    /// The port at which a node listens that others are told to look for, over UDP and over TCP alike.
+    pub const PORT: u16 = 7_100;
+
     /// A node with default options: the user's identity and trust, found by the nodes of this host.
     ///
     /// # Errors
@@ -301,6 +311,24 @@ impl Node {
         let socket = self.socket(kind);
         self.seek_by(&socket, wants);
         Ok(socket)
+    }
+
+    /// Where this node listens, and is found by others: endpoints.
+    pub fn addresses(&self) -> Vec<String> {
+        let state = self.shared().state.lock();
+        let addresses = state.offers.addresses.iter();
+        addresses.map(ToString::to_string).collect()
+    }
+
+    /// The addresses of this host that reach no further than its site, loopback ones included: those
+    /// at which a node listens that is to be found and was not told where.
+    pub fn near_addresses() -> Vec<IpAddr> {
+        listen::site()
+    }
+
+    /// The counters of this node.
+    pub fn stats(&self) -> NodeStats {
+        self.shared().stats()
     }
 
     /// The other nodes that are known, those that are not trusted included.

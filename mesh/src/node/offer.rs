@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use withy_discovery::record::Part;
+use withy_discovery::record::{Part, Reach};
 use withy_discovery::{Address, Content, Kind, NetworkTag, Place, Record, RecordError, Service};
 use withy_proto::trust::{Network, Validity};
 
@@ -47,6 +47,10 @@ pub(super) struct Offer {
     has_resource: bool,
 }
 
+fn is_public(address: &Address) -> bool {
+    address.reach() == Some(Reach::Public)
+}
+
 impl Offers {
     /// A node that offers nothing yet.
     pub(super) fn new(host: Place, process: Place) -> Self {
@@ -75,7 +79,8 @@ impl Offers {
         let tags = networks.iter().map(tag);
         let content = Content {
             certificate: identity.certificate(now),
-            public: false,
+            // Public addresses are there only if the node was told them.
+            public: self.addresses.iter().any(is_public),
             sequence: self.sequence,
             validity: Validity::starting(now, Record::LIFETIME),
             host: self.host,

@@ -20,6 +20,8 @@ pub struct Peer {
     pub addresses: Vec<String>,
     /// What it offers.
     pub offers: Vec<Offered>,
+    /// When it said so, in seconds since the Unix epoch, by its own clock.
+    pub issued: u64,
     /// How the link for gossip runs, if there is one: the peer's address, the mechanism, the cipher.
     pub link: Option<PeerLink>,
 }
@@ -77,6 +79,7 @@ impl Peer {
             presence,
             addresses: content.addresses.iter().map(ToString::to_string).collect(),
             offers: offers.collect(),
+            issued: content.validity.not_before,
             link: None,
         }
     }

@@ -1,6 +1,7 @@
 //! What all handles and tasks of a node share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use super::interest::Interests;
 use super::links::Links;
 use super::offer::Offers;
 use super::peer::{NodeEvent, Peer, Presence};
+use super::stats::Multicast;
 use crate::driver::core::Core;
 use crate::driver::resources::Resources;
 use crate::error::Closed;
@@ -56,6 +58,10 @@ pub(crate) struct Shared {
     pub(super) history: Option<History>,
     /// What came of dials; there is at most one for each that is under way.
     pub(super) dialled: UnboundedSender<Dialled>,
+    /// Links for gossip that were to be opened.
+    pub(super) dials: AtomicU64,
+    /// Of these, those that met nobody, or somebody else.
+    pub(super) dials_failed: AtomicU64,
     /// The engine has something to do.
     pub(super) work: Notify,
     /// How many other nodes are known and trusted.
@@ -75,6 +81,8 @@ pub(super) struct State {
     pub(super) links: Links,
     /// Nodes that were seen and are not trusted.
     pub(super) strangers: BTreeMap<PeerTag, Record>,
+    /// How multicast went when it was last looked at.
+    pub(super) multicast: Option<Multicast>,
 }
 
 impl Shared {
@@ -147,15 +155,19 @@ impl Shared {
     /// What is known of a node of the table.
     pub(super) fn peer(&self, state: &State, tag: PeerTag) -> Option<Peer> {
         let record = state.discovery.table().record(tag)?;
+        let mut peer = Peer::new(record, self.presence(state, tag, record));
+        peer.link = state.links.of(tag);
+        Some(peer)
+    }
+
+    /// Whether a node of the table is there.
+    pub(super) fn presence(&self, state: &State, tag: PeerTag, record: &Record) -> Presence {
         let suspected = withy_discovery::membership::State::Suspected;
-        let presence = match state.discovery.membership().state(tag) {
+        match state.discovery.membership().state(tag) {
             _ if !self.may_trust(record) => Presence::Untrusted,
             Some(found) if found == suspected => Presence::Suspected,
             _ => Presence::Present,
-        };
-        let mut peer = Peer::new(record, presence);
-        peer.link = state.links.of(tag);
-        Some(peer)
+        }
     }
 
     pub(super) fn peers(&self) -> Vec<Peer> {

@@ -13,6 +13,7 @@ use withy_discovery::mdns::{Audience, Found, Mdns, Speaker, State};
 use withy_discovery::{Hint, Origin, Record};
 
 use super::shared::Shared;
+use super::stats::Multicast;
 use crate::home::file::Stamp;
 
 /// The sources of a node.
@@ -95,6 +96,10 @@ impl Sources {
             return;
         };
         let state = mdns.state();
+        shared.state.lock().multicast = Some(Multicast {
+            state: state.clone(),
+            counters: mdns.counters(),
+        });
         if state != self.said {
             match &state {
                 State::Working | State::Listening => tracing::info!(?state, "multicast DNS"),

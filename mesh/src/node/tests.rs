@@ -337,3 +337,103 @@ async fn who_joins_late_misses_nothing_and_gets_nothing_twice() {
     let latest = screen.late_subscriber("home/d").unwrap();
     assert_eq!(soon(latest.recv()).await.unwrap().body, "kept");
 }
+
+#[tokio::test]
+async fn a_node_listens_where_it_is_told_and_nowhere_else() {
+    let user = User::new();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let node = user.builder().without_near().listen(any).build().await;
+    let node = node.unwrap();
+    let over_network = |node: &Node| {
+        let addresses = node.addresses().into_iter();
+        let addresses = addresses.filter_map(|it| it.strip_prefix("quic://").map(str::to_owned));
+        addresses.collect::<Vec<_>>()
+    };
+    let at = over_network(&node);
+    assert_eq!(at.len(), 1);
+    assert!(at[0].starts_with("127.0.0.1:"), "{at:?}");
+    // The port is taken: at that address, and so near as well.
+    let taken: std::net::SocketAddr = at[0].parse().unwrap();
+    for builder in [
+        user.builder().listen(taken),
+        user.builder().near_port(taken.port()),
+    ] {
+        let error = builder.build().await.unwrap_err();
+        assert!(matches!(error, NodeError::Listen(_)), "{error:?}");
+        assert!(error.to_string().contains(&at[0]), "{error}");
+    }
+    // An address that stands for all is each of them.
+    let node = user.builder().listen("0.0.0.0:0".parse().unwrap());
+    let at = over_network(&node.build().await.unwrap());
+    let v4 = Node::near_addresses().into_iter().filter(|ip| ip.is_ipv4());
+    for ip in v4 {
+        assert!(
+            at.iter().any(|it| it.starts_with(&format!("{ip}:"))),
+            "{at:?}"
+        );
+    }
+    assert!(at.iter().all(|it| !it.starts_with("0.0.0.0")), "{at:?}");
+}
+
+#[tokio::test]
+async fn what_a_node_counts_is_what_there_is() {
+    let user = User::new();
+    let (one, two) = (user.node_apart().await, user.node_apart().await);
+    let _publishers = [two.publisher("a/b").unwrap(), two.publisher("a/c").unwrap()];
+    let _pull = two.pull("jobs").unwrap();
+    soon(async {
+        loop {
+            let stats = one.stats();
+            let jobs = stats.names.get(&Kind::Pull) == Some(&1);
+            if jobs && stats.links == 1 && stats.gossip.received > 0 {
+                assert_eq!((stats.present, stats.untrusted), (1, 0));
+                assert!(stats.records.learnt > 0 && stats.control.connections > 0);
+                assert_eq!(stats.dials_failed, 0);
+                assert_eq!(stats.multicast, None);
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_is_that_of_the_identity_which_it_is_tied_to() {
+    let (ada, bob) = (User::new(), User::new());
+    let bobs = bob.home().identity().unwrap();
+    let builder = || ada.builder().trust(&trusting(&bobs));
+    let watching = builder().name("orders", bobs.id()).build().await.unwrap();
+    let trusting_ada = trusting(&ada.home().identity().unwrap());
+    let shared = ada.0.path().join("run");
+    let other = bob
+        .builder()
+        .runtime_directory(&shared)
+        .trust(&trusting_ada);
+    let other = other.build().await.unwrap();
+    soon(watching.wait_peers(1)).await.unwrap();
+    // Of ada's own, another one offers it; of bob's, too.
+    let claims = builder().build().await.unwrap();
+    soon(watching.wait_peers(2)).await.unwrap();
+    let _claimed = claims.pull("orders").unwrap();
+    let _theirs = other.pull("orders").unwrap();
+    soon(async {
+        loop {
+            let offering = watching.peers().into_iter();
+            let offering = offering.filter(|peer| peer.offers.iter().any(|it| it.name == "orders"));
+            let offering: Vec<_> = offering.map(|peer| peer.identity).collect();
+            assert!(offering.iter().all(|id| *id == bobs.id()), "{offering:?}");
+            if offering.len() == 1 && watching.stats().records.conflicts > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+fn trusting(identity: &crate::Identity) -> crate::Trust {
+    let trust = crate::Trust::new();
+    trust.accept(identity.id()).unwrap();
+    trust
+}

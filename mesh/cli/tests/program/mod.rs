@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 pub(crate) mod homes;
+pub(crate) mod namespace;
 
 /// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(20);

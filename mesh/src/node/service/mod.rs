@@ -49,6 +49,9 @@ pub const HEARTBEAT: Heartbeat = Heartbeat {
     timeout: Duration::from_secs(3),
 };
 
+/// How long replies take to be written at most, once the node is closed.
+const LINGER: Duration = Duration::from_secs(1);
+
 impl Shared {
     /// The options of the sockets of services and of their clients.
     fn service_options(&self) -> Options {
@@ -57,17 +60,20 @@ impl Shared {
         options
     }
 
-    /// Closes a socket when the node is closed: who waits for it hears so.
+    /// Closes a socket when the node is closed: who waits for it hears so, and who asked by it that the
+    /// instance is gone, once the replies that were given are written.
     fn close_with_node(&self, core: &Arc<Core>) {
         let (stop, mut phase) = (self.stop.clone(), core.phase.subscribe());
         let core: Weak<Core> = Arc::downgrade(core);
         self.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = phase.wait_for(|phase| *phase != Phase::Open) => {}
+                // Its owner closes it.
+                _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
             }
             if let Some(core) = core.upgrade() {
                 core.start_closing();
+                core.finish_closing(LINGER).await;
             }
         });
     }

@@ -1,0 +1,164 @@
+//! The grammar of what an operator runs: `node`, `doctor`, `serve`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{Discovery, Keys, Mesh, Talk};
+use crate::duration;
+use crate::format::Format;
+
+/// `node`.
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub(crate) verb: Option<NodeVerb>,
+    #[command(flatten)]
+    pub(crate) options: NodeOptions,
+}
+
+/// What stands in the configuration of a node, too. What is not given here comes from there, and so
+/// nothing has a default here.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NodeOptions {
+    /// The configuration: TOML. Default: node.toml in the folder of the identity, if it is there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Listens at ADDRESS over UDP and TCP, and nowhere else; without a port, at 7100; repeatable.
+    /// Default: the loopback, private and link-local addresses of this host, at port 7100
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<String>,
+    /// A node through which others are found, where multicast does not reach; repeatable
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) seed: Vec<String>,
+    /// A file with such nodes, one a line, read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seed_file: Option<String>,
+    /// How other nodes are found. Default: mdns
+    #[arg(long, value_name = "HOW")]
+    pub(crate) discovery: Option<Discovery>,
+    /// Meets members of this network only (see `withy network`)
+    #[arg(long, value_name = "NAME", help_heading = "Security")]
+    pub(crate) network: Option<String>,
+    /// Proves the identity in FILE instead of this user's
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub(crate) identity: Option<String>,
+    /// Serves /healthz, /readyz and /metrics over HTTP at ADDRESS; a port alone is one of 127.0.0.1.
+    /// Whoever reaches it may read them
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) status: Option<String>,
+    /// Prints what happens, as `withy watch --json` does, after an object that says where it listens
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+/// The verbs of `node`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeVerb {
+    /// Check or show the configuration
+    #[command(
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs",
+        disable_help_subcommand = true
+    )]
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        verb: Config,
+    },
+}
+
+/// The verbs of `node config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Say whether a configuration can be used, and if not, why: file, line, key, accepted values
+    #[command(after_help = "Example: withy node config check /etc/withy/node.toml")]
+    Check {
+        /// The file; without it, that which `withy node` would read
+        file: Option<PathBuf>,
+        /// Prints one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what holds: of an option, a variable WITHY_NODE_KEY, the file, or by default, in this
+    /// order
+    #[command(
+        after_help = "Example: WITHY_NODE_SEED=10.0.0.1 withy node --status 9100 config show --origin"
+    )]
+    Show {
+        /// The file; without it, that which `withy node` would read
+        file: Option<PathBuf>,
+        /// Says where each value comes from
+        #[arg(long)]
+        origin: bool,
+        /// Prints one JSON object a key
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// How long to wait for multicast, which shows at once if it works
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "12s")]
+    pub(crate) wait: Duration,
+    /// Prints one JSON object a finding
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The UDP port of multicast DNS, for tests
+    #[arg(long, hide = true, value_name = "PORT")]
+    pub(crate) mdns_port: Option<u16>,
+    /// The port of a node, for tests
+    #[arg(long, hide = true, value_name = "PORT", default_value_t = withy::Node::PORT)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) mesh: Mesh,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The name of the service
+    pub(crate) name: String,
+    /// What answers a request, run by sh: the request is its stdin, its stdout the reply
+    #[arg(long, value_name = "CMD")]
+    pub(crate) exec: String,
+    /// How many requests are answered at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub(crate) jobs: u16,
+    /// How long a command may take, if whoever asks waits so long; then it is killed
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+    pub(crate) timeout: Duration,
+    /// Ends after this many requests
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// The command reads and writes one JSON object: {"frames":[BASE64,...],"text":[...]}
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// The command reads and writes octets as they are, as one frame
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    #[command(flatten)]
+    pub(crate) mesh: Mesh,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+}
+
+impl Serve {
+    pub(crate) fn format(&self) -> Format {
+        match (self.json, self.raw) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Raw,
+            _ => Format::Lines,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The counters of a node in the text format of Prometheus (exposition format 0.0.4).
+//!
+//! Names have the unit at their end, and counters end in `_total`. No label has a name, an identity or
+//! an address: there are as many series with a thousand peers as with one.
+
+use std::fmt::Write as _;
+
+use withy::node::{Kind, MulticastState, NodeStats};
+
+/// Writes one family after the other.
+struct Text(String);
+
+impl Text {
+    /// A family, with the samples of its label.
+    fn family<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        samples: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (value, count) in samples {
+            let _ = match label {
+                "" => writeln!(self.0, "{name} {count}"),
+                _ => writeln!(self.0, "{name}{{{label}=\"{value}\"}} {count}"),
+            };
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, count: u64) {
+        self.family(name, "counter", help, "", [("", count)]);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, level: u64) {
+        self.family(name, "gauge", help, "", [("", level)]);
+    }
+}
+
+/// All of them.
+pub(super) fn text(stats: &NodeStats, ready: bool) -> String {
+    let mut text = Text(String::with_capacity(8 * 1024));
+    levels(&mut text, stats, ready);
+    records(&mut text, stats);
+    traffic(&mut text, stats);
+    text.0
+}
+
+fn levels(text: &mut Text, stats: &NodeStats, ready: bool) {
+    let version = env!("CARGO_PKG_VERSION");
+    let help = "The version that runs.";
+    text.family("withy_build_info", "gauge", help, "version", [(version, 1)]);
+    text.gauge(
+        "withy_ready",
+        "1 if the node can be used.",
+        u64::from(ready),
+    );
+    text.family(
+        "withy_peers",
+        "gauge",
+        "Other nodes that are known.",
+        "presence",
+        [
+            ("present", stats.present as u64),
+            ("suspected", stats.suspected as u64),
+            ("untrusted", stats.untrusted as u64),
+        ],
+    );
+    text.gauge(
+        "withy_links",
+        "Links over which the node gossips.",
+        stats.links as u64,
+    );
+    let of = |kind| (crate::node::kind(kind), names(stats, kind));
+    let mut offered: Vec<_> = [
+        Kind::Publisher,
+        Kind::Service,
+        Kind::Queue,
+        Kind::Pull,
+        Kind::Pair,
+        Kind::Group,
+    ]
+    .map(of)
+    .to_vec();
+    let sockets = |kind: &Kind| matches!(kind, Kind::Socket(_));
+    let others = stats.names.iter().filter(|(kind, _)| sockets(kind));
+    offered.push(("socket", others.map(|(_, count)| *count as u64).sum()));
+    let help = "Different names that trusted nodes offer.";
+    text.family("withy_names", "gauge", help, "kind", offered);
+    if let Some(multicast) = &stats.multicast {
+        let working = matches!(multicast.state, MulticastState::Working);
+        text.gauge(
+            "withy_multicast_working",
+            "1 if the node hears its own multicast.",
+            u64::from(working),
+        );
+        let counters = multicast.counters;
+        text.family(
+            "withy_multicast_events_total",
+            "counter",
+            "What multicast DNS did and heard.",
+            "event",
+            [
+                ("heard", counters.heard),
+                ("invalid", counters.invalid),
+                ("elsewhere", counters.elsewhere),
+                ("skipped", counters.skipped),
+                ("announced", counters.announced),
+                ("conflict", counters.conflicts),
+                ("replaced", counters.replaced),
+                ("resubscribed", counters.resubscribed),
+            ],
+        );
+    }
+}
+
+fn names(stats: &NodeStats, kind: Kind) -> u64 {
+    stats.names.get(&kind).map_or(0, |count| *count as u64)
+}
+
+fn records(text: &mut Text, stats: &NodeStats) {
+    let records = &stats.records;
+    text.counter(
+        "withy_records_learnt_total",
+        "Records that said something new.",
+        records.learnt,
+    );
+    text.counter(
+        "withy_records_expired_total",
+        "Nodes that left because nobody renewed their record.",
+        records.expired,
+    );
+    text.family(
+        "withy_records_refused_total",
+        "counter",
+        "Records that were refused.",
+        "reason",
+        [
+            ("invalid", records.invalid),
+            ("ourselves", records.ourselves),
+            ("foreign", records.foreign),
+            ("elsewhere", records.elsewhere),
+            ("gone", records.gone),
+            ("over_quota", records.over_quota),
+            ("full", records.full),
+            ("conflict", records.conflicts),
+        ],
+    );
+    let hints = &stats.hints;
+    text.counter(
+        "withy_hints_kept_total",
+        "Hints that waited for a dial.",
+        hints.kept,
+    );
+    text.family(
+        "withy_hints_refused_total",
+        "counter",
+        "Hints that were refused.",
+        "reason",
+        [
+            ("invalid", hints.invalid),
+            ("forged", hints.forged),
+            ("ourselves", hints.ourselves),
+            ("foreign", hints.foreign),
+            ("elsewhere", hints.elsewhere),
+            ("gone", hints.gone),
+            ("crowded", hints.crowded),
+        ],
+    );
+    let members = &stats.members;
+    text.family(
+        "withy_members_changed_total",
+        "counter",
+        "What became of members.",
+        "state",
+        [
+            ("suspected", members.suspected),
+            ("died", members.died),
+            ("left", members.left),
+            ("revived", members.revived),
+        ],
+    );
+}
+
+fn traffic(text: &mut Text, stats: &NodeStats) {
+    let gossip = &stats.gossip;
+    text.family(
+        "withy_gossip_messages_total",
+        "counter",
+        "Messages of gossip.",
+        "direction",
+        [("sent", gossip.sent), ("received", gossip.received)],
+    );
+    text.family(
+        "withy_gossip_bytes_total",
+        "counter",
+        "Octets of gossip.",
+        "direction",
+        [
+            ("sent", gossip.octets_sent),
+            ("received", gossip.octets_received),
+        ],
+    );
+    text.family(
+        "withy_gossip_refused_total",
+        "counter",
+        "Messages and items of gossip that were not taken.",
+        "reason",
+        [
+            ("over_quota", gossip.over_quota),
+            ("invalid", gossip.invalid),
+            ("no_room", gossip.dropped),
+            ("forged", gossip.forged),
+            ("full", gossip.full),
+        ],
+    );
+    text.counter(
+        "withy_dials_total",
+        "Attempts to open a link for gossip.",
+        stats.dials,
+    );
+    text.counter(
+        "withy_dials_failed_total",
+        "Of these, those that met nobody, or somebody else.",
+        stats.dials_failed,
+    );
+    let control = &stats.control;
+    text.counter(
+        "withy_connections_total",
+        "Connections of the socket that listens.",
+        control.connections,
+    );
+    text.counter(
+        "withy_handshakes_failed_total",
+        "Handshakes that failed, both ways.",
+        control.handshakes_failed,
+    );
+    text.counter(
+        "withy_connections_refused_total",
+        "Connections that found no place, or came to nothing.",
+        control.refused,
+    );
+    text.counter(
+        "withy_protocol_errors_total",
+        "Connections that were closed since the peer broke the protocol or a limit.",
+        control.protocol_errors,
+    );
+    text.counter(
+        "withy_bus_messages_total",
+        "Messages for subscribers.",
+        stats.bus.sent,
+    );
+    text.counter(
+        "withy_bus_dropped_total",
+        "Messages that a subscriber had no room for.",
+        stats.bus.dropped,
+    );
+}
