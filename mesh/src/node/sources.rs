@@ -4,6 +4,7 @@
 //! reason to stop: the others go on, and it is asked again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use withy_discovery::file::SeedFile;
@@ -13,6 +14,13 @@ use withy_discovery::mdns::{Audience, Found, Mdns, Speaker, State};
 use withy_discovery::{Hint, Origin, Record};
 
 use super::shared::Shared;
+
+/// How often the sources are asked while there is something new, or one of them may tell of much.
+const OFTEN: Duration = Duration::from_millis(250);
+
+/// How often they are asked when nothing was new for a while: who comes looks for himself, and his
+/// record comes by gossip.
+const RARELY: Duration = Duration::from_secs(2);
 
 /// The sources of a node.
 #[derive(Debug)]
@@ -28,6 +36,8 @@ pub(super) struct Sources {
     resolver: UnboundedSender<Hint>,
     /// How multicast went when that was last said.
     said: State,
+    /// How long they are left alone.
+    pause: Duration,
 }
 
 impl Sources {
@@ -42,13 +52,21 @@ impl Sources {
             resolved,
             resolver,
             said: State::default(),
+            pause: OFTEN,
         }
     }
 
-    /// Takes in what is new.
-    pub(super) fn look(&mut self, shared: &Shared) {
+    /// Takes in what is new, and says after how long to look again.
+    pub(super) fn look(&mut self, shared: &Shared) -> Duration {
+        self.pause = match self.mdns {
+            Some(_) => OFTEN,
+            None => (self.pause * 2).min(RARELY),
+        };
         match self.host.as_mut().map(Host::poll) {
             Some(Ok(found)) => {
+                if !found.is_empty() {
+                    self.pause = OFTEN;
+                }
                 let learn = |octets: Vec<u8>| shared.learn(&octets, Origin::Host);
                 found.into_iter().for_each(learn);
             }
@@ -61,6 +79,7 @@ impl Sources {
             Some(Err(error)) => tracing::warn!(%error, "the file of seeds is not used as it is"),
             _ => {}
         }
+        self.pause
     }
 
     /// Takes in what was heard on the local network.
