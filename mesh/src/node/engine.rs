@@ -277,6 +277,9 @@ impl Shared {
                 self.tell(NodeEvent::of_state(tag, found));
             }
             Event::Revoked(revocation) => self.revoked(&revocation),
+            Event::Forged { peer, origin } => {
+                tracing::warn!(?peer, ?origin, "a forged announcement names a node");
+            }
             Event::Lagged => self.look_at_table(state),
             _ => {}
         }
