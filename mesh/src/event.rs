@@ -131,6 +131,8 @@ impl fmt::Display for EventKind {
 pub struct PeerInfo {
     /// Whether it made the connection.
     pub accepted: bool,
+    /// What carries the link, as the scheme of its endpoint.
+    pub transport: &'static str,
     /// Its network address.
     pub address: String,
     /// Our address on this link.

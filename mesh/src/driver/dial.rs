@@ -426,6 +426,7 @@ impl Core {
     ) -> Result<Taken, AttachError> {
         let info = Arc::new(PeerInfo {
             accepted,
+            transport: endpoint.scheme(),
             ..self.describe(&ready.established.peer, address, local)
         });
         let _ = self.find_place(&ready.established.peer);
@@ -488,6 +489,7 @@ impl Core {
     fn describe(&self, peer: &Peer, address: String, local: String) -> PeerInfo {
         PeerInfo {
             accepted: false,
+            transport: "",
             address,
             local,
             kind: peer.kind,
