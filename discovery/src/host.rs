@@ -29,7 +29,7 @@ use crate::peer::PeerTag;
 use crate::record::Record;
 
 /// How often all files are looked at, though nothing seems to have changed.
-const LOOK_THROUGH: Duration = Duration::from_secs(5);
+const LOOK_THROUGH: Duration = Duration::from_secs(60);
 
 /// More than a tick of a file system's clock.
 const TICK: Duration = Duration::from_millis(100);

@@ -134,6 +134,8 @@ pub struct PeerInfo {
     pub accepted: bool,
     /// The node that this side connected to, which is proven except within the process.
     pub(crate) meant: Option<(IdentityId, NodeId)>,
+    /// What carries the link, as the scheme of its endpoint.
+    pub transport: &'static str,
     /// Its network address.
     pub address: String,
     /// Our address on this link.

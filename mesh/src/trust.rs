@@ -96,7 +96,7 @@ impl Trust {
     /// Trust as the files of a home say: identities that were accepted or revoked, and endpoints
     /// that were pinned. It is in no network.
     ///
-    /// The files are read again when they change, by a thread that looks at them four times a
+    /// The files are read again when they change, by a thread that looks at them more than once a
     /// second for as long as a handle of this trust lives; a file that became malformed keeps its
     /// last good content in force and is logged. Names that are pinned on first use are written
     /// down before their connections open. What else this trust is told is not written, and holds

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use withy_discovery::announcement::SERVICE;
 use withy_discovery::mdns::{Mdns, State};
 use withy_proto::crypto::{Randomness as _, Seeded};
+use withy_tests::multicast::answer;
 use withy_tests::scale;
 
 use crate::namespace::{THERE, There, inside};
@@ -139,39 +139,6 @@ fn resident() -> usize {
         .parse()
         .unwrap();
     kibibytes * 1024
-}
-
-fn name(out: &mut Vec<u8>, name: &str) {
-    for label in name.trim_end_matches('.').split('.') {
-        out.push(label.len() as u8);
-        out.extend_from_slice(label.as_bytes());
-    }
-    out.push(0);
-}
-
-fn resource(out: &mut Vec<u8>, owner: &str, kind: u16, data: &[u8]) {
-    name(out, owner);
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&1_u16.to_be_bytes());
-    out.extend_from_slice(&u32::MAX.to_be_bytes());
-    out.extend_from_slice(&(data.len() as u16).to_be_bytes());
-    out.extend_from_slice(data);
-}
-
-/// An answer that is right in every way, about an instance that is not there, for 136 years.
-fn answer(number: u64, txt: &[u8], address: [u8; 4]) -> Vec<u8> {
-    let instance = format!("{number:016x}.{SERVICE}");
-    let host = format!("{number:016x}.local.");
-    let mut out = vec![0, 0, 0x84, 0, 0, 0, 0, 4, 0, 0, 0, 0];
-    let mut data = Vec::new();
-    name(&mut data, &instance);
-    resource(&mut out, SERVICE, 12, &data);
-    let mut data = vec![0, 0, 0, 0, 0x1b, 0xbc];
-    name(&mut data, &host);
-    resource(&mut out, &instance, 33, &data);
-    resource(&mut out, &instance, 16, txt);
-    resource(&mut out, &host, 1, &address);
-    out
 }
 
 /// Somebody sends `packets` while a node runs; another is found afterwards.

@@ -6,6 +6,8 @@
 pub mod by_hand;
 pub mod deadline;
 pub mod load;
+pub mod multicast;
+pub mod namespace;
 pub mod path;
 pub mod python;
 pub mod raw;

@@ -129,8 +129,10 @@ pub struct Discovery {
 impl Discovery {
     /// The most actions, and events that are not the table's, that wait to be taken.
     pub const MAX_WAITING: usize = 8_192;
-    /// How often links are planned.
+    /// How often links are planned while something is to be done about them.
     const PLAN: Duration = Duration::from_millis(250);
+    /// How often else.
+    const REST: Duration = Duration::from_secs(1);
     /// How often a link changes by chance.
     const MIX: Duration = Duration::from_secs(30);
     /// How often one that was lost is called.
@@ -185,6 +187,7 @@ impl Discovery {
         }
         let learnt = self.table.learn_record(record, origin, time.unix)?;
         if learnt.is_news() {
+            self.plan_soon(time.monotonic);
             if !self.membership.learnt(peer) {
                 self.table.forget(peer);
                 return Err(self.table.refuse(Refusal::Full));
@@ -253,6 +256,7 @@ impl Discovery {
     /// link, some node's ring neighbour is the one who notices that they are gone.
     pub fn link_failed(&mut self, peer: PeerTag, time: Time) {
         self.dials.end(peer, false, time.monotonic);
+        self.plan_soon(time.monotonic);
         self.membership.unreachable(peer, time.monotonic);
         self.settle(time);
     }
@@ -261,6 +265,7 @@ impl Discovery {
     /// is there.
     pub fn link_refused(&mut self, peer: PeerTag, time: Time) {
         self.dials.end(peer, false, time.monotonic);
+        self.plan_soon(time.monotonic);
     }
 
     /// A link is closed; `lost` says that nobody meant it.
@@ -350,6 +355,7 @@ impl Discovery {
                 self.next_plan = time.monotonic;
             }
             State::Alive => {
+                self.plan_soon(time.monotonic);
                 // It comes back with what was known of it, if that still counts.
                 if let Some(record) = self.graves.remove(&peer) {
                     let origin = Origin::Gossip(peer);
@@ -389,8 +395,8 @@ impl Discovery {
             self.begin_round(peer, time);
         }
         if now >= self.next_plan {
-            self.next_plan = now + Self::PLAN;
-            self.plan(now);
+            let rests = self.plan(now) && self.hints.len() == 0;
+            self.next_plan = now + if rests { Self::REST } else { Self::PLAN };
             self.try_waiting(time);
             self.renew(time.unix);
         }
@@ -406,7 +412,13 @@ impl Discovery {
         span * (self.random.next_u64() % 1_024) as u32 / 1_024
     }
 
-    fn plan(&mut self, now: Duration) {
+    /// Plans links earlier than a node at rest does.
+    fn plan_soon(&mut self, now: Duration) {
+        self.next_plan = self.next_plan.min(now + Self::PLAN);
+    }
+
+    /// Opens and closes links; whether there was none to.
+    fn plan(&mut self, now: Duration) -> bool {
         let there: BTreeSet<_> = self.membership.members().collect();
         let mut links: BTreeSet<_> = self.gossip.links().collect();
         let hints = &self.hints;
@@ -415,7 +427,9 @@ impl Discovery {
         if mixes {
             self.next_mix = now + Self::MIX;
         }
-        for step in links::plan(self.table.own(), &there, &links, mixes, &mut self.random) {
+        let steps = links::plan(self.table.own(), &there, &links, mixes, &mut self.random);
+        let rests = steps.is_empty();
+        for step in steps {
             match step {
                 Step::Open(peer) => {
                     let origin = self.table.origin(peer);
@@ -427,6 +441,7 @@ impl Discovery {
                 Step::Close(peer) => self.close(peer, now),
             }
         }
+        rests
     }
 
     /// Gives a link up, and lets the caller close it.

@@ -629,6 +629,27 @@ fn one_that_leaves_is_gone_at_once_and_stays_gone() {
 }
 
 /// The two of a round learn from each other, whoever began it.
+/// Each time that it wakes costs more than what it does then.
+#[test]
+fn a_node_at_rest_wakes_rarely() {
+    let record = crate::testing::content(1, 1);
+    let record = record.sign(&crate::testing::key(1)).unwrap();
+    let mut discovery = Discovery::new(Provider::Real, Config::default(), record, seed());
+    let at = |monotonic| Time {
+        monotonic,
+        unix: NOW,
+    };
+    let (mut now, mut wakes) = (Duration::ZERO, 0);
+    while now < secs(60) {
+        discovery.handle_timeout(at(now));
+        while discovery.poll_action().is_some() {}
+        now = discovery.poll_timeout(at(now));
+        wakes += 1;
+    }
+    // For a round, and for links.
+    assert!(wakes <= 130, "{wakes} times in a minute");
+}
+
 #[test]
 fn whoever_lacks_a_revocation_asks_for_it() {
     let mut world = World::new(2, 0);

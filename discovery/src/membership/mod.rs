@@ -9,7 +9,7 @@
 //!   Alive --told that it is dead--> Suspected (for H / 2)      any --it leaves--> Left
 //! ```
 //!
-//! H is the heartbeat. Who has a link to a member watches it: silence of H asks for an answer each
+//! H is the heartbeat. Who has a link to a member watches it: silence of 1.25 H asks for an answer each
 //! quarter of H, silence of 1.5 H is suspicion, which spreads, and reaches the suspect on other
 //! ways, who refutes it by raising its incarnation (as SWIM does). Watchers declare it dead after
 //! another H. Others believe them, but let a member that they took for alive have H / 2 for its
@@ -227,7 +227,7 @@ impl Membership {
         let link = Link {
             heard: now,
             next_beat: now,
-            next_question: now + self.pace.heartbeat,
+            next_question: now + self.patience(),
             told: None,
         };
         self.links.insert(peer, link);
@@ -252,11 +252,12 @@ impl Membership {
 
     /// Notes that anything came over a link.
     pub fn heard(&mut self, peer: PeerTag, now: Duration) {
+        let patience = self.patience();
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
         link.heard = now;
-        link.next_question = now + self.pace.heartbeat;
+        link.next_question = now + patience;
         let member = self.members.get(&peer).copied();
         if let Some(member) = member.filter(|member| member.state == State::Suspected) {
             // Others still suspect it, until it refutes that itself.
@@ -265,6 +266,11 @@ impl Membership {
             self.counters.revived += 1;
         }
         self.tell_if_gone(peer, now);
+    }
+
+    /// How long a neighbour may be silent before it is asked: a heartbeat may be a little late.
+    fn patience(&self) -> Duration {
+        self.pace.heartbeat * 5 / 4
     }
 
     /// Tells a member that it is taken for gone, so that it refutes it.
@@ -481,9 +487,15 @@ impl Membership {
 
     /// Sends heartbeats, and judges who is silent.
     pub fn handle_timeout(&mut self, now: Duration) {
+        // All that are due soon go now: the fewer moments there are, the less often a node wakes.
+        let due = self.links.values().any(|link| link.next_beat <= now);
+        let early = match due {
+            true => self.pace.heartbeat / 2,
+            false => Duration::ZERO,
+        };
         let links: Vec<_> = self.links.keys().copied().collect();
         for peer in links {
-            self.watch(peer, now);
+            self.watch(peer, now, early);
         }
         while let Some(&(deadline, peer)) = self.deadlines.first() {
             if deadline > now {
@@ -493,12 +505,14 @@ impl Membership {
         }
     }
 
-    fn watch(&mut self, peer: PeerTag, now: Duration) {
+    /// Sends a heartbeat, if one is due so soon, and judges who is silent.
+    fn watch(&mut self, peer: PeerTag, now: Duration, early: Duration) {
         let heartbeat = self.pace.heartbeat;
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
-        let (beats, asks) = (link.next_beat <= now, link.next_question <= now);
+        let asks = link.next_question <= now;
+        let beats = link.next_beat <= now + early;
         if beats {
             link.next_beat = now + heartbeat;
         }

@@ -56,7 +56,8 @@ fn a_silent_neighbour_is_asked_then_suspected_then_dead() {
         )]
     );
     run(&mut membership, ms(1_499));
-    assert!(membership.poll_beat().is_some_and(|(_, beat)| beat.asks));
+    let mut beats = std::iter::from_fn(|| membership.poll_beat());
+    assert!(beats.any(|(_, beat)| beat.asks));
     assert_eq!(membership.state(peer(2)), Some(State::Alive));
     run(&mut membership, ms(1_500));
     assert_eq!(membership.state(peer(2)), Some(State::Suspected));
@@ -79,6 +80,30 @@ fn a_silent_neighbour_is_asked_then_suspected_then_dead() {
     membership.handle_update(peer(3), update(2, 1, State::Alive), ms(2_600));
     assert_eq!(membership.state(peer(2)), Some(State::Alive));
     assert_eq!(membership.counters().revived, 1);
+}
+
+#[test]
+fn heartbeats_go_out_together() {
+    let mut membership = one();
+    membership.link_up(peer(3), ms(300));
+    membership.link_up(peer(4), ms(700));
+    run(&mut membership, ms(999));
+    while membership.poll_beat().is_some() {}
+    let mut moments = BTreeMap::new();
+    while let Some(due) = membership.poll_timeout().filter(|due| *due < BEAT * 20) {
+        for number in 2..=4 {
+            membership.heard(peer(number), due);
+        }
+        membership.handle_timeout(due);
+        let beats = std::iter::from_fn(|| membership.poll_beat()).count();
+        moments.insert(due, beats);
+    }
+    let beats: usize = moments.values().sum();
+    assert!(
+        (57..=60).contains(&beats),
+        "{beats} in 19 seconds, over 3 links"
+    );
+    assert!(moments.len() <= 40, "at {} moments", moments.len());
 }
 
 #[test]

@@ -455,6 +455,7 @@ impl Core {
         let info = Arc::new(PeerInfo {
             accepted: dialed.is_none(),
             meant,
+            transport: endpoint.scheme(),
             ..self.describe(&ready.established.peer, address, local)
         });
         let _ = self.find_place(&ready.established.peer);
@@ -518,6 +519,7 @@ impl Core {
         PeerInfo {
             accepted: false,
             meant: None,
+            transport: "",
             address,
             local,
             kind: peer.kind,

@@ -15,10 +15,10 @@ use super::{Home, HomeError, PERMISSIONS, PINS, REVOKED, Revoked, TRUSTED};
 use crate::trust::Trust;
 
 /// How often the files are looked at: their changes are in force within a second.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(750);
 
 /// After how many looks our own membership of a network that was made here is looked at: an hour.
-const RENEW: u32 = 4 * 60 * 60;
+const RENEW: u32 = 4 * 60 * 60 / 3;
 
 /// What is followed: the files of a home, and that of one network.
 #[derive(Debug)]

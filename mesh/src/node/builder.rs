@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -33,6 +33,9 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::socket::Owner;
 use crate::trust::Trust;
+
+/// How often the links for gossip are tried, beside the heartbeats of gossip itself.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Collects the options of a [`Node`].
 #[derive(Debug, Clone, Default)]
@@ -208,6 +211,9 @@ impl NodeBuilder {
         let mut control = options(&identity, &trust);
         control.resources = Some(Arc::clone(&resources));
         control.remember_departed = true;
+        // Members are watched by the beats of gossip; this is for links to those that are none.
+        control.heartbeat.interval = HEARTBEAT;
+        control.heartbeat.timeout = 3 * HEARTBEAT;
         let control = Owner::new(SocketType::Dealer, control);
         let mut addresses = listen::near(&control, own, directory.as_deref()).await?;
         for address in &self.listen {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use withy_discovery::{
     Action, Event, Hint, Origin, PeerTag, Record, Time, Try, hints, membership, table,
 };
@@ -23,9 +23,6 @@ use super::sources::Sources;
 use crate::driver::dial::Dialed;
 use crate::event::{PeerInfo, Reason};
 use crate::trust::{Permissions, Principal};
-
-/// How often the sources are looked at.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// How many messages are taken in before anything else is done.
 const TURN: usize = 64;
@@ -92,13 +89,14 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let mut links = shared.control().peers.subscribe();
         let mut trust = shared.trust.changes();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = Instant::now();
         loop {
             let due = self.settle();
             tokio::select! {
                 () = shared.stop.cancelled() => break,
-                _ = look.tick() => self.sources.look(&shared),
+                () = tokio::time::sleep_until(look) => {
+                    look = Instant::now() + self.sources.look(&shared);
+                }
                 Some(hint) = self.sources.resolved() => shared.hint(hint, Origin::Fixed),
                 () = shared.work.notified() => {}
                 Ok(()) = links.changed() => {}
@@ -319,6 +317,9 @@ impl Shared {
                 self.tell(NodeEvent::of_state(tag, found));
             }
             Event::Revoked(revocation) => self.revoked(&revocation),
+            Event::Forged { peer, origin } => {
+                tracing::warn!(?peer, ?origin, "a forged announcement names a node");
+            }
             Event::Lagged => self.look_at_table(state),
             _ => {}
         }

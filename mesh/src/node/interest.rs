@@ -4,7 +4,7 @@
 //! Invariant: a socket has one connection, or one that is being made, to each node that offers what it
 //! wants and is trusted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -105,6 +105,9 @@ struct Known {
     /// Who may offer it.
     guard: Arc<dyn Guard>,
     dials: BTreeMap<PeerTag, Dial>,
+    /// Those of them whose nodes were gone: if they come back, their connections are made anew, since
+    /// what waits in the old ones may be sent again only after as long as the node was gone.
+    gone: BTreeSet<PeerTag>,
 }
 
 /// An interest for as long as this lives.
@@ -127,6 +130,7 @@ impl Shared {
             wants,
             core: Arc::downgrade(core),
             dials: BTreeMap::new(),
+            gone: BTreeSet::new(),
         };
         interests.known.insert(number, known);
         let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
@@ -225,6 +229,9 @@ impl Known {
         let Some((record, service)) = met else {
             if let Some(dial) = self.dials.get(&tag) {
                 dial.retire();
+                if record.is_none() {
+                    self.gone.insert(tag);
+                }
             }
             return;
         };
@@ -234,11 +241,17 @@ impl Known {
         if ways.is_empty() {
             return;
         }
+        if self.gone.remove(&tag)
+            && let Some(dial) = self.dials.remove(&tag)
+        {
+            dial.stop();
+        }
         let known = self.dials.get(&tag);
         if known.is_some_and(|dial| dial.renew(&ways)) {
             return;
         }
         self.dials.retain(|_, dial| !dial.is_over());
+        self.gone.retain(|tag| self.dials.contains_key(tag));
         if let Some(core) = self.core.upgrade() {
             let dial = core.dial(Dialed {
                 ways: Mutex::new(ways),

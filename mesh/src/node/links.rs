@@ -131,6 +131,7 @@ impl Links {
         let (_, info) = self.open.get(&tag)?;
         let proven = info.proven.as_ref()?;
         Some(PeerLink {
+            transport: info.transport,
             address: info.address.clone(),
             mechanism: info.mechanism,
             cipher: proven.suite.name(),

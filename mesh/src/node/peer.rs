@@ -30,6 +30,8 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLink {
+    /// What carries it, as the scheme of an endpoint: `ipc`, `quic` or `tcp`.
+    pub transport: &'static str,
     /// The peer's address.
     pub address: String,
     /// The mechanism, as greetings name it.

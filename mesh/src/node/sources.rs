@@ -4,6 +4,7 @@
 //! reason to stop: the others go on, and it is asked again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use withy_discovery::file::SeedFile;
@@ -15,6 +16,13 @@ use withy_discovery::{Hint, Origin, Record};
 use super::shared::Shared;
 use super::stats::Multicast;
 use crate::home::file::Stamp;
+
+/// How often the sources are asked while there is something new, or one of them may tell of much.
+const OFTEN: Duration = Duration::from_millis(250);
+
+/// How often they are asked when nothing was new for a while: who comes looks for himself, and his
+/// record comes by gossip.
+const RARELY: Duration = Duration::from_secs(2);
 
 /// The sources of a node.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ pub(super) struct Sources {
     said: State,
     /// The file with what the network took back, when it was last read.
     revoked: Option<Stamp>,
+    /// How long they are left alone.
+    pause: Duration,
 }
 
 impl Sources {
@@ -47,13 +57,21 @@ impl Sources {
             resolver,
             said: State::default(),
             revoked: None,
+            pause: OFTEN,
         }
     }
 
-    /// Takes in what is new.
-    pub(super) fn look(&mut self, shared: &Shared) {
+    /// Takes in what is new, and says after how long to look again.
+    pub(super) fn look(&mut self, shared: &Shared) -> Duration {
+        self.pause = match self.mdns {
+            Some(_) => OFTEN,
+            None => (self.pause * 2).min(RARELY),
+        };
         match self.host.as_mut().map(Host::poll) {
             Some(Ok(found)) => {
+                if !found.is_empty() {
+                    self.pause = OFTEN;
+                }
                 let learn = |octets: Vec<u8>| shared.learn(&octets, Origin::Host);
                 found.into_iter().for_each(learn);
             }
@@ -67,6 +85,7 @@ impl Sources {
             Some(Err(error)) => tracing::warn!(%error, "the file of seeds is not used as it is"),
             _ => {}
         }
+        self.pause
     }
 
     /// Takes in what the network took back, as the home says.

@@ -1,0 +1,66 @@
+//! What nodes cost that do nothing.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use withy_tests::namespace::run;
+use withy_tests::scale;
+
+use crate::node::Role;
+use crate::swarm::{Swarm, home, inside, runtime};
+
+/// How long nobody does anything before it is measured: all links are as they stay.
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// The time for which the processor worked for a process.
+fn worked(process: u32) -> Duration {
+    let of_thread = |thread: fs::DirEntry| {
+        let figures = fs::read_to_string(thread.path().join("schedstat")).unwrap();
+        let (nanoseconds, _) = figures.split_once(' ').unwrap();
+        Duration::from_nanos(nanoseconds.parse().unwrap())
+    };
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|thread| of_thread(thread.unwrap())).sum()
+}
+
+#[test]
+fn idle_nodes_cost_little() {
+    const TEST: &str = "idle::idle_nodes_cost_little";
+    inside(TEST, || {
+        run("ip link set lo up");
+        let count = scale::count(20, 100) as usize;
+        let home = home("home");
+        let mut swarm = Swarm::new(TEST);
+        for number in 0..count {
+            let role = Role {
+                number,
+                home: home.clone(),
+                runtime: runtime("all"),
+                idle: true,
+                ..Role::default()
+            };
+            swarm.start(None, &role);
+        }
+        swarm.tell_all(&format!("expect {}", count - 1));
+        let limit = Duration::from_secs(120);
+        swarm.built(limit);
+        let knows = format!("knows {}", count - 1);
+        swarm.all_say(limit, 0, |what| what == knows);
+        std::thread::sleep(SETTLE);
+        let processes: Vec<_> = swarm.numbers().iter().map(|it| swarm.id(*it)).collect();
+        let all = || processes.iter().map(|it| worked(*it)).sum::<Duration>();
+        let (before, start) = (all(), Instant::now());
+        std::thread::sleep(Duration::from_secs(scale::count(5, 20)));
+        let share = (all() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        scale::report(
+            &format!("share of a core that {count} idle nodes use"),
+            format!("{:.1} %", share * 100.0),
+        );
+        // Without optimisation they may use more.
+        let limit = match cfg!(debug_assertions) {
+            true => 0.02,
+            false => 0.001,
+        };
+        assert!(share <= limit * count as f64, "{share}");
+    });
+}

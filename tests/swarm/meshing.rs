@@ -1,0 +1,139 @@
+//! All nodes find and reach each other, soon; so is what is new, and who is gone is noticed.
+
+use std::time::Duration;
+
+use withy_tests::scale;
+
+use crate::lan::{Lan, address};
+use crate::node::{Role, now};
+use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
+
+/// How many nodes there are.
+pub(crate) fn count() -> usize {
+    scale::count(20, 50) as usize
+}
+
+/// The nodes of a test, one on each host.
+pub(crate) fn swarm(
+    test: &'static str,
+    lan: &Lan,
+    count: usize,
+    role: impl Fn(Role) -> Role,
+) -> Swarm {
+    let home = home("home");
+    let mut swarm = Swarm::new(test);
+    for number in 0..count {
+        let plain = Role {
+            number,
+            home: home.clone(),
+            runtime: runtime(&format!("host{number}")),
+            lan: true,
+            ..Role::default()
+        };
+        swarm.start(Some(lan.host(number)), &role(plain));
+    }
+    swarm
+}
+
+/// Waits until all nodes know and heard all others; says since when they are built, and how long both took.
+pub(crate) fn meet(swarm: &mut Swarm) -> (u64, Duration, Duration) {
+    let others = swarm.numbers().len() - 1;
+    swarm.tell_all(&format!("expect {others}"));
+    let built = swarm.built(LONG);
+    let knows = format!("knows {others}");
+    let known = swarm.all_say(LONG, 0, |what| what == knows);
+    let heard = format!("heard {others}");
+    let heard = swarm.all_say(LONG, 0, |what| what == heard);
+    (built, between(built, known), between(built, heard))
+}
+
+#[test]
+fn all_find_each_other_and_notice_what_changes() {
+    const TEST: &str = "meshing::all_find_each_other_and_notice_what_changes";
+    inside(TEST, || {
+        let count = count();
+        let lan = Lan::new(count);
+        let mut swarm = swarm(TEST, &lan, count, |role| role);
+        let (_, known, reached) = meet(&mut swarm);
+        scale::report(
+            &format!("{count} nodes know each other after"),
+            format!("{known:.1?}"),
+        );
+        scale::report(
+            &format!("{count} nodes reach each other after"),
+            format!("{reached:.1?}"),
+        );
+
+        // A new service.
+        let since = now();
+        swarm.tell(1, "late news");
+        let used = swarm.all_say(LONG, since, |what| what == "late late/news");
+        let used = between(since, used);
+        scale::report(
+            &format!("a new service is used by {count} nodes after"),
+            format!("{used:.1?}"),
+        );
+
+        // Somebody dies.
+        let mut worst = Duration::ZERO;
+        for victim in [count - 1, count / 2] {
+            let died = format!("died {}", swarm.tag(victim));
+            let killed = swarm.kill(victim);
+            let noticed = swarm.all_say(LONG, killed, |what| what == died);
+            worst = worst.max(between(killed, noticed));
+        }
+        scale::report(
+            &format!("kill -9 is noticed by {count} nodes after"),
+            format!("{worst:.1?}"),
+        );
+        // Nobody else was taken for dead.
+        let tags: Vec<_> = swarm
+            .numbers()
+            .iter()
+            .map(|number| swarm.tag(*number))
+            .collect();
+        let wrong = |what: &str| tags.iter().any(|tag| what == format!("died {tag}"));
+        let wrong = swarm.log().iter().filter(|said| wrong(&said.what)).count();
+        scale::report(&format!("deaths of {count} nodes that did not die"), wrong);
+        assert!(wrong == 0 || cfg!(debug_assertions), "{wrong}");
+        assert!(
+            known <= limit(3) && reached <= limit(3),
+            "{known:?}, {reached:?}"
+        );
+        assert!(used <= limit(1), "{used:?}");
+        // Of a second each.
+        assert!(worst <= limit(3), "{worst:?}");
+    });
+}
+
+#[test]
+fn a_seed_is_enough_where_multicast_does_not_reach() {
+    const TEST: &str = "meshing::a_seed_is_enough_where_multicast_does_not_reach";
+    inside(TEST, || {
+        let count = count();
+        let lan = Lan::new(count);
+        lan.drop_all("meta pkttype multicast udp dport 5353");
+        // What is announced is no port that anybody knows: this one is.
+        let seed = std::net::SocketAddr::new(address(0), 7_100);
+        let mut swarm = swarm(TEST, &lan, count, |role| match role.number {
+            0 => Role {
+                listen: Some(seed),
+                ..role
+            },
+            _ => Role {
+                seed: Some(seed.to_string()),
+                ..role
+            },
+        });
+        let (_, known, reached) = meet(&mut swarm);
+        scale::report(
+            &format!("{count} nodes with a seed know each other after"),
+            format!("{known:.1?}"),
+        );
+        scale::report(
+            &format!("{count} nodes with a seed reach each other after"),
+            format!("{reached:.1?}"),
+        );
+        assert!(reached <= limit(10), "{known:?}, {reached:?}");
+    });
+}
