@@ -21,7 +21,8 @@
 //! by clocks, so that one that was forgotten by all others is not the highest for long; a node whose
 //! clock is more than a day ahead of the others' keeps no queue for them.
 //!
-//! Whoever is trusted may put, take, and keep.
+//! Whoever is trusted may put, take, and keep; with [permissions](crate::manual::mesh#permissions), who has
+//! `push` or `pull` for the queue may do both, and who has `serve` may keep it.
 //!
 //! | limit | |
 //! |---|---|
