@@ -4,6 +4,7 @@
 //! [`place`](crate::place), and what the keys mean in [`keys`](crate::keys).
 
 mod operate;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use withy::node::Seed;
 use withy::socket::Socket;
-use withy::trust::{IdError, IdentityId, Name, Roles};
+use withy::trust::Name;
 use withy::{Builder, PublicKey};
 
 pub(crate) use self::operate::{Config, Doctor, Node, NodeOptions, NodeVerb, Serve};
+pub(crate) use self::trust::{Id, Invite, Join, Network, Revoke, Trust, Whom};
 use crate::duration;
 use crate::format::Format;
 
@@ -188,7 +190,7 @@ pub(crate) enum Verb {
     /// The command reads the request on stdin, one line as `withy rep` prints it, and writes the reply
     /// to stdout. If it fails, who asked hears the last line of its stderr. Only who is trusted for
     /// commands is let in: accepted identities and members of the network. The command finds the
-    /// identity of who asks in $WITHY_CALLER.
+    /// identity of who asks in $WITHY_CALLER, and in $WITHY_ATTEMPT which attempt it is, from 1.
     #[command(after_help = "Example: withy serve upper --exec 'tr a-z A-Z'")]
     Serve(Serve),
     /// Run a node for long: one through which others find each other
@@ -503,140 +505,6 @@ pub(crate) struct Ping {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) keys: Keys,
-}
-
-/// `id`.
-#[derive(Debug, Args)]
-pub(crate) struct Id {
-    /// The identity in FILE, which is made on first use
-    #[arg(long = "identity", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Prints {"identity":ID,"file":FILE}
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Says on stderr where the identity is kept
-    #[arg(long, short)]
-    pub(crate) verbose: bool,
-}
-
-/// `trust`.
-#[derive(Debug, Args)]
-pub(crate) struct Trust {
-    /// Whom to trust; without it, lists
-    pub(crate) id: Option<IdentityId>,
-    /// What to call them
-    pub(crate) name: Option<Name>,
-    /// Trusts ID no longer, and forgets where it was pinned
-    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "name"])]
-    pub(crate) remove: Option<IdentityId>,
-}
-
-/// `revoke`.
-#[derive(Debug, Args)]
-pub(crate) struct Revoke {
-    /// Whom to trust never more
-    pub(crate) id: IdentityId,
-    /// Takes it back
-    #[arg(long)]
-    pub(crate) undo: bool,
-}
-
-/// The verbs of `network`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Network {
-    /// Make a network, whose members this host decides on, and print its id
-    #[command(after_help = "Example: withy network create garden")]
-    Create {
-        /// What to call it
-        name: Name,
-    },
-    /// Print a ticket to a network that was made here, on one line
-    ///
-    /// Who reads the ticket can join: pass it on as you would a password. With --for it makes a member
-    /// for a year. Without, it is good for one identity, which is enforced where the network was made,
-    /// and makes a member until it expires; who connects to a program of this host meanwhile, or is
-    /// connected to by one, is made a member for a year. Memberships are renewed likewise when half
-    /// of their time is over. Its serial, for `withy network revoke`, stands on stderr.
-    #[command(after_help = "Example: withy network invite garden --expires 1h")]
-    Invite(Invite),
-    /// Join a network, with a ticket from stdin
-    #[command(after_help = "Example: withy network join --file ticket")]
-    Join(Join),
-    /// List the networks that were joined: id, roles, for how long, name
-    ///
-    /// "by ticket" stands where a program of the host that made the network is still to be met.
-    #[command(after_help = "Example: withy network list")]
-    List,
-    /// End what a ticket grants, or trust an identity never more
-    ///
-    /// This host's programs end its connections within a second. On the host that made the network it
-    /// is signed, and nodes of the network tell each other, also later: programs with sockets alone do
-    /// not hear of it.
-    #[command(after_help = "Example: withy network revoke garden 1234567890123456789")]
-    Revoke {
-        /// The network
-        name: Name,
-        /// The serial of a ticket, or an identity
-        #[arg(value_name = "ID|SERIAL")]
-        whom: Whom,
-    },
-    /// Leave a network
-    #[command(after_help = "Example: withy network leave garden")]
-    Leave {
-        /// The network
-        name: Name,
-    },
-}
-
-/// `network invite`.
-#[derive(Debug, Args)]
-pub(crate) struct Invite {
-    /// The network
-    pub(crate) name: Name,
-    /// Nobody but this identity can use the ticket
-    #[arg(long = "for", value_name = "ID", conflicts_with = "reusable")]
-    pub(crate) member: Option<IdentityId>,
-    /// What the member may be besides a member: service, relay, gateway or bridge; repeatable
-    #[arg(long, value_name = "ROLE")]
-    pub(crate) role: Vec<Roles>,
-    /// For how long the ticket can be used; clocks may be 5m apart
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "24h")]
-    pub(crate) expires: Duration,
-    /// Any number of identities can use the ticket
-    #[arg(long)]
-    pub(crate) reusable: bool,
-}
-
-/// `network join`.
-#[derive(Debug, Args)]
-pub(crate) struct Join {
-    /// Reads the ticket from FILE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// What to call the network here, if not by its own name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<Name>,
-    /// Refused: what stands on a command line, everybody on the machine can read
-    #[arg(hide = true)]
-    pub(crate) words: Vec<OsString>,
-}
-
-/// Whom `network revoke` is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whom {
-    Identity(IdentityId),
-    Serial(u64),
-}
-
-impl std::str::FromStr for Whom {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        match text.parse() {
-            Ok(serial) => Ok(Self::Serial(serial)),
-            Err(_) => text.parse().map(Self::Identity),
-        }
-    }
 }
 
 /// `pub`.
