@@ -164,6 +164,8 @@ impl NodeBuilder {
         let resources = Arc::new(Resources::default());
         let mut control = options(&identity, &trust);
         control.resources = Some(Arc::clone(&resources));
+        // The engine does nothing else.
+        control.attended = true;
         // Members are watched by the beats of gossip; this is for links to those that are none.
         control.heartbeat.interval = HEARTBEAT;
         control.heartbeat.timeout = 3 * HEARTBEAT;
