@@ -101,6 +101,8 @@ pub(crate) struct Options {
     pub(crate) probe_router: bool,
     pub(crate) correlate_envelopes: bool,
     pub(crate) unordered: bool,
+    /// Somebody receives at all times: nobody has to look after what is not taken.
+    pub(crate) attended: bool,
     pub(crate) priority: Priority,
     pub(crate) linger: Duration,
     pub(crate) security: Security,
@@ -133,6 +135,7 @@ impl Default for Options {
             probe_router: false,
             correlate_envelopes: false,
             unordered: false,
+            attended: false,
             priority: Priority::default(),
             linger: Duration::from_secs(5),
             security: Security::default(),

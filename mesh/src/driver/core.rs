@@ -410,7 +410,7 @@ impl Core {
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         self.peers.send_modify(|peers| *peers += 1);
         if !self.task_reads() {
-            if !self.watching.swap(true, Ordering::Relaxed) {
+            if !self.options.attended && !self.watching.swap(true, Ordering::Relaxed) {
                 self.spawn(Arc::clone(self).watch());
             }
             waker.wake();

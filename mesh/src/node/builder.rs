@@ -211,6 +211,8 @@ impl NodeBuilder {
         let mut control = options(&identity, &trust);
         control.resources = Some(Arc::clone(&resources));
         control.remember_departed = true;
+        // The engine does nothing else.
+        control.attended = true;
         // Members are watched by the beats of gossip; this is for links to those that are none.
         control.heartbeat.interval = HEARTBEAT;
         control.heartbeat.timeout = 3 * HEARTBEAT;
