@@ -16,11 +16,12 @@ const PRODUCERS: u64 = 2;
 /// The processes of one queue.
 pub(crate) struct Mesh {
     test: &'static str,
-    folder: TempDir,
-    checker: Process,
-    producers: Vec<Process>,
-    pub(crate) workers: Vec<Process>,
     started: u64,
+    // In this order they end: the checker outlives those who report to it.
+    pub(crate) workers: Vec<Process>,
+    producers: Vec<Process>,
+    checker: Process,
+    folder: TempDir,
 }
 
 impl Mesh {

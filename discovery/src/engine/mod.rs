@@ -115,6 +115,8 @@ pub struct Discovery {
     graves: BTreeMap<PeerTag, Record>,
     random: Seeded,
     next_plan: Duration,
+    /// There was nothing to do about links when they were last planned.
+    rests: bool,
     next_mix: Duration,
     next_call: Duration,
     next_seek: Duration,
@@ -156,6 +158,7 @@ impl Discovery {
             graves: BTreeMap::new(),
             random,
             next_plan: Duration::ZERO,
+            rests: false,
             next_mix: Self::MIX,
             next_call: Duration::ZERO,
             next_seek: Duration::ZERO,
@@ -391,12 +394,17 @@ impl Discovery {
         for peer in self.table.handle_timeout(time.unix) {
             self.membership.forget(peer);
         }
-        if let Some(peer) = self.gossip.poll_round(now) {
+        // A node at rest does what is due soon when it is awake: else it would wake for that.
+        let early = match self.rests {
+            true => Self::REST / 4,
+            false => Duration::ZERO,
+        };
+        if let Some(peer) = self.gossip.poll_round(now + early) {
             self.begin_round(peer, time);
         }
-        if now >= self.next_plan {
-            let rests = self.plan(now) && self.hints.len() == 0;
-            self.next_plan = now + if rests { Self::REST } else { Self::PLAN };
+        if now + early >= self.next_plan {
+            self.rests = self.plan(now) && self.hints.len() == 0;
+            self.next_plan = now + if self.rests { Self::REST } else { Self::PLAN };
             self.try_waiting(time);
             self.renew(time.unix);
         }
@@ -414,6 +422,7 @@ impl Discovery {
 
     /// Plans links earlier than a node at rest does.
     fn plan_soon(&mut self, now: Duration) {
+        self.rests = false;
         self.next_plan = self.next_plan.min(now + Self::PLAN);
     }
 
