@@ -206,6 +206,10 @@ impl Filter {
         if wild && other.as_octets().first() == Some(&b'$') {
             return false;
         }
+        // Every topic has a first level.
+        if (self.as_octets(), other.as_octets()) == (b"+/#", b"#") {
+            return true;
+        }
         let mut ours = self.as_octets().split(|&octet| octet == b'/');
         let mut theirs = other.as_octets().split(|&octet| octet == b'/');
         loop {
