@@ -197,8 +197,13 @@ impl Engine {
             self.publish(&mut state);
         }
         state.discovery.handle_timeout(time);
+        let mut changed = false;
         while let Some(event) = state.discovery.poll_event() {
             shared.handle_event(&mut state, event);
+            changed = true;
+        }
+        if changed {
+            shared.count(&state);
         }
         while let Some(action) = state.discovery.poll_action() {
             match action {
@@ -323,7 +328,6 @@ impl Shared {
             Event::Lagged => self.look_at_table(state),
             _ => {}
         }
-        self.count(state);
     }
 
     fn handle_table(&self, state: &mut State, event: table::Event) {

@@ -134,8 +134,9 @@ impl Group {
             let (message, key) = self.0.socket.recv_from().await?;
             // Of whom has long left nobody knows who it was.
             let sender = self.0.socket.core().sender(key.0);
-            if let Some(from) = sender.and_then(|info| links::tag_of(&info)) {
-                return Ok(Heard { from, message });
+            match sender.and_then(|info| links::tag_of(&info)) {
+                Some(from) => return Ok(Heard { from, message }),
+                None => self.0.socket.core().count_dropped(1),
             }
         }
     }
