@@ -1,5 +1,6 @@
 //! An instance of a service in a process of its own: the same test once more, which serves there.
 
+use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -115,5 +116,21 @@ impl Instance {
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().expect("nobody has waited for it");
         kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
+        // Its threads stop one by one, and one that runs may still answer.
+        while signal == Signal::SIGSTOP && !is_stopped(id) {
+            std::thread::yield_now();
+        }
     }
+}
+
+/// Whether all threads of a process are stopped (`proc_pid_stat(5)`).
+fn is_stopped(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let stopped = |path: &Path| {
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // The name before it is in brackets, and may have any.
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, state)| state.starts_with('T'))
+    };
+    threads.flatten().all(|thread| stopped(&thread.path()))
 }
