@@ -72,6 +72,13 @@ impl Permitted {
         })
     }
 
+    /// Whether a peer may do one of these under a name.
+    pub(super) fn may(&self, shown: Option<&Shown>, verbs: &[Verb], name: &str) -> bool {
+        self.allows(shown, |rules, whom| {
+            verbs.iter().any(|verb| rules.allow(whom, *verb, name))
+        })
+    }
+
     /// Whether there are permissions at all.
     pub(super) fn is_asked(&self) -> bool {
         self.trust.permissions().is_some()
@@ -95,11 +102,13 @@ impl Permitted {
 
 impl Guard for Permitted {
     fn admits(&self, shown: Option<&Shown>) -> bool {
-        self.allows(shown, |rules, whom| match &self.what {
-            What::Named(verbs, name) => verbs.iter().any(|verb| rules.allow(whom, *verb, name)),
-            What::Publishes(filter) => rules.allow_some(whom, Verb::Publish, filter),
+        match &self.what {
+            What::Named(verbs, name) => self.may(shown, verbs, name),
+            What::Publishes(filter) => self.allows(shown, |rules, whom| {
+                rules.allow_some(whom, Verb::Publish, filter)
+            }),
             What::Subscribes => true,
-        })
+        }
     }
 
     fn may_subscribe(&self, shown: Option<&Shown>, filter: &[u8]) -> bool {
@@ -121,7 +130,8 @@ const fn uses(kind: Kind) -> &'static [Verb] {
     match kind {
         Kind::Publisher => &[Verb::Subscribe],
         Kind::Pull => &[Verb::Push],
-        Kind::Queue => &[Verb::Push, Verb::Pull],
+        // Which of them a peer does, and whether it may, its keeper sees. Who kept it before hands it on.
+        Kind::Queue => &[Verb::Push, Verb::Pull, Verb::Serve],
         Kind::Socket(theirs) => match theirs {
             SocketType::Pull => &[Verb::Push],
             SocketType::Push => &[Verb::Pull],

@@ -8,7 +8,7 @@ use super::*;
 use crate::Home;
 
 /// A user, on a host of his own.
-pub(super) struct User(TempDir);
+pub(super) struct User(pub(super) TempDir);
 
 impl User {
     pub(super) fn new() -> Self {

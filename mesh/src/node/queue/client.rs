@@ -199,11 +199,12 @@ impl Client {
     }
 }
 
-/// Tells when another node, or another link, may be the keeper's.
+/// Tells when another node, or another link, may be the keeper's, or may do something else.
 #[derive(Debug)]
 pub(super) struct News {
     links: watch::Receiver<usize>,
     nodes: broadcast::Receiver<NodeEvent>,
+    trust: watch::Receiver<()>,
 }
 
 impl News {
@@ -211,6 +212,7 @@ impl News {
         Self {
             links: core.peers.subscribe(),
             nodes: shared.events.subscribe(),
+            trust: shared.trust.changes(),
         }
     }
 
@@ -218,6 +220,7 @@ impl News {
     pub(super) async fn changed(&mut self) {
         tokio::select! {
             Ok(()) = self.links.changed() => {}
+            Ok(()) = self.trust.changed() => {}
             // That some were missed is news, too.
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) = self.nodes.recv() => {}
             else => std::future::pending().await,

@@ -33,6 +33,10 @@ pub(super) struct Kept {
     pub(super) trouble: Mutex<Option<String>>,
     /// Peers that left too much unread.
     pub(super) unread: AtomicU64,
+    /// Peers that did what they may not.
+    pub(super) denied: AtomicU64,
+    /// Peers that broke the rules.
+    pub(super) misused: AtomicU64,
     pub(super) stop: CancellationToken,
     /// The task has ended.
     pub(super) over: CancellationToken,
@@ -48,6 +52,8 @@ impl Kept {
             held: watch::Sender::new(false),
             trouble: Mutex::default(),
             unread: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            misused: AtomicU64::new(0),
             stop: shared.stop.child_token(),
             over: CancellationToken::new(),
         })
@@ -123,6 +129,10 @@ pub struct QueueStats {
     pub fenced: u64,
     /// Peers that were disconnected since they left too much unread.
     pub unread: u64,
+    /// Peers that were disconnected since permissions do not let them put, or take.
+    pub denied: u64,
+    /// Peers that were disconnected since they broke the rules of the queue's protocol.
+    pub misused: u64,
     /// Why the store takes nothing, if so: puts are refused until it does.
     pub trouble: Option<String>,
 }
@@ -203,6 +213,8 @@ impl QueueKeeper {
             counts: queue.counts(),
             fenced: engine.fenced(),
             unread: kept.unread.load(Ordering::Relaxed),
+            denied: kept.denied.load(Ordering::Relaxed),
+            misused: kept.misused.load(Ordering::Relaxed),
             trouble: kept.trouble.lock().clone(),
         }
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use withy_discovery::Kind;
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::NotSent;
@@ -26,11 +27,13 @@ use super::error::KeepError;
 use super::heir::Heir;
 use super::keeper::{Kept, STORE_LINGER};
 use super::offers::{Said, highest_epoch};
+use super::peer::Peer;
 use super::tenure::is_aside;
 use super::writer::{Writer, Written};
 use super::{TURN, deadline, now};
 use crate::driver::send::Rejected;
 use crate::event::Reason;
+use crate::node::guard::Permitted;
 use crate::node::offer::Offer;
 use crate::node::shared::Shared;
 use crate::socket::Owner;
@@ -52,7 +55,8 @@ pub(super) struct Keeping {
     pub(super) is_asked: bool,
     pub(super) offer: Option<(Said, Offer)>,
     pub(super) offer_after: Duration,
-    peers: BTreeMap<PeerId, PipeKey>,
+    peers: BTreeMap<PeerId, Peer>,
+    permitted: Permitted,
     /// What the links of some peers have no room for.
     waiting: BTreeMap<PeerId, VecDeque<Message>>,
     pub(super) writer: Option<Writer>,
@@ -95,6 +99,12 @@ impl Keeping {
             offer: None,
             offer_after: Duration::ZERO,
             peers: BTreeMap::new(),
+            permitted: Permitted::to_use(
+                shared.identity.id(),
+                &shared.trust,
+                Kind::Queue,
+                kept.queue.as_str(),
+            ),
             waiting: BTreeMap::new(),
             writer,
             heir: None,
@@ -177,6 +187,7 @@ impl Keeping {
         if let Some(links) = links {
             self.other = self.shared.keepers(&self.kept.queue, false).pop();
             self.heir.iter_mut().for_each(|it| it.is_news = true);
+            self.look_at_permissions(time);
             if all {
                 self.forget_lost(&links, time);
             } else {
@@ -228,32 +239,61 @@ impl Keeping {
     }
 
     fn hear(&mut self, mut message: Message, key: PipeKey) {
-        let peer = PeerId(key.number());
-        let time = now();
-        let is_there = self.peers.contains_key(&peer) || self.socket.core().peer(key).is_some();
-        let mut engine = self.kept.engine.lock();
+        let (id, time, queue) = (PeerId(key.number()), now(), &self.kept.queue);
+        let core = self.socket.core();
+        let peer = self.peers.remove(&id);
+        let Some(mut peer) = peer.or_else(|| Some(Peer::new(key, core.peer(key)?))) else {
+            // Its link came and went before anybody looked: what it put was not accepted.
+            return;
+        };
         // The routing id that the socket put there.
         message.pop_front();
+        let mut engine = self.kept.engine.lock();
         let done = match Command::decode(message) {
             // It would hide what others know.
             Ok(command) if command.epoch().number() > highest_epoch() => {
-                Err("an epoch that no clock has come to".to_owned())
+                Err(told("an epoch that no clock has come to"))
             }
-            Ok(command) => engine
-                .handle(peer, command, time)
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(command) if !peer.may(&command, &self.permitted, queue) => Err(Reason::NotPermitted),
+            Ok(command) => engine.handle(id, command, time).map_err(told),
+            Err(error) => Err(told(error)),
         };
-        if let Err(error) = done {
-            tracing::warn!(queue = %self.kept.queue, %error, "a queue's peer is let go");
-            let reason = Reason::Application(error);
-            self.socket.core().close_link(key, reason);
-            engine.lost(peer, time);
-        } else if is_there {
-            self.peers.insert(peer, key);
-        } else {
-            engine.lost(peer, time);
+        match done {
+            Ok(()) => {
+                self.peers.insert(id, peer);
+            }
+            Err(reason) => {
+                tracing::warn!(%queue, %reason, "a queue's peer is let go");
+                let counter = match reason {
+                    Reason::NotPermitted => &self.kept.denied,
+                    _ => &self.kept.misused,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                core.close_link(key, reason);
+                engine.lost(id, time);
+            }
         }
+    }
+
+    /// Lets those go who may not do what they do any more.
+    fn look_at_permissions(&mut self, time: Duration) {
+        let Self {
+            kept,
+            permitted,
+            peers,
+            socket,
+            ..
+        } = self;
+        let mut engine = kept.engine.lock();
+        peers.retain(|id, peer| {
+            let stays = peer.still_may(permitted, &kept.queue);
+            if !stays {
+                kept.denied.fetch_add(1, Ordering::Relaxed);
+                socket.core().close_link(peer.key, Reason::NotPermitted);
+                engine.lost(*id, time);
+            }
+            stays
+        });
     }
 
     /// Forgets peers whose links are gone.
@@ -276,11 +316,11 @@ impl Keeping {
         let core = self.socket.core();
         let Self { peers, waiting, .. } = self;
         waiting.retain(|peer, messages| {
-            let Some(key) = peers.get(peer) else {
+            let Some(peer) = peers.get(peer) else {
                 return false;
             };
             while let Some(message) = messages.front_mut() {
-                if is_full(core.try_send_to(*key, message)) {
+                if is_full(core.try_send_to(peer.key, message)) {
                     return true;
                 }
                 messages.pop_front();
@@ -291,7 +331,7 @@ impl Keeping {
             let Some((peer, command)) = engine.poll_transmit(time) else {
                 return true;
             };
-            let Some(key) = peers.get(&peer) else {
+            let Some(key) = peers.get(&peer).map(|it| it.key) else {
                 continue;
             };
             let mut message = command.encode();
@@ -299,12 +339,12 @@ impl Keeping {
                 messages.push_back(message);
                 if messages.len() > MAX_UNREAD {
                     self.kept.unread.fetch_add(1, Ordering::Relaxed);
-                    core.close_link(*key, Reason::Overflow);
+                    core.close_link(key, Reason::Overflow);
                     waiting.remove(&peer);
                     peers.remove(&peer);
                     engine.lost(peer, time);
                 }
-            } else if is_full(core.try_send_to(*key, &mut message)) {
+            } else if is_full(core.try_send_to(key, &mut message)) {
                 waiting.insert(peer, VecDeque::from([message]));
             }
         }
@@ -360,6 +400,10 @@ impl Keeping {
         };
         _ = tokio::time::timeout(STORE_LINGER, last).await;
     }
+}
+
+fn told(error: impl ToString) -> Reason {
+    Reason::Application(error.to_string())
 }
 
 fn is_full(sent: Result<(), Rejected>) -> bool {

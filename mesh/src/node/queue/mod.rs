@@ -22,7 +22,7 @@
 //! clock is more than a day ahead of the others' keeps no queue for them.
 //!
 //! Whoever is trusted may put, take, and keep; with [permissions](crate::manual::mesh#permissions), who has
-//! `push` or `pull` for the queue may do both, and who has `serve` may keep it.
+//! `push` for the queue may put, who has `pull` may take, and who has `serve` may keep it.
 //!
 //! | limit | |
 //! |---|---|
@@ -44,6 +44,7 @@ mod job;
 mod keeper;
 mod keeping;
 mod offers;
+mod peer;
 mod producer;
 mod tenure;
 #[cfg(test)]

@@ -227,3 +227,60 @@ async fn a_log_does_not_grow_for_ever() {
     };
     soon(last).await;
 }
+
+#[tokio::test]
+async fn putting_and_taking_are_permitted_one_by_one() {
+    let (ours, theirs) = (User::new(), User::new());
+    let runtime = ours.0.path().join("run");
+    let trust = crate::Trust::open(&ours.home()).unwrap();
+    let (mut one, mut two) = (ours.builder(), theirs.builder());
+    (one.apart, two.apart) = (true, true);
+    let one = one.trust(&trust).build().await.unwrap();
+    let two = two.runtime_directory(&runtime).build().await.unwrap();
+    let allow = |verbs: &str| {
+        let rule = format!("{} {verbs} jobs", two.identity());
+        trust.set_permissions(Some(rule.parse().unwrap()));
+    };
+    allow("push");
+    ours.home().accept(two.identity(), None).unwrap();
+    let serves = format!("{} serve jobs", one.identity());
+    theirs.home().accept(one.identity(), None).unwrap();
+    std::fs::write(theirs.home().path().join("permissions"), serves).unwrap();
+    let keeper = one.keep_queue("jobs", QueueOptions::default(), Store::Memory);
+    let keeper = keeper.await.unwrap();
+    soon(keeper.wait_held()).await.unwrap();
+    let producer = two.producer_with("jobs", only_puts()).unwrap();
+    soon(producer.put("first")).await.unwrap();
+    // It may put, and not take.
+    let worker = two.worker("jobs").unwrap();
+    let denied = async |more_than: u64| {
+        soon(async {
+            while keeper.stats().denied <= more_than {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    denied(0).await;
+    assert_eq!(worker.open(), 0);
+    soon(producer.put("second")).await.unwrap();
+    // It may take, and not put; who does is let go at once.
+    let so_far = keeper.stats().denied;
+    allow("pull");
+    denied(so_far).await;
+    for body in ["first", "second"] {
+        let job = soon(worker.recv()).await.unwrap();
+        assert_eq!(text(&job), body);
+        job.ack().unwrap();
+    }
+    let mut waits = std::pin::pin!(producer.put("third"));
+    let so_far = keeper.stats().denied;
+    tokio::select! {
+        put = &mut waits => panic!("{put:?}"),
+        () = denied(so_far) => {}
+    }
+    assert_eq!(keeper.stats().misused, 0);
+    allow("push");
+    soon(waits).await.unwrap();
+    assert_eq!(keeper.stats().messages, 1);
+}
