@@ -58,6 +58,8 @@ pub struct Stats {
     pub protocol_errors: u64,
     /// Subscriptions and messages that permissions did not allow.
     pub denied: u64,
+    /// Messages that expired before the application took them.
+    pub expired: u64,
     /// Subscriptions of all peers.
     pub subscriptions: u64,
     /// Replies to requests that nobody waited for any more.

@@ -8,27 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Sender;
 use withy_discovery::{Kind, PeerTag};
 use withy_proto::bus::joiner::{Joiner, Limits, Step};
 use withy_proto::bus::snapshot::Reply;
-use withy_proto::bus::{Filter, Publication};
+use withy_proto::bus::Filter;
 use withy_proto::crypto::Randomness as _;
 use withy_proto::pattern::PipeKey;
 use withy_proto::{Message, SocketType};
 
-use super::super::guard::Permitted;
 use super::super::interest::Wants;
 use super::super::links;
 use super::super::shared::Shared;
 use super::history::PROPERTY;
-use super::permits;
+use super::subscriber::Reader;
+use super::waiting::Waiting;
 use crate::driver::handshake::OsRandomness;
 use crate::event::{PeerInfo, Reason};
 use crate::socket::{Owner, PeerKey};
-
-/// Messages that the application has not taken yet; beyond, nothing is read.
-pub(super) const WAITING: usize = 1_000;
 
 /// How often links are looked at while nothing comes.
 const LOOK: Duration = Duration::from_millis(100);
@@ -47,31 +43,28 @@ struct Joining {
 pub(super) struct Late {
     shared: Arc<Shared>,
     filter: Filter,
-    bus: Owner,
+    bus: Reader,
     asks: Owner,
-    permitted: Arc<Permitted>,
     joining: BTreeMap<PeerTag, Joining>,
     started: Instant,
-    out: Sender<Publication>,
+    out: Arc<Waiting>,
 }
 
 impl Late {
-    /// The joiners of a subscriber to a filter, whose updates come over this socket, and the socket over
-    /// which they ask.
+    /// The joiners of a subscriber to a filter, whose updates are read there, and the socket over which
+    /// they ask.
     pub(super) fn new(
         shared: &Arc<Shared>,
         filter: &Filter,
-        bus: &Owner,
-        permitted: Arc<Permitted>,
-        out: Sender<Publication>,
+        bus: Reader,
+        out: Arc<Waiting>,
     ) -> (Self, Owner) {
         let asks = shared.socket(SocketType::Dealer, shared.options());
         let late = Self {
             shared: Arc::clone(shared),
             filter: filter.clone(),
-            bus: bus.clone(),
+            bus,
             asks: asks.clone(),
-            permitted,
             joining: BTreeMap::new(),
             started: Instant::now(),
             out,
@@ -86,17 +79,23 @@ impl Late {
 
     /// Runs until nobody takes what comes, or the node is closed.
     pub(super) async fn run(mut self) {
-        let stop = self.shared.stop.clone();
-        let mut links = self.bus.core().peers.subscribe();
+        let (stop, out) = (self.shared.stop.clone(), Arc::clone(&self.out));
+        tokio::select! {
+            () = self.join() => {}
+            () = stop.cancelled() => {}
+            () = out.left.cancelled() => {}
+        }
+        out.close();
+    }
+
+    async fn join(&mut self) {
+        let mut links = self.bus.socket.core().peers.subscribe();
         let mut asks = self.asks.core().peers.subscribe();
         loop {
             self.look_at_links();
             let due = self.ask();
-            let out = self.out.clone();
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = out.closed() => return,
-                Ok(received) = self.bus.recv_from() => self.updated(received).await,
+                Ok(received) = self.bus.socket.recv_from() => self.updated(received).await,
                 Ok((message, key)) = self.asks.recv_from() => self.answered(message, key).await,
                 Ok(()) = links.changed() => {}
                 Ok(()) = asks.changed() => {}
@@ -111,7 +110,7 @@ impl Late {
 
     /// Begins to join whoever has a history, and again whoever was away.
     fn look_at_links(&mut self) {
-        let links = self.bus.core().links();
+        let links = self.bus.socket.core().links();
         for (key, info) in links {
             let Some(tag) = links::tag_of(&info).filter(|tag| self.has_history(*tag)) else {
                 continue;
@@ -123,7 +122,7 @@ impl Late {
                     known.bus = key;
                     let old = known.joiner.mark_topic().clone();
                     if std::mem::take(&mut known.marked) {
-                        self.bus.core().subscribe(old.as_octets(), false);
+                        self.bus.socket.core().subscribe(old.as_octets(), false);
                     }
                     known.joiner.restart(mark);
                 }
@@ -141,7 +140,7 @@ impl Late {
         let known = self.shared.state.lock();
         let table = known.discovery.table();
         let gone = |tag: &PeerTag| table.record(*tag).is_none();
-        let bus = self.bus.core();
+        let bus = self.bus.socket.core();
         self.joining.retain(|tag, joining| {
             let goes = gone(tag) && bus.peer(joining.bus).is_none();
             if goes && joining.marked {
@@ -175,7 +174,7 @@ impl Late {
             };
             if !joining.joiner.is_live() && !joining.marked {
                 let mark = joining.joiner.mark_topic();
-                self.bus.core().subscribe(mark.as_octets(), true);
+                self.bus.socket.core().subscribe(mark.as_octets(), true);
                 joining.marked = true;
             }
             if let Some(ask) = joining.joiner.poll_ask(now) {
@@ -197,21 +196,16 @@ impl Late {
 
     /// Takes in what came over the bus.
     async fn updated(&mut self, (message, key): (Message, PeerKey)) {
-        let core = self.bus.core();
-        let publication = match Publication::try_from(message) {
-            Ok(publication) => publication,
-            Err(error) => return core.close_link(key.0, Reason::Application(error.to_string())),
-        };
-        if !permits(&self.permitted, core, &publication, key) {
+        let Some(publication) = self.bus.read((message, key)) else {
             return;
-        }
-        let sender = core.sender(key.0);
+        };
+        let sender = self.bus.socket.core().sender(key.0);
         let tag = sender.and_then(|info: Arc<PeerInfo>| links::tag_of(&info));
         if tag.is_some_and(|tag| !self.joining.contains_key(&tag)) {
             // It came over a link that is newer than the last look.
             self.look_at_links();
         }
-        let core = self.bus.core();
+        let core = self.bus.socket.core();
         let now = self.now();
         let joining = tag.and_then(|tag| self.joining.get_mut(&tag));
         let step = match joining {
@@ -258,14 +252,13 @@ impl Late {
                     && std::mem::take(&mut joining.marked)
                 {
                     let mark = joining.joiner.mark_topic();
-                    self.bus.core().subscribe(mark.as_octets(), false);
+                    self.bus.socket.core().subscribe(mark.as_octets(), false);
                 }
                 all
             }
         };
         for publication in all {
-            // Nobody takes it once the subscriber is gone.
-            let _ = self.out.send(publication).await;
+            self.out.put(publication).await;
         }
     }
 }

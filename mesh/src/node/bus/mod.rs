@@ -9,6 +9,10 @@
 
 pub(super) mod history;
 mod late;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,23 +22,20 @@ use withy_proto::bus::{Filter, Publication, Topic};
 use withy_proto::pattern::publish::Matching;
 use withy_proto::{Frame, Message, SocketType};
 
+pub use subscriber::BusSubscriber;
+
 use super::Node;
 use super::error::{NameError, PublishError};
 use super::guard::Permitted;
-use super::interest::{BUS, Interest, Wants};
+use super::interest::BUS;
 use super::offer::Offer;
 use super::shared::Shared;
 use crate::driver::core::Core;
 use crate::driver::resources::Guard;
-use crate::error::{Closed, ReceiveError};
-use crate::event::Reason;
+use crate::error::Closed;
 use crate::socket::{Owner, PeerKey};
 use crate::stats::Stats;
 use history::Kept;
-use late::Late;
-use tokio::sync::Mutex;
-use tokio::sync::mpsc::Receiver;
-use tokio::sync::mpsc::error::TryRecvError;
 
 /// Publishes one topic, or all that a filter chooses, to whoever on the mesh wants it. A subscriber
 /// that has no room misses a message, and that is counted.
@@ -193,141 +194,6 @@ impl BusPublisher {
     }
 }
 
-/// Receives what is published on the topics that a filter chooses, by whoever is on the mesh.
-///
-/// It is made by [`Node::subscriber`]. A clone is another handle of the same subscriber.
-#[derive(Debug, Clone)]
-pub struct BusSubscriber(Arc<Subscribes>);
-
-#[derive(Debug)]
-struct Subscribes {
-    filter: Filter,
-    socket: Owner,
-    permitted: Arc<Permitted>,
-    /// What the task hands out, for one that joins late.
-    late: Option<Mutex<Receiver<Publication>>>,
-    asks: Option<Interest>,
-    _interest: Interest,
-    _node: Node,
-}
-
-impl BusSubscriber {
-    pub(super) fn new(node: &Node, filter: Filter) -> Result<Self, NameError> {
-        let shared = node.shared();
-        if shared.is_closed() {
-            return Err(NameError::Closed);
-        }
-        let mut options = shared.options();
-        options.send.matching = Matching::Filters;
-        options.remember_departed = true;
-        let socket = shared.socket(SocketType::Sub, options);
-        socket.core().subscribe(filter.as_octets(), true);
-        let wants = Wants::Topics(filter.clone());
-        let permitted = Permitted::to_offer(shared.identity.id(), &shared.trust, &wants);
-        let permitted = Arc::new(permitted);
-        let interest = shared.want(wants, socket.core());
-        Ok(Self(Arc::new(Subscribes {
-            permitted,
-            filter,
-            socket,
-            late: None,
-            asks: None,
-            _interest: interest,
-            _node: node.clone(),
-        })))
-    }
-
-    /// One that gets what was kept before it.
-    pub(super) fn late(node: &Node, filter: Filter) -> Result<Self, NameError> {
-        let subscriber = Self::new(node, filter)?;
-        let shared = node.shared();
-        let Ok(mut subscribes) = Arc::try_unwrap(subscriber.0) else {
-            unreachable!("it has one handle yet")
-        };
-        let (out, late) = tokio::sync::mpsc::channel(late::WAITING);
-        let (filter, socket) = (&subscribes.filter, &subscribes.socket);
-        let permitted = Arc::clone(&subscribes.permitted);
-        let (joiners, asks) = Late::new(shared, filter, socket, permitted, out);
-        subscribes.asks = Some(shared.want(Late::wants(filter), asks.core()));
-        subscribes.late = Some(Mutex::new(late));
-        shared.spawn(joiners.run());
-        Ok(Self(Arc::new(subscribes)))
-    }
-
-    /// What it subscribed to.
-    pub fn filter(&self) -> &Filter {
-        &self.0.filter
-    }
-
-    /// Receives the next message, of the publishers in turn. Those of one node come in the order in
-    /// which it published them.
-    ///
-    /// # Errors
-    /// The node is closed.
-    ///
-    /// # Cancel safety
-    /// Cancel-safe: a cancelled call took no message.
-    pub async fn recv(&self) -> Result<Publication, ReceiveError> {
-        if let Some(late) = &self.0.late {
-            let received = late.lock().await.recv().await;
-            return received.ok_or(ReceiveError::Closed);
-        }
-        loop {
-            let received = self.0.socket.recv_from().await?;
-            if let Some(publication) = self.look(received) {
-                return Ok(publication);
-            }
-        }
-    }
-
-    /// Receives a message if one is there.
-    ///
-    /// # Errors
-    /// None is there, or the node is closed.
-    pub fn try_recv(&self) -> Result<Publication, ReceiveError> {
-        if let Some(late) = &self.0.late {
-            let received = late.try_lock().ok().map(|mut late| late.try_recv());
-            return match received {
-                Some(Ok(publication)) => Ok(publication),
-                Some(Err(TryRecvError::Disconnected)) => Err(ReceiveError::Closed),
-                Some(Err(TryRecvError::Empty)) | None => Err(ReceiveError::Empty),
-            };
-        }
-        loop {
-            let received = self.0.socket.try_recv_from()?;
-            if let Some(publication) = self.look(received) {
-                return Ok(publication);
-            }
-        }
-    }
-
-    /// Reads a message; whoever sends what is none is let go.
-    fn look(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
-        match Publication::try_from(message) {
-            Ok(publication) => {
-                let core = self.0.socket.core();
-                let permits = permits(&self.0.permitted, core, &publication, from);
-                permits.then_some(publication)
-            }
-            Err(error) => {
-                let reason = Reason::Application(error.to_string());
-                self.0.socket.core().close_link(from.0, reason);
-                None
-            }
-        }
-    }
-
-    /// The nodes that it is connected to.
-    pub fn publishers(&self) -> usize {
-        self.0.socket.stats().peers as usize
-    }
-
-    /// Its counters.
-    pub fn stats(&self) -> Stats {
-        self.0.socket.stats()
-    }
-}
-
 impl Shared {
     /// The socket that publishes what this node publishes, and what is kept of that.
     fn bus(&self) -> (Owner, Option<Arc<Kept>>) {
@@ -378,7 +244,7 @@ fn name_of(scope: &Filter) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod scopes {
     use super::*;
 
     #[test]
