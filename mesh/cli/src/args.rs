@@ -100,14 +100,15 @@ pub(crate) enum Verb {
     /// Returns once peers took all messages. Until the first peer is there it waits; nothing is
     /// read from stdin meanwhile.
     #[command(after_help = "Example: withy push --connect tcp://127.0.0.1:5556 a b c")]
-    Push(Traffic),
+    Push(Work),
     /// Receive messages, of all peers in turn
     #[command(
         after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s",
         mut_arg("words", receives_only),
-        mut_arg("unordered", |unordered| unordered.hide(true))
+        mut_arg("unordered", |unordered| unordered.hide(true)),
+        mut_arg("acked", |acked| acked.help("The NAME is of an acked queue: what is printed is acked"))
     )]
-    Pull(Traffic),
+    Pull(Work),
     /// Send messages to all peers that subscribed to their beginning
     ///
     /// Waits up to --wait for the first subscriber, then publishes in any case. It goes no faster
@@ -507,9 +508,27 @@ pub(crate) struct Ping {
     pub(crate) keys: Keys,
 }
 
+/// `push` and `pull`.
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    /// The NAME is of an acked queue: returns once its keeper has all messages. Where nobody keeps it,
+    /// that is this node, which stays until all are acked (see `withy node --keep`)
+    #[arg(long)]
+    pub(crate) acked: bool,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+}
+
 /// `pub`.
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
+    /// How urgent the messages on a topic are, 0 to 9: of those that wait at a subscriber, the most
+    /// urgent are received first. Default: 4
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub(crate) priority: Option<u8>,
+    /// How long the messages on a topic live: later they are not received
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) expiry: Option<Duration>,
     /// How long to wait for a subscriber before publishing
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
     pub(crate) wait: Duration,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use withy::node::{BusPublisher, BusSubscriber, Filter, Topic};
+use withy::node::{BusPublisher, BusSubscriber, Filter, Header, Priority, Publication, Topic};
 use withy::{Frame, Message};
 
 use crate::args::{Publish, Traffic};
@@ -45,8 +45,11 @@ pub(crate) async fn publish(options: &Publish, topic: &str, messages: Vec<Messag
         ));
     }
     let mut input = Input::new(messages, traffic.format(), traffic.count);
+    let mut header = Header::default();
+    header.priority = options.priority.and_then(Priority::new).unwrap_or_default();
+    header.expiry = options.expiry;
     let sent = tokio::select! {
-        sent = publish_all(&publisher, &mut input, total) => sent,
+        sent = publish_all(&publisher, &topic, &header, &mut input, total) => sent,
         () = interrupt.wait() => Ok(()),
     };
     let dropped = publisher.stats().dropped;
@@ -66,11 +69,22 @@ pub(crate) async fn publish(options: &Publish, topic: &str, messages: Vec<Messag
     }
 }
 
-async fn publish_all(publisher: &BusPublisher, input: &mut Input, limit: Limit) -> Outcome {
+async fn publish_all(
+    publisher: &BusPublisher,
+    topic: &Topic,
+    header: &Header,
+    input: &mut Input,
+    limit: Limit,
+) -> Outcome {
     let early = || Failure::timed_out("the time was up before stdin ended");
     while let Some(message) = limit.run(input.next()).await.ok_or_else(early)?? {
-        let body = body(message)?;
-        publisher.publish(body).await.map_err(Failure::failed)?;
+        let publication = Publication {
+            topic: topic.clone(),
+            header: header.clone(),
+            body: body(message)?,
+        };
+        let sent = publisher.send(publication).await;
+        sent.map_err(Failure::failed)?;
         input.accept();
         if input.taken().is_multiple_of(AHEAD) {
             let _ = tokio::time::timeout(SLOW, publisher.flush()).await;

@@ -27,6 +27,7 @@ mod node;
 mod ping;
 mod place;
 mod proxy;
+mod queue;
 mod receive;
 mod relay;
 mod request;

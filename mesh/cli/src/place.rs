@@ -49,6 +49,19 @@ impl Where {
     }
 }
 
+impl Where {
+    /// The name of an acked queue, if it is one that is wanted.
+    pub(crate) fn acked(&self, is_wanted: bool) -> Outcome<Option<&str>> {
+        match self {
+            Self::Named(name) if is_wanted => Ok(Some(name)),
+            Self::At(_) if is_wanted => Err(Failure::usage(
+                "--acked is for a NAME: only the mesh has acked queues",
+            )),
+            _ => Ok(None),
+        }
+    }
+}
+
 /// Sorts the words of a command line into where they go and messages.
 pub(crate) fn sort(traffic: &Traffic) -> Outcome<(Where, Vec<Message>)> {
     let mut endpoints = Endpoints {
@@ -168,8 +181,8 @@ mod tests {
     fn push(line: &[&str]) -> Outcome<(Endpoints, Vec<Message>)> {
         let words = ["withy", "push"].iter().chain(line);
         match Cli::try_parse_from(words).unwrap().verb {
-            Verb::Push(traffic) => {
-                let (to, messages) = sort(&traffic)?;
+            Verb::Push(work) => {
+                let (to, messages) = sort(&work.traffic)?;
                 Ok((to.endpoints()?, messages))
             }
             verb => panic!("{verb:?}"),

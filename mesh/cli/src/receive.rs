@@ -2,20 +2,25 @@
 
 use withy::{AnySocket, Message, SocketType};
 
-use crate::args::{Subscribe, Traffic};
+use crate::args::{Subscribe, Traffic, Work};
 use crate::bus;
 use crate::exit::{Failure, Outcome};
 use crate::format::Printer;
 use crate::place::{self, Where};
+use crate::queue;
 use crate::session::{Interrupt, Limit, Session};
 
 /// Messages that are taken from the socket at a time.
 const BATCH: usize = 256;
 
 /// Receives of all peers in turn.
-pub(crate) async fn pull(traffic: &Traffic) -> Outcome {
+pub(crate) async fn pull(options: &Work) -> Outcome {
+    let traffic = &options.traffic;
     let (to, messages) = place::sort(traffic)?;
     none(&messages)?;
+    if let Some(name) = to.acked(options.acked)? {
+        return queue::pull(traffic, name).await;
+    }
     receive(SocketType::Pull, &to, traffic, &[]).await
 }
 

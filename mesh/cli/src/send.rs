@@ -6,12 +6,13 @@ use tokio::time::Instant;
 use withy::options::Overflow;
 use withy::{AnySocket, Builder, Message, SocketType};
 
-use crate::args::{Publish, Traffic};
+use crate::args::{Publish, Traffic, Work};
 use crate::bus;
 use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
 use crate::input::Input;
 use crate::place::{self, Where};
+use crate::queue;
 use crate::session::{Interrupt, Limit, PATIENCE, Session};
 
 /// What is published between two looks at the queues: well below their high-water marks, so that
@@ -26,9 +27,13 @@ const STILL: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_secs(1);
 
 /// Sends to the peers in turn.
-pub(crate) async fn push(traffic: &Traffic) -> Outcome {
-    let interrupt = Interrupt::listen()?;
+pub(crate) async fn push(options: &Work) -> Outcome {
+    let traffic = &options.traffic;
     let (to, messages) = place::sort(traffic)?;
+    if let Some(name) = to.acked(options.acked)? {
+        return queue::push(traffic, name, messages).await;
+    }
+    let interrupt = Interrupt::listen()?;
     let builder = AnySocket::builder(SocketType::Push);
     let (session, mut input) = open(SocketType::Push, builder, traffic, &to, messages).await?;
     let limit = Limit::of_sender(traffic.timeout, input.is_given());
@@ -50,6 +55,11 @@ pub(crate) async fn publish(options: &Publish) -> Outcome {
     let (to, messages) = place::sort(traffic)?;
     if let Where::Named(topic) = &to {
         return bus::publish(options, topic, messages).await;
+    }
+    if options.priority.is_some() || options.expiry.is_some() {
+        return Err(Failure::usage(
+            "--priority and --expiry are for topics of the mesh: plain sockets have no headers",
+        ));
     }
     let interrupt = Interrupt::listen()?;
     let total = Limit::total(traffic.timeout);

@@ -49,6 +49,10 @@ pub(crate) struct NodeOptions {
     /// Whoever reaches it may read them
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) status: Option<String>,
+    /// Keeps the acked QUEUE, in FOLDER if there is one, which outlives this node, else in memory;
+    /// repeatable. Whoever kept it before hands it over
+    #[arg(long, value_name = "QUEUE[=FOLDER]")]
+    pub(crate) keep: Vec<String>,
     /// Prints what happens, as `withy watch --json` does, after an object that says where it listens
     #[arg(long)]
     pub(crate) json: bool,

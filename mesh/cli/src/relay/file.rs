@@ -144,9 +144,9 @@ impl Reading<'_> {
             self.complain(&value.span(), error);
             return None;
         }
-        Some(match (key.is_path, self.path.parent()) {
-            (true, Some(folder)) => folder.join(text).to_string_lossy().into_owned(),
-            _ => text,
+        Some(match self.path.parent() {
+            Some(folder) => key.in_folder(folder, text),
+            None => text,
         })
     }
 
@@ -254,7 +254,17 @@ mod tests {
 
     #[test]
     fn paths_are_from_the_folder_of_the_file() {
-        let layer = read_text("seed-file = \"seeds\"\nidentity = \"/x\"\nstatus = 9100").unwrap();
+        let text =
+            "seed-file = \"seeds\"\nidentity = \"/x\"\nstatus = 9100\nkeep = [\"a=b\", \"c\"]";
+        let layer = read_text(text).unwrap();
+        let [stored, kept] = &layer.keys["keep"].items[..] else {
+            panic!("{layer:?}")
+        };
+        assert!(
+            stored.starts_with("a=/") && stored.ends_with("/b"),
+            "{stored}"
+        );
+        assert_eq!(kept, "c");
         assert!(layer.keys["seed-file"].items[0].ends_with("/seeds"));
         assert_eq!(layer.keys["identity"].items, ["/x"]);
         assert_eq!(layer.keys["status"].items, ["9100"]);

@@ -2,11 +2,13 @@
 //! share.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum as _;
 use withy::Node;
 use withy::node::Seed;
+use withy::node::queue::QueueName;
 use withy::trust::Name;
 
 use crate::args::Discovery;
@@ -21,14 +23,23 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// Whether it has any number of values.
     pub(super) many: bool,
-    /// Whether its value is a path. In the file, that is from the file's folder.
-    pub(super) is_path: bool,
+    /// Which part of a value is a path. In the file, that is from the file's folder.
+    pub(super) path: Part,
     /// What is accepted.
     pub(super) accepted: &'static str,
     /// What holds without it, in words.
     pub(super) default: &'static str,
     /// Says what is wrong with a value.
     pub(super) check: fn(&str) -> Result<(), String>,
+}
+
+/// A part of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    None,
+    All,
+    /// What follows the first `=`, if anything does.
+    Second,
 }
 
 pub(super) const LISTEN: &str = "listen";
@@ -38,6 +49,7 @@ pub(super) const DISCOVERY: &str = "discovery";
 pub(super) const NETWORK: &str = "network";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const STATUS: &str = "status";
+pub(super) const KEEP: &str = "keep";
 
 /// The table of the file that ties names to identities. It has keys of its own.
 pub(super) const NAMES: &str = "names";
@@ -46,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: LISTEN,
         many: true,
-        is_path: false,
+        path: Part::None,
         accepted: "IP:PORT, or IP for port 7100, as in \"192.0.2.7:7100\" or \"[::]:7100\"",
         default: "the loopback, private and link-local addresses of this host, at port 7100",
         check: |text| listen(text).map(drop),
@@ -54,7 +66,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: SEED,
         many: true,
-        is_path: false,
+        path: Part::None,
         accepted: "HOST:PORT, quic://[ID@]HOST:PORT or tcp://HOST:PORT",
         default: "none",
         check: |text| seed(text).map(drop),
@@ -62,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: SEED_FILE,
         many: false,
-        is_path: true,
+        path: Part::All,
         accepted: "the path of a file with a seed a line",
         default: "none",
         check: path,
@@ -70,7 +82,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: DISCOVERY,
         many: false,
-        is_path: false,
+        path: Part::None,
         accepted: "\"host\", \"mdns\" or \"off\"",
         default: "mdns",
         check: |text| discovery(text).map(drop),
@@ -78,7 +90,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: NETWORK,
         many: false,
-        is_path: false,
+        path: Part::None,
         accepted: "the name of a network, as `withy network list` shows it",
         default: "none: identities that are trusted are met",
         check: |text| parse::<Name>(text).map(drop),
@@ -86,7 +98,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: IDENTITY,
         many: false,
-        is_path: true,
+        path: Part::All,
         accepted: "the path of an identity's file",
         default: "this user's",
         check: path,
@@ -94,10 +106,18 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: STATUS,
         many: false,
-        is_path: false,
+        path: Part::None,
         accepted: "IP:PORT, or PORT for one of 127.0.0.1",
         default: "not served",
         check: |text| status(text).map(drop),
+    },
+    Key {
+        name: KEEP,
+        many: true,
+        path: Part::Second,
+        accepted: "QUEUE=FOLDER, or QUEUE to keep it in memory",
+        default: "none",
+        check: |text| keep(text).map(drop),
     },
 ];
 
@@ -107,6 +127,16 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 }
 
 impl Key {
+    /// A value as it is written in a file of this folder.
+    pub(super) fn in_folder(&self, folder: &Path, text: String) -> String {
+        let path = |text: &str| folder.join(text).to_string_lossy().into_owned();
+        match (self.path, text.split_once('=')) {
+            (Part::All, _) => path(&text),
+            (Part::Second, Some((name, second))) => format!("{name}={}", path(second)),
+            _ => text,
+        }
+    }
+
     /// Its variable in the environment.
     pub(super) fn variable(&self) -> String {
         let name = self.name.replace('-', "_").to_ascii_uppercase();
@@ -141,6 +171,16 @@ pub(super) fn status(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn discovery(text: &str) -> Result<Discovery, String> {
     Discovery::from_str(text, false).map_err(|_| format!("{text:?} is no way to find nodes"))
+}
+
+/// A queue to keep, and in which folder, if not in memory.
+pub(super) fn keep(text: &str) -> Result<(QueueName, Option<PathBuf>), String> {
+    let (name, folder) = match text.split_once('=') {
+        Some((name, folder)) => (name, Some(folder)),
+        None => (text, None),
+    };
+    folder.map_or(Ok(()), path)?;
+    Ok((parse(name)?, folder.map(PathBuf::from)))
 }
 
 fn path(text: &str) -> Result<(), String> {

@@ -1,11 +1,13 @@
 //! The counters of a node in the text format of Prometheus (exposition format 0.0.4).
 //!
-//! Names have the unit at their end, and counters end in `_total`. No label has a name, an identity or
-//! an address: there are as many series with a thousand peers as with one.
+//! Names have the unit at their end, and counters end in `_total`. No label has an identity or an
+//! address, nor a name but those of the queues that this node was told to keep: there are as many
+//! series with a thousand peers as with one.
 
 use std::fmt::Write as _;
 
-use withy::node::{Kind, MulticastState, NodeStats};
+use withy::node::queue::QueueStats;
+use withy::node::{Kind, MulticastState, NodeStats, QueueKeeper};
 
 /// Writes one family after the other.
 struct Text(String);
@@ -40,12 +42,108 @@ impl Text {
 }
 
 /// All of them.
-pub(super) fn text(stats: &NodeStats, ready: bool) -> String {
+pub(super) fn text(stats: &NodeStats, ready: bool, kept: &[QueueKeeper]) -> String {
     let mut text = Text(String::with_capacity(8 * 1024));
     levels(&mut text, stats, ready);
     records(&mut text, stats);
     traffic(&mut text, stats);
+    queues(&mut text, kept);
     text.0
+}
+
+/// A family with a sample for each queue: its name, what it is, its help, the sample.
+type OfQueue = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&QueueStats) -> u64,
+);
+
+const OF_QUEUES: &[OfQueue] = &[
+    (
+        "withy_queue_messages",
+        "gauge",
+        "Messages that are neither acked nor dead.",
+        |stats| stats.messages as u64,
+    ),
+    (
+        "withy_queue_bytes",
+        "gauge",
+        "Their octets, as limits count them.",
+        |stats| stats.octets as u64,
+    ),
+    (
+        "withy_queue_open",
+        "gauge",
+        "Jobs that are with workers.",
+        |stats| stats.open as u64,
+    ),
+    (
+        "withy_queue_dead_letters",
+        "gauge",
+        "Dead letters that nobody took.",
+        |stats| stats.dead as u64,
+    ),
+    (
+        "withy_queue_store_failing",
+        "gauge",
+        "1 if the store takes nothing.",
+        |stats| u64::from(stats.trouble.is_some()),
+    ),
+    (
+        "withy_queue_queued_total",
+        "counter",
+        "Messages that were queued.",
+        |stats| stats.counts.queued,
+    ),
+    (
+        "withy_queue_refused_total",
+        "counter",
+        "Messages that were refused.",
+        |stats| stats.counts.refused,
+    ),
+    (
+        "withy_queue_delivered_total",
+        "counter",
+        "Deliveries.",
+        |stats| stats.counts.delivered,
+    ),
+    (
+        "withy_queue_redelivered_total",
+        "counter",
+        "Deliveries that may have been made before.",
+        |stats| stats.counts.redelivered,
+    ),
+    (
+        "withy_queue_acked_total",
+        "counter",
+        "Messages that were acked.",
+        |stats| stats.counts.acked,
+    ),
+    (
+        "withy_queue_peers_let_go_total",
+        "counter",
+        "Peers that may not do what they did, broke the rules, or left too much unread.",
+        |stats| stats.denied + stats.misused + stats.unread,
+    ),
+];
+
+fn queues(text: &mut Text, kept: &[QueueKeeper]) {
+    if kept.is_empty() {
+        return;
+    }
+    let held = |keeper: &QueueKeeper| u64::from(keeper.held().is_some());
+    let samples = kept.iter().map(|it| (it.name().as_str(), held(it)));
+    let help = "1 if this node keeps the queue now, 0 if another one does.";
+    text.family("withy_queue_held", "gauge", help, "queue", samples);
+    let stats: Vec<_> = kept
+        .iter()
+        .map(|it| (it.name().as_str(), it.stats()))
+        .collect();
+    for (name, kind, help, sample) in OF_QUEUES {
+        let samples = stats.iter().map(|(queue, stats)| (*queue, sample(stats)));
+        text.family(name, kind, help, "queue", samples);
+    }
 }
 
 fn levels(text: &mut Text, stats: &NodeStats, ready: bool) {

@@ -20,7 +20,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use withy::Node;
-use withy::node::{MulticastState, NodeBuilder, NodeError, NodeEvent};
+use withy::node::{MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions};
+use withy::store::Store;
 
 use crate::args::{self, Keys, NodeOptions, NodeVerb};
 use crate::exit::{Failure, Outcome, complain};
@@ -62,8 +63,9 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
         None => None,
     };
     let node = builder(&settings)?.build().await.map_err(not_built)?;
+    let kept = keep(&node, &settings).await?;
     let mut events = node.events();
-    let status = Arc::new(Status::new(&node, !settings.seeds.is_empty()));
+    let status = Arc::new(Status::new(&node, !settings.seeds.is_empty(), kept.clone()));
     let at = match &listener {
         Some(listener) => Some(listener.local_addr().map_err(Failure::failed)?),
         None => None,
@@ -102,8 +104,25 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
     status.leave();
     notify::tell(notify::STOPPING);
     drop(status);
+    for keeper in kept {
+        keeper.close().await;
+    }
     node.close(node::LEAVE).await;
     ended
+}
+
+/// Keeps the queues that it is told to.
+async fn keep(node: &Node, settings: &Settings) -> Outcome<Vec<QueueKeeper>> {
+    let mut kept = Vec::new();
+    for (name, folder) in &settings.keep {
+        let store = folder.as_ref().map_or(Store::Memory, Store::folder);
+        let keeping = node.keep_queue(name.as_str(), QueueOptions::default(), store);
+        let keeper = keeping
+            .await
+            .map_err(|error| Failure::Usage(format!("the queue {name} cannot be kept: {error}")))?;
+        kept.push(keeper);
+    }
+    Ok(kept)
 }
 
 fn builder(settings: &Settings) -> Outcome<NodeBuilder> {

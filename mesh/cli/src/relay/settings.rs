@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum as _;
 use withy::node::Seed;
+use withy::node::queue::QueueName;
 use withy::trust::{IdentityId, Name};
 
 use super::file;
@@ -66,6 +67,8 @@ pub(super) struct Settings {
     pub(super) network: Option<Name>,
     pub(super) identity: Option<PathBuf>,
     pub(super) status: Option<SocketAddr>,
+    /// Queues to keep, in memory or in a folder.
+    pub(super) keep: Vec<(QueueName, Option<PathBuf>)>,
     /// The same, as it was written, with the names.
     pub(super) layer: Layer,
 }
@@ -101,6 +104,7 @@ impl Settings {
         let one = |key| items(key).first().map(String::as_str);
         let listen = items(keys::LISTEN).iter().map(|text| keys::listen(text));
         let seeds = items(keys::SEED).iter().map(|text| keys::seed(text));
+        let keep = items(keys::KEEP).iter().map(|text| keys::keep(text));
         Ok(Self {
             listen: listen.collect::<Result<_, _>>()?,
             seeds: seeds.collect::<Result<_, _>>()?,
@@ -112,6 +116,7 @@ impl Settings {
             network: one(keys::NETWORK).map(keys::parse).transpose()?,
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
+            keep: keep.collect::<Result<_, _>>()?,
             layer,
         })
     }
@@ -166,7 +171,7 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = options.discovery.and_then(|it| it.to_possible_value());
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
-    let given: [(&str, Vec<String>); 7] = [
+    let given: [(&str, Vec<String>); 8] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
@@ -174,6 +179,7 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
         (keys::NETWORK, one(&options.network)),
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),
+        (keys::KEEP, options.keep.clone()),
     ];
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
     for (name, items) in given {

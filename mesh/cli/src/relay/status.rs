@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Whoever reaches the address may ask, and nothing else: there is no request that changes anything,
-//! and no name, identity or address in the replies.
+//! and no identity or address in the replies, nor a name but those of the queues that are kept here.
 //!
 //! Invariant: at most [`MAX_CONNECTIONS`] connections are open, each for at most [`PATIENCE`] and with
 //! one request of at most [`MAX_HEAD`] octets. Of more, the oldest goes, so that nobody who holds
@@ -29,6 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use withy::Node;
+use withy::node::QueueKeeper;
 
 use super::metrics;
 use crate::exit::complain;
@@ -52,14 +53,17 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Status {
     node: Node,
     has_seeds: bool,
+    /// The queues that it was told to keep.
+    kept: Vec<QueueKeeper>,
     leaving: AtomicBool,
 }
 
 impl Status {
-    pub(super) fn new(node: &Node, has_seeds: bool) -> Self {
+    pub(super) fn new(node: &Node, has_seeds: bool, kept: Vec<QueueKeeper>) -> Self {
         Self {
             node: node.clone(),
             has_seeds,
+            kept,
             leaving: AtomicBool::new(false),
         }
     }
@@ -95,7 +99,7 @@ impl Status {
             }
             "/metrics" => {
                 let ready = self.readiness().0 == StatusCode::OK;
-                let body = metrics::text(&self.node.stats(), ready);
+                let body = metrics::text(&self.node.stats(), ready, &self.kept);
                 typed(StatusCode::OK, PROMETHEUS, body)
             }
             _ => text(

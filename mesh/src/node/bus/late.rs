@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use withy_discovery::{Kind, PeerTag};
+use withy_proto::bus::Filter;
 use withy_proto::bus::joiner::{Joiner, Limits, Step};
 use withy_proto::bus::snapshot::Reply;
-use withy_proto::bus::Filter;
 use withy_proto::crypto::Randomness as _;
 use withy_proto::pattern::PipeKey;
 use withy_proto::{Message, SocketType};
