@@ -1,4 +1,4 @@
-//! The sockets for programs without an async runtime.
+//! The sockets and nodes for programs without an async runtime.
 //!
 //! Each type has a twin of the same name here whose methods block the calling thread. One
 //! background thread of the process serves the connections of all of them.
@@ -12,6 +12,8 @@
 //! assert_eq!(pull.recv()?, withy::Message::from("hello"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+mod node;
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -31,7 +33,11 @@ use crate::event::{Event, Monitor, PeerInfo};
 use crate::socket::{OverLimit, PeerKey, ReceivesAny, SendsAny, Socket};
 use crate::stats::Stats;
 
-/// A socket whose methods block.
+pub use node::{
+    BusPublisher, BusSubscriber, Client, Group, Node, Producer, Service, ServiceRequest, Worker,
+};
+
+/// A socket, or a part of the mesh, whose methods block.
 #[derive(Debug, Clone)]
 pub struct Blocking<S>(S);
 

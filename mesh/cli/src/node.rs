@@ -212,7 +212,7 @@ fn line(peer: &Peer) -> String {
 fn object(peer: &Peer) -> Value {
     let offers = peer.offers.iter();
     let offers: Vec<Value> = offers
-        .map(|it| json!({ "kind": kind(it.kind), "name": it.name, "load": it.load }))
+        .map(|it| json!({ "kind": kind(it.kind), "name": it.name }))
         .collect();
     let link = peer.link.as_ref().map(|link| {
         json!({

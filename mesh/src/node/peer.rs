@@ -50,8 +50,6 @@ pub struct Offered {
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// How busy it is: 0 is idle, 255 is full.
-    pub load: u8,
 }
 
 /// Whether a node is there.
@@ -72,7 +70,6 @@ impl Peer {
         let offers = content.services.iter().map(|service| Offered {
             kind: service.kind,
             name: service.name.to_string(),
-            load: service.load,
         });
         Self {
             tag: record.peer(),
