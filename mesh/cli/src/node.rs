@@ -220,6 +220,7 @@ fn object(peer: &Peer) -> Value {
             "mechanism": link.mechanism,
             "cipher": link.cipher,
             "post_quantum": link.post_quantum,
+            "round_trip_us": link.round_trip.map(|it| it.as_micros()),
         })
     });
     json!({

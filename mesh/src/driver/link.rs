@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use withy_proto::Message;
@@ -18,6 +18,7 @@ use withy_proto::zmtp::Item;
 use withy_transports::{ByteReader, ByteWriter, Streams, pipe};
 
 use super::asked::Asked;
+use super::ping::Trips;
 use crate::event::Reason;
 
 /// The task is asked to flush.
@@ -162,8 +163,7 @@ pub(crate) struct Link {
     rest: AtomicU64,
     /// Milliseconds that the peer lives without traffic, from its last PING; 0 for ever.
     pub(crate) peer_ttl: AtomicU32,
-    /// When the PING was sent whose answer is due first.
-    pinged: Mutex<Option<Instant>>,
+    pub(super) trips: Mutex<Trips>,
     reason: Mutex<Option<Reason>>,
 }
 
@@ -180,7 +180,7 @@ impl Link {
             backed_up: AtomicBool::new(false),
             rest: AtomicU64::new(0),
             peer_ttl: AtomicU32::new(0),
-            pinged: Mutex::new(None),
+            trips: Mutex::default(),
             reason: Mutex::new(None),
         }
     }
@@ -251,16 +251,6 @@ impl Link {
     /// How long the peer lives without traffic; zero for ever.
     pub(crate) fn peer_ttl(&self) -> Duration {
         Duration::from_millis(u64::from(self.peer_ttl.load(Ordering::Relaxed)))
-    }
-
-    /// Notes that a PING is sent. Answers come in order: while one is due, no other is timed.
-    pub(crate) fn ping(&self) {
-        self.pinged.lock().get_or_insert_with(Instant::now);
-    }
-
-    /// How long the answer took that came, if its PING was timed.
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        Some(self.pinged.lock().take()?.elapsed())
     }
 
     /// Notes whether the peer missed a heartbeat.

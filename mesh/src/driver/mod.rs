@@ -19,6 +19,7 @@ pub(crate) mod link;
 pub(crate) mod listen;
 #[cfg(all(test, withy_loom))]
 mod loom_tests;
+mod ping;
 mod read;
 pub(crate) mod ready;
 pub(crate) mod receive;

@@ -323,7 +323,7 @@ impl Core {
     fn control(&self, receiving: &mut Receiving, key: PipeKey, control: Control) {
         match control {
             Control::Pong { .. } => {
-                let timed = receive_link(receiving, key).and_then(|it| it.link.round_trip());
+                let timed = receive_link(receiving, key).and_then(|it| it.link.answered());
                 if let Some(timed) = timed {
                     let nanos = u64::try_from(timed.as_nanos()).unwrap_or(u64::MAX);
                     self.counters.round_trip.store(nanos, Ordering::Relaxed);

@@ -14,10 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
-use withy_proto::Frame;
 use withy_proto::pattern::PipeKey;
 use withy_proto::peer::{Beat, Pulse};
-use withy_proto::zmtp::Command;
 
 use super::core::Core;
 use super::flush::Flushed;
@@ -103,12 +101,7 @@ impl Task {
             Beat::Quiet => None,
             Beat::GiveUp => Some(Reason::Silent),
             Beat::Ping(ttl) => {
-                let context = Frame::new();
-                self.link.ping();
-                let mut sending = self.core.sending.lock();
-                let ping = Command::Ping { ttl, context };
-                sending.out.send_command(self.key, ping);
-                self.core.after_send(sending);
+                self.core.ping(self.key, ttl);
                 None
             }
         }

@@ -310,6 +310,10 @@ impl Shared {
             state.discovery.link_down(tag, !meant, time);
         }
         for tag in changes.up {
+            if let Some(key) = state.links.key(tag) {
+                let ttl = self.control().options.heartbeat.ttl();
+                self.control().ping(key, ttl);
+            }
             state.discovery.link_up(tag, time);
         }
     }

@@ -136,6 +136,7 @@ impl Links {
             mechanism: info.mechanism,
             cipher: proven.suite.name(),
             post_quantum: proven.post_quantum,
+            round_trip: None,
         })
     }
 }

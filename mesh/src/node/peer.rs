@@ -1,5 +1,7 @@
 //! What a node knows about others, and what it tells of them.
 
+use std::time::Duration;
+
 use withy_discovery::membership::State;
 use withy_discovery::{Kind, PeerTag, Record};
 use withy_proto::trust::{IdentityId, NodeId};
@@ -40,6 +42,9 @@ pub struct PeerLink {
     pub cipher: &'static str,
     /// Whether the keys withstand quantum computers.
     pub post_quantum: bool,
+    /// How long the peer's last answer took; asked for when the link is made, and every 15 s. `None`
+    /// before the first.
+    pub round_trip: Option<Duration>,
 }
 
 /// Something that a node offers.

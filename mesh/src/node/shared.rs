@@ -157,6 +157,9 @@ impl Shared {
         let record = state.discovery.table().record(tag)?;
         let mut peer = Peer::new(record, self.presence(state, tag, record));
         peer.link = state.links.of(tag);
+        if let (Some(link), Some(key)) = (&mut peer.link, state.links.key(tag)) {
+            link.round_trip = self.control().round_trip(key);
+        }
         Some(peer)
     }
 
