@@ -14,7 +14,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
-use withy::node::{Group, Heard, NodeEvent, PeerTag};
+use withy::node::{Group, Heard, PeerTag};
 use withy::{Message, Node};
 
 const USAGE: &str = "usage: chat NAME [--lan] [--network NETWORK]";
@@ -36,26 +36,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let node = builder.build().await?;
     let group = node.join("chat")?;
-    let mut events = node.events();
     let mut lines = BufReader::new(stdin()).lines();
-    let (mut names, mut greeted) = (Names::new(), BTreeSet::new());
+    let (mut names, mut members) = (Names::new(), BTreeSet::new());
     loop {
-        let members: BTreeSet<PeerTag> = group.members().into_iter().collect();
-        for newcomer in members.difference(&greeted) {
-            // Who has left again need not hear it.
-            let _ = group.whisper(*newcomer, Message::from_iter(["here", &name]));
-        }
-        greeted = members;
         tokio::select! {
-            more = group.wait_members(greeted.len() + 1) => more?,
-            heard = group.recv() => show(heard?, &mut names),
-            event = events.recv() => {
-                if let Ok(NodeEvent::Left(who) | NodeEvent::Died(who)) = event
-                    && let Some(name) = names.remove(&who)
-                {
+            changed = group.wait_changed(&members) => {
+                let now = changed?;
+                for newcomer in now.difference(&members) {
+                    // Who has left again need not hear it.
+                    let _ = group.whisper(*newcomer, Message::from_iter(["here", &name]));
+                }
+                for name in members.difference(&now).filter_map(|tag| names.remove(tag)) {
                     println!("* {name} left");
                 }
+                members = now;
             }
+            heard = group.recv() => show(heard?, &mut names),
             line = lines.next_line() => match line? {
                 Some(line) => say(&line, &name, &group, &names),
                 None => break,

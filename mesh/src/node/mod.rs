@@ -55,8 +55,8 @@ pub use stats::{
     GossipCounters, HintCounters, MdnsCounters, MemberCounters, Multicast, MulticastState,
     NodeStats, RecordCounters,
 };
-pub use withy_discovery::{Kind, PeerTag};
 pub use withy_discovery::fixed::{Fixed, Seed, SeedError};
+pub use withy_discovery::{Kind, PeerTag};
 pub use withy_proto::bus::{Filter, Header, Publication, Topic, TopicError};
 
 pub(crate) use interest::Wants;
