@@ -1,12 +1,14 @@
 //! Runs the examples as a reader would: each in a process of its own, Withy with Withy and Withy
-//! with pyzmq in both directions, and checks what they print.
+//! with pyzmq in both directions, and checks what they print. Those of the mesh are in `mesh`.
 //!
 //! All endpoints have free ports; programs that bind print the real ones. Every wait has a
 //! deadline, and every process is gone when its test is.
 
+mod mesh;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ const PAIRS: [(In, In); 3] = [(Rust, Rust), (Rust, Python), (Python, Rust)];
 struct Program {
     name: String,
     child: Child,
+    /// Of those that are spoken to.
+    stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     errors: Receiver<String>,
     seen: Vec<String>,
@@ -73,11 +77,12 @@ fn binary(name: &str) -> &'static str {
         };
     }
     binaries!(
-        "curve_client" "curve_server" "hello_client" "hello_client_blocking" "hello_server"
-        "hello_server_blocking" "last_value_cache" "last_value_reader" "last_value_writer"
-        "monitor" "pipeline_sink" "pipeline_ventilator" "pipeline_worker" "plain_client"
-        "plain_server" "queue_broker" "queue_proxy" "queue_worker" "select" "typed_receiver"
-        "typed_sender" "weather_client" "weather_server"
+        "chat" "curve_client" "curve_server" "dashboard" "hello_client" "hello_client_blocking"
+        "hello_server" "hello_server_blocking" "jobs_producer" "jobs_worker" "last_value_cache"
+        "last_value_reader" "last_value_writer" "monitor" "network_bridge" "pipeline_sink"
+        "pipeline_ventilator" "pipeline_worker" "plain_client" "plain_server" "price_client"
+        "price_service" "queue_broker" "queue_proxy" "queue_worker" "select" "sensor"
+        "typed_receiver" "typed_sender" "weather_client" "weather_server" "web"
     )
 }
 
@@ -96,25 +101,31 @@ fn start(what: In, name: &str, arguments: &[&str]) -> Program {
             command
         }
     };
-    let mut child = command
+    command
         .args(arguments)
         .env("HELLO_PASSWORD", "correct horse")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    Program {
-        name: format!("{name} in {what:?}"),
-        child,
-        lines: lines(stdout.expect("it is a pipe")),
-        errors: lines(stderr.expect("it is a pipe")),
-        seen: Vec::new(),
-    }
+        .stdin(Stdio::null());
+    Program::start(format!("{name} in {what:?}"), &mut command)
 }
 
 impl Program {
+    fn start(name: String, command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        Self {
+            name,
+            stdin: child.stdin.take(),
+            child,
+            lines: lines(stdout.expect("it is a pipe")),
+            errors: lines(stderr.expect("it is a pipe")),
+            seen: Vec::new(),
+        }
+    }
+
     /// The next line.
     fn line(&mut self) -> String {
         match self.lines.recv_timeout(DEADLINE) {
@@ -366,13 +377,14 @@ fn select_and_monitor() {
 #[test]
 fn every_program_has_its_counterpart() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let only_ours = [
+    let plain = [
         "hello_client_blocking",
         "hello_server_blocking",
         "queue_proxy",
         "select",
         "monitor",
     ];
+    let only_ours = [&plain[..], &mesh::EXAMPLES].concat();
     for entry in std::fs::read_dir(examples.join("src/bin")).expect("the examples") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().expect("a name").to_str().expect("UTF-8");

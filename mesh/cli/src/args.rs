@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  withy demo                                            see it work: nine processes, encrypted
+  withy demo                                            see it work: three nodes, all patterns
   withy rep --bind tcp://127.0.0.1:5555 --echo          answer requests with themselves
   withy req --connect tcp://127.0.0.1:5555 hello        ask, and print the reply
   withy pull --bind tcp://127.0.0.1:5556 --count 10     take ten messages
@@ -252,12 +252,14 @@ pub(crate) enum Verb {
     /// Measure this machine: throughput and latency between two processes
     #[command(after_help = "Example: withy bench --size 16 --size 1024 --curve")]
     Bench(Bench),
-    /// See it work: separate processes count the words of a text, encrypted
+    /// See it work: three nodes find each other and do all patterns of the mesh, encrypted
     ///
-    /// A ventilator sends the pieces of a text to workers (PUSH/PULL), a sink adds up what they
-    /// counted, answers questions about it (REQ/REP) and publishes the progress (PUB/SUB). Ends by
-    /// itself, and checks the sum against a direct count.
-    #[command(after_help = "Example: withy demo --file README.md")]
+    /// Three processes that are told no addresses find each other in a directory of their own, and do
+    /// what is there to do by name: topics, a late joiner, a service with two instances, push and
+    /// pull, a pair, an acked queue whose worker is killed, a group. They check what they get. It
+    /// takes a few seconds, ends by itself, touches no network, and leaves nothing behind; what fails
+    /// is named.
+    #[command(after_help = "Example: withy demo --json")]
     Demo(Demo),
     /// Print a shell's completions
     #[command(
@@ -632,18 +634,17 @@ pub(crate) struct Bench {
 /// `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// The text to count, of at most 16 MiB; without it, one that comes with the program
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// How long the text is sent, over and over; 12s at most, unless --stay is given
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "6s", conflicts_with = "stay")]
-    pub(crate) duration: Duration,
-    /// Runs until it is interrupted
+    /// Does all patterns over and over, until it is interrupted
     #[arg(long)]
     pub(crate) stay: bool,
-    /// How many workers count, 1 to 16
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
-    pub(crate) workers: u16,
+    /// Lets the nodes find each other by multicast DNS, and only so, which takes an interface that is up:
+    /// the local network sees that they are there. It takes half a minute, since over UDP a
+    /// killed worker is not missed at once
+    #[arg(long)]
+    pub(crate) lan: bool,
+    /// Prints one JSON object a pattern
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -42,10 +42,18 @@ pub(crate) async fn run() -> Outcome {
     io::stdin().read_line(&mut brief).map_err(Failure::failed)?;
     let brief = serde_json::from_str(&brief)
         .map_err(|error| Failure::Usage(format!("this verb is for withy itself: {error}")))?;
+    let directory = match &brief {
+        Brief::Demo(brief) => Some(brief.directory().to_owned()),
+        Brief::Bench(_) => None,
+    };
     let (sender, commands) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
             let _ = sender.send(line);
+        }
+        // A parent that was killed cannot.
+        if let Some(directory) = directory {
+            let _ = std::fs::remove_dir_all(directory);
         }
         std::process::exit(0);
     });
@@ -102,6 +110,16 @@ impl Family {
                 stdin.flush()
             });
         told.map_err(|error: io::Error| Failure::Failed(format!("{name} does not listen: {error}")))
+    }
+
+    /// Kills a child, which is none of the family then.
+    pub(crate) fn kill(&mut self, name: &str) {
+        for child in self.0.extract_if(.., |child| child.name == name) {
+            let Child { mut process, .. } = child;
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 
     /// Fails if a child ended.

@@ -5,6 +5,7 @@
 //!
 //! Invariant: who sent something is what the handshake proved.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use withy_discovery::{Kind, PeerTag};
@@ -13,6 +14,7 @@ use withy_proto::{Message, SocketType};
 use super::error::NameError;
 use super::interest::Wants;
 use super::{Node, links};
+use crate::driver::core::Phase;
 use crate::error::{Closed, ReceiveError, SendError};
 use crate::socket::Owner;
 use crate::stats::Stats;
@@ -90,6 +92,32 @@ impl Group {
     /// Cancel-safe.
     pub async fn wait_members(&self, members: usize) -> Result<(), Closed> {
         self.0.socket.wait_peers(members).await
+    }
+
+    /// Waits until there are links to others than these, and returns to whom. Whoever came and left in
+    /// between is not told.
+    ///
+    /// # Errors
+    /// The node was closed meanwhile.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_changed(
+        &self,
+        known: &BTreeSet<PeerTag>,
+    ) -> Result<BTreeSet<PeerTag>, Closed> {
+        let core = self.0.socket.core();
+        let (mut links, mut phase) = (core.peers.subscribe(), core.phase.subscribe());
+        loop {
+            let members: BTreeSet<PeerTag> = self.members().into_iter().collect();
+            if members != *known {
+                return Ok(members);
+            }
+            tokio::select! {
+                changed = links.changed() => changed.map_err(|_| Closed)?,
+                _ = phase.wait_for(|phase| *phase != Phase::Open) => return Err(Closed),
+            }
+        }
     }
 
     /// Says something to all others in the group, and returns to how many. Who has no room misses it,

@@ -40,7 +40,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast};
-use withy_discovery::PeerTag;
 use withy_proto::SocketType;
 use withy_proto::trust::{IdentityId, NodeId};
 
@@ -56,8 +55,8 @@ pub use stats::{
     GossipCounters, HintCounters, MdnsCounters, MemberCounters, Multicast, MulticastState,
     NodeStats, RecordCounters,
 };
-pub use withy_discovery::Kind;
 pub use withy_discovery::fixed::{Fixed, Seed, SeedError};
+pub use withy_discovery::{Kind, PeerTag};
 pub use withy_proto::bus::{Filter, Header, Priority, Publication, Topic, TopicError};
 
 pub(crate) use interest::Wants;

@@ -1,11 +1,13 @@
 //! Nodes of one process, with homes and runtime directories of their own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::Home;
+use crate::error::Closed;
 
 /// A user, on a host of his own.
 pub(super) struct User(pub(super) TempDir);
@@ -291,6 +293,25 @@ async fn a_group_hears_shouts_and_one_of_it_whispers() {
     assert!(groups[0].whisper(other, "nobody").is_err());
     let taken = nodes[0].join("chat").unwrap_err();
     assert_eq!(taken, NameError::Taken("chat".to_owned()));
+}
+
+#[tokio::test]
+async fn a_group_tells_who_comes_and_who_goes() {
+    let user = User::new();
+    let (ada, bob) = (user.node_apart().await, user.node_apart().await);
+    let (ours, theirs) = (ada.join("chat").unwrap(), bob.join("chat").unwrap());
+    let nobody = BTreeSet::new();
+    let come = soon(ours.wait_changed(&nobody)).await.unwrap();
+    assert_eq!(come, BTreeSet::from([bob.tag()]));
+    drop(theirs);
+    let gone = soon(ours.wait_changed(&come)).await.unwrap();
+    assert_eq!(gone, nobody);
+    let told = tokio::join!(
+        ours.wait_changed(&nobody),
+        ada.close(Duration::from_secs(1))
+    )
+    .0;
+    assert_eq!(told, Err(Closed));
 }
 
 #[tokio::test]

@@ -1,25 +1,25 @@
-//! `demo`: Withy at work, in one command.
+//! `demo`: the mesh at work, in one command.
 //!
 //! ```text
-//!               pieces              counts
-//!  ventilator --PUSH/PULL--> worker --PUSH/PULL--> sink <--REQ/REP-- asker
-//!                            worker                  |
-//!                            worker                  +---PUB/SUB---> listener, listener
+//!  the screen ── orders, on stdin ──> ada      bob      cyd      a process each
+//!      ^                               │ \____ / │ \____ / │
+//!      └───────── reports ─────────────┴─ whatever is needed, found by name
 //! ```
 //!
-//! Each box is a process, each arrow a connection on loopback: the pipeline's over tcp, encrypted
-//! with NOISE, questions and news over QUIC. All processes are nodes of one identity that was made
-//! on the spot, and let nobody else in; its seed reaches them on their stdin, so that nothing is
-//! left of it however they end. All report to the process that shows the screen, over one more
-//! PUSH/PULL. At the end it asks the sink for its table of words and compares it with a count of its
-//! own.
+//! The three are nodes of one identity that was made on the spot and lets nobody else in; its seed
+//! reaches them on their stdin. They are told no addresses: they find each other in a runtime directory
+//! that is theirs alone, with `--lan` by multicast DNS, and otherwise nothing of them is on the
+//! network. The screen tells them who plays which part of which [scene](scenes::SCENES); who plays it
+//! also checks it. They report over a PUSH socket, since the mesh is what is shown.
+//!
+//! Invariant: the directory is the only thing on disk, and goes with whoever of the four ends last.
 
 mod brief;
-mod roles;
+mod parts;
+mod scenes;
 mod screen;
 mod show;
-mod words;
 
 pub(crate) use brief::Brief;
-pub(crate) use roles::play;
+pub(crate) use parts::play;
 pub(crate) use show::run;
