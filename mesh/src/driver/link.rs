@@ -37,7 +37,9 @@ pub(crate) const DROPS: u8 = 16;
 pub(crate) const BEAT: u8 = 1;
 /// Looking for a sign of life within the TTL of the peer's PING.
 pub(crate) const TTL: u8 = 2;
-const HEARD: u8 = BEAT | TTL;
+/// Looking whether a peer that others take for dead shows life.
+pub(crate) const DOUBT: u8 = 4;
+const HEARD: u8 = BEAT | TTL | DOUBT;
 
 /// The writing end of a link.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Answers come in the order of the PINGs: while one is due that is timed, no other is.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use withy_proto::Frame;
@@ -9,7 +10,8 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::Command;
 
 use super::core::Core;
-use super::link::Link;
+use super::link::{DOUBT, Link};
+use crate::event::Reason;
 
 /// How long answers take.
 #[derive(Debug, Default)]
@@ -34,27 +36,38 @@ impl Core {
     /// Asks for an answer over one connection. The peer may give this side up if it then hears nothing
     /// for as long as the TTL; zero is for ever.
     pub(crate) fn ping(&self, key: PipeKey, ttl: Duration) {
-        let mut sending = self.sending.lock();
-        let Some(Some(send_link)) = sending.links.get(key.index()) else {
+        let Some(link) = self.open_link(key) else {
             return;
         };
-        if send_link.link.key() == key {
-            let mut trips = send_link.link.trips.lock();
-            trips.asked.get_or_insert_with(Instant::now);
-            drop(trips);
-            let context = Frame::new();
-            sending
-                .out
-                .send_command(key, Command::Ping { ttl, context });
-            self.after_send(sending);
+        link.trips.lock().asked.get_or_insert_with(Instant::now);
+        let mut sending = self.sending.lock();
+        let (context, out) = (Frame::new(), &mut sending.out);
+        out.send_command(key, Command::Ping { ttl, context });
+        self.after_send(sending);
+    }
+
+    /// Asks a peer that others take for dead for an answer, and closes the connection if it shows no life
+    /// in time.
+    pub(crate) async fn doubt(&self, key: PipeKey, patience: Duration) {
+        let Some(link) = self.open_link(key) else {
+            return;
+        };
+        link.take_heard(DOUBT);
+        self.ping(key, self.options.heartbeat.ttl());
+        tokio::time::sleep(patience).await;
+        if !link.take_heard(DOUBT) && !link.is_behind() {
+            link.close(Reason::Silent);
         }
+    }
+
+    fn open_link(&self, key: PipeKey) -> Option<Arc<Link>> {
+        let sending = self.sending.lock();
+        let send_link = sending.links.get(key.index())?.as_ref()?;
+        (send_link.link.key() == key).then(|| Arc::clone(&send_link.link))
     }
 
     /// How long the last answer over one connection took; `None` before the first.
     pub(crate) fn round_trip(&self, key: PipeKey) -> Option<Duration> {
-        let sending = self.sending.lock();
-        let send_link = sending.links.get(key.index())?.as_ref()?;
-        let link = (send_link.link.key() == key).then_some(&send_link.link)?;
-        link.trips.lock().last
+        self.open_link(key)?.trips.lock().last
     }
 }

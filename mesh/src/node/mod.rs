@@ -16,6 +16,7 @@
 
 mod builder;
 mod bus;
+mod doubt;
 mod engine;
 mod error;
 mod group;

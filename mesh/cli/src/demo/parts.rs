@@ -19,8 +19,8 @@ use crate::node::not_joined;
 /// How long a part may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same over the network: over UDP nobody hears that a worker was killed, and its jobs come again
-/// once its link was silent for 20 s.
-const PATIENCE_ON_LAN: Duration = Duration::from_secs(30);
+/// once the mesh misses it, after some seconds.
+const PATIENCE_ON_LAN: Duration = Duration::from_secs(12);
 /// Messages on a topic, and pieces of work.
 const MESSAGES: usize = 100;
 /// Values that are retained before somebody joins late.
