@@ -189,6 +189,7 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
         Kind::Pull => "pull",
         Kind::Pair => "pair",
         Kind::Group => "group",
+        Kind::Relay => "relay",
         Kind::Socket(_) => "socket",
         Kind::Other(_) => "other",
     }
