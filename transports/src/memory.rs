@@ -230,7 +230,10 @@ mod tests {
         chunks.clear();
         poll_fn(|cx| far.poll_take(cx, &mut chunks)).await.unwrap();
         assert_eq!(chunks, ["rest"]);
-        assert_eq!(poll_fn(|cx| far.poll_take(cx, &mut chunks)).await, Err(Closed));
+        assert_eq!(
+            poll_fn(|cx| far.poll_take(cx, &mut chunks)).await,
+            Err(Closed)
+        );
         drop(reader);
     }
 }

@@ -282,6 +282,8 @@ impl Core {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
                         let host = to.host.as_ref().unwrap_or(self);
+                        let direct = super::direct::Direct::watch(host, to, &endpoint, stop);
+                        let stop = direct.as_ref().map_or(stop, |direct| direct.found());
                         self.run(&endpoint, task, &link, peer, None, host, stop).await;
                         None
                     }
@@ -416,6 +418,13 @@ impl Core {
     }
 
     async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
+        if let Endpoint::Relay(relay) = endpoint {
+            let host = to.host.as_deref().unwrap_or(self);
+            if let Some(circuits) = &host.options.circuits {
+                let open = circuits.open(relay.as_str(), to.expected);
+                return open.await.map_err(|why| DialFailure::Relay(Arc::new(why)));
+            }
+        }
         let mut options = Cow::Borrowed(&self.options.dial);
         if matches!(endpoint, Endpoint::Quic(_)) {
             let host = to.host.as_deref().unwrap_or(self);

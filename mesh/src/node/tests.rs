@@ -8,7 +8,7 @@ use super::*;
 use crate::Home;
 
 /// A user, on a host of his own.
-pub(super) struct User(TempDir);
+pub(in crate::node) struct User(TempDir);
 
 impl User {
     pub(super) fn new() -> Self {

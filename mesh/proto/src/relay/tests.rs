@@ -118,10 +118,7 @@ fn limits_are_kept_by_what_is_read() {
     octets.extend([0xff; 32]);
     assert_eq!(Ask::decode(&octets), Err(MessageError::Malformed));
     let later = [2, 1];
-    assert_eq!(
-        Ask::decode(&later),
-        Err(MessageError::Version { found: 2 })
-    );
+    assert_eq!(Ask::decode(&later), Err(MessageError::Version { found: 2 }));
     // Twice the same relay, and relays out of order.
     for visited in [[9_u8, 9], [9, 8]] {
         let mut octets = Ask::Open(open(1, 2, &[])).encode();
@@ -131,7 +128,9 @@ fn limits_are_kept_by_what_is_read() {
         assert_eq!(Ask::decode(&octets), Err(MessageError::Malformed));
     }
     // What has more relays than fit is written with the first of them.
-    let many: BTreeSet<_> = (0..40).map(|node| NodeId::from_octets([node; 32])).collect();
+    let many: BTreeSet<_> = (0..40)
+        .map(|node| NodeId::from_octets([node; 32]))
+        .collect();
     let reply = Reply::Refused(Why::Far, many.clone()).encode();
     let first = many.into_iter().take(MAX_VISITED).collect();
     assert_eq!(Reply::decode(&reply), Ok(Reply::Refused(Why::Far, first)));
@@ -188,24 +187,15 @@ fn who_does_not_relay_is_an_end_only() {
         relays: None,
         ends: 3,
     });
-    assert_eq!(
-        end.ask(party(1), &open(1, 2, &[]), true),
-        Err(Why::NoRelay)
-    );
+    assert_eq!(end.ask(party(1), &open(1, 2, &[]), true), Err(Why::NoRelay));
     // Permissions to relay are for relays.
     let here = Ok(Course::Here);
     assert_eq!(end.ask(party(5), &open(1, 0, &[5]), false), here);
     assert_eq!(end.ask(party(5), &open(2, 0, &[5]), false), here);
     // Half of them at most, rounded up.
-    assert_eq!(
-        end.ask(party(5), &open(3, 0, &[5]), true),
-        Err(Why::Busy)
-    );
+    assert_eq!(end.ask(party(5), &open(3, 0, &[5]), true), Err(Why::Busy));
     assert_eq!(end.ask(party(6), &open(3, 0, &[6]), true), here);
-    assert_eq!(
-        end.ask(party(7), &open(4, 0, &[7]), true),
-        Err(Why::Busy)
-    );
+    assert_eq!(end.ask(party(7), &open(4, 0, &[7]), true), Err(Why::Busy));
     end.ended(Course::Here, party(5), party(1));
     assert_eq!(end.ask(party(7), &open(4, 0, &[7]), true), here);
     assert_eq!(end.counters().ending, 3);
