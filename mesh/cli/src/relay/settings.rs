@@ -66,6 +66,7 @@ pub(super) struct Settings {
     pub(super) network: Option<Name>,
     pub(super) identity: Option<PathBuf>,
     pub(super) status: Option<SocketAddr>,
+    pub(super) relay: bool,
     /// The same, as it was written, with the names.
     pub(super) layer: Layer,
 }
@@ -112,6 +113,7 @@ impl Settings {
             network: one(keys::NETWORK).map(keys::parse).transpose()?,
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
+            relay: one(keys::RELAY).is_some_and(|text| text == "on"),
             layer,
         })
     }
@@ -166,7 +168,8 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = options.discovery.and_then(|it| it.to_possible_value());
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
-    let given: [(&str, Vec<String>); 7] = [
+    let relay = options.relay.then(|| "on".to_owned());
+    let given: [(&str, Vec<String>); 8] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
@@ -174,6 +177,7 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
         (keys::NETWORK, one(&options.network)),
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),
+        (keys::RELAY, relay.into_iter().collect()),
     ];
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
     for (name, items) in given {

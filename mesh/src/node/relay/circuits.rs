@@ -11,7 +11,7 @@ use withy_proto::{Endpoint, crypto::Randomness as _};
 use withy_transports::{Connected, Far, Peer, memory_link};
 
 use super::leg::{Leg, Mute};
-use super::{DIAL, NoCircuit, PATIENCE, carry, party};
+use super::{DIAL, NoCircuit, PATIENCE, carry, onward, party};
 use crate::driver::handshake::OsRandomness;
 use crate::node::shared::Shared;
 
@@ -49,14 +49,20 @@ impl Circuits {
         let Some(Expected::Node(identity, node)) = to else {
             return Err(NoCircuit::Unknown);
         };
-        let tag = {
-            let state = shared.state.lock();
-            let relays = shared.relays(&state.discovery, &state.links);
-            let named = |tag: &PeerTag| tag.to_string() == relay;
-            relays.into_iter().find(named).ok_or(NoCircuit::Unknown)?
+        let named = |tag: &PeerTag| tag.to_string() == relay;
+        let tag = match named(&shared.own) {
+            true => shared.own,
+            false => {
+                let state = shared.state.lock();
+                let relays = shared.relays(&state.discovery, &state.links);
+                relays.into_iter().find(named).ok_or(NoCircuit::Unknown)?
+            }
         };
         let relay = || relay.to_owned();
-        let leg = shared.leg_to(tag).await;
+        let leg = match tag == shared.own {
+            true => onward::invite(&shared.relaying, PeerTag::of(identity, node)).await,
+            false => shared.leg_to(tag).await,
+        };
         let leg = leg.ok_or_else(|| NoCircuit::NotReached(relay()))?;
         let open = Ask::Open(Open {
             hops: MAX_HOPS,

@@ -291,8 +291,12 @@ impl Shared {
         if tag == self.own || record.is_some_and(|record| record.content().host == self.host) {
             return Vec::new();
         }
+        // Who has a line to here comes when he is invited, without another relay.
+        let own = self.relaying.relay.map(|_| self.own);
         let relays = self.relays(discovery, links).into_iter();
-        let others = relays.filter(|relay| *relay != tag).take(WAYS);
+        let others = own
+            .into_iter()
+            .chain(relays.filter(|relay| *relay != tag).take(WAYS));
         let way = |relay: PeerTag| format!("relay://{relay}").parse().ok();
         others.filter_map(way).collect()
     }

@@ -84,7 +84,7 @@ async fn ask(leg: Leg, open: Open) -> Result<Leg, Option<Nowhere>> {
 }
 
 /// Lets somebody who has a line to here fetch a leg.
-async fn invite(relaying: &Relaying, whom: PeerTag) -> Option<Leg> {
+pub(super) async fn invite(relaying: &Relaying, whom: PeerTag) -> Option<Leg> {
     let (number, fetched) = {
         let mut open = relaying.open.lock();
         let (_, line) = open.lines.get(&whom)?;

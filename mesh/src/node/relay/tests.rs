@@ -203,10 +203,16 @@ async fn who_did_not_say_so_relays_nothing() {
     let publisher = one.publisher("topic").unwrap();
     let subscriber = two.subscriber("topic").unwrap();
     let reply = soon(ask(&one, &plain, open(&one, two.shared().party()))).await;
-    assert!(matches!(reply, Reply::Refused(Why::NoRelay, _)), "{reply:?}");
+    assert!(
+        matches!(reply, Reply::Refused(Why::NoRelay, _)),
+        "{reply:?}"
+    );
     let leg = leg_to(&one, &plain).await.unwrap();
     let reply = leg.ask(&Ask::Line, SECOND).await.unwrap();
-    assert!(matches!(reply, Reply::Refused(Why::NoRelay, _)), "{reply:?}");
+    assert!(
+        matches!(reply, Reply::Refused(Why::NoRelay, _)),
+        "{reply:?}"
+    );
     let counters = relaying(&plain);
     assert_eq!(counters.refused[&Why::NoRelay], 2);
     assert_eq!((counters.admitted, counters.octets), (0, 0));
