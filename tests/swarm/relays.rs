@@ -150,6 +150,38 @@ fn two_lans_joined_by_one_node_are_one_mesh() {
 }
 
 #[test]
+fn a_node_that_did_not_say_so_relays_nothing_and_nobody_dies_of_it() {
+    const TEST: &str = "relays::a_node_that_did_not_say_so_relays_nothing_and_nobody_dies_of_it";
+    inside(TEST, || {
+        let sites = Sites::new(
+            2,
+            &[
+                &[(0, "10.77.1.1/24")],
+                &[(1, "10.77.2.1/24")],
+                &[(0, "10.77.1.9/24"), (1, "10.77.2.9/24")],
+            ],
+        );
+        let mut swarm = start(TEST, &sites, 3, |role| role);
+        swarm.tell_all("expect 2");
+        swarm.built(LONG);
+        // They hear of each other, and all that each reaches is who is between them.
+        swarm.all_say(LONG, 0, |what| what == "knows 2");
+        swarm.say_all(&[2], LONG, 0, |what| what == "heard 2");
+        let since = now();
+        std::thread::sleep(CALM);
+        let far = swarm.log().iter().filter(|said| said.node < 2);
+        let far = far.filter(|said| said.what == "heard 2").count();
+        let (suspected, died) = wrongs(&mut swarm, since);
+        scale::report(
+            "suspicions of two nodes that no relay joins, in 10 s",
+            suspected,
+        );
+        assert_eq!((far, died), (0, 0));
+        assert_eq!(relayed(&mut swarm, 2)[..2], [0, 0]);
+    });
+}
+
+#[test]
 fn nodes_of_two_homes_with_the_same_addresses_meet_at_a_relay() {
     const TEST: &str = "relays::nodes_of_two_homes_with_the_same_addresses_meet_at_a_relay";
     inside(TEST, || {
@@ -234,6 +266,8 @@ fn two_relays_in_a_row_join_three_lans_and_one_that_dies_is_replaced() {
         );
         assert!(heard <= limit(10), "{heard:?}");
         assert!(relayed(&mut swarm, left)[0] > 0);
+        let (_, died) = wrongs(&mut swarm, killed);
+        scale::report("deaths of nodes whose relay died", died);
         use_all(&mut swarm, 1, 0);
     });
 }

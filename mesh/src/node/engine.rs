@@ -323,6 +323,9 @@ impl Shared {
             Event::Table(event) => self.handle_table(state, event),
             Event::Member(tag, found) => {
                 tracing::info!(peer = %tag, state = ?found, "a member is in another state");
+                if found.is_gone() {
+                    self.relaying.cut(tag);
+                }
                 self.tell(NodeEvent::of_state(tag, found));
             }
             Event::Revoked(revocation) => self.revoked(&revocation),

@@ -18,18 +18,18 @@ use crate::trust::IdentityId;
 /// How many circuits there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// That lead on from here, in all. Default 256. One identity that is not the relay's own asks for half
+    /// That lead on from here, in all. Default 1,024. One identity that is not the relay's own asks for half
     /// of them at most.
     pub circuits: usize,
-    /// Of these, those of one origin. Default 64.
+    /// Of these, those of one origin. Default 256.
     pub per_origin: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            circuits: 256,
-            per_origin: 64,
+            circuits: 1_024,
+            per_origin: 256,
         }
     }
 }

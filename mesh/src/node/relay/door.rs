@@ -67,7 +67,7 @@ pub(super) fn open(shared: &Arc<Shared>) {
         shared.spawn(async move {
             let _guest = guest;
             let served = async {
-                if let Some(leg) = Leg::accept(socket, GREETING).await {
+                if let Some(leg) = Leg::accept(&serving, socket, GREETING).await {
                     serve(&serving, leg).await;
                 }
             };

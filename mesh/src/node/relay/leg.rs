@@ -3,11 +3,13 @@
 //!
 //! Invariant: who is at the other end has proved it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use withy_discovery::PeerTag;
 use withy_proto::mechanism::party::Expected;
 use withy_proto::relay::{Ask, CHUNK, MessageError, Party, Reply};
 use withy_proto::trust::Shown;
@@ -23,7 +25,7 @@ use crate::socket::Owner;
 /// What waits on a leg in each of its queues: so much of a circuit is under way, and no more.
 const WAITING: HighWaterMark = HighWaterMark {
     messages: 64,
-    octets: 256 * 1024,
+    octets: 64 * 1024,
 };
 
 /// How long the last octets of a circuit may take to leave.
@@ -34,6 +36,39 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Leg {
     socket: Owner,
     peer: Arc<PeerInfo>,
+    listed: Listed,
+}
+
+/// A leg in the list of all, for as long as it is there.
+#[derive(Debug)]
+struct Listed {
+    shared: Weak<Shared>,
+    number: u64,
+    cut: CancellationToken,
+}
+
+impl Listed {
+    fn new(shared: &Arc<Shared>, to: PeerTag) -> Self {
+        let cut = CancellationToken::new();
+        let mut open = shared.relaying.open.lock();
+        open.next += 1;
+        let number = open.next;
+        open.legs.insert(number, (to, cut.clone()));
+        drop(open);
+        Self {
+            shared: Arc::downgrade(shared),
+            number,
+            cut,
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.relaying.open.lock().legs.remove(&self.number);
+        }
+    }
 }
 
 /// Why a leg says nothing.
@@ -58,17 +93,30 @@ pub(super) fn socket(shared: &Shared) -> Owner {
 
 impl Leg {
     /// That which somebody makes who came to the door.
-    pub(super) async fn accept(socket: Owner, limit: Duration) -> Option<Self> {
+    pub(super) async fn accept(
+        shared: &Arc<Shared>,
+        socket: Owner,
+        limit: Duration,
+    ) -> Option<Self> {
         let there = tokio::time::timeout(limit, socket.wait_peers(1)).await;
         there.ok()?.ok()?;
         let (_, peer) = socket.core().links().pop()?;
-        peer.proven.as_ref()?;
-        Some(Self { socket, peer })
+        Self::new(shared, socket, peer)
+    }
+
+    fn new(shared: &Arc<Shared>, socket: Owner, peer: Arc<PeerInfo>) -> Option<Self> {
+        let shown = &peer.proven.as_ref()?.shown;
+        let listed = Listed::new(shared, PeerTag::of(shown.identity, shown.node));
+        Some(Self {
+            socket,
+            peer,
+            listed,
+        })
     }
 
     /// Goes to the door of a node by some of these ways.
     pub(super) async fn dial(
-        shared: &Shared,
+        shared: &Arc<Shared>,
         ways: Vec<Endpoint>,
         expected: Option<Expected>,
         limit: Duration,
@@ -90,8 +138,7 @@ impl Leg {
         let (_, peer) = core.links().pop()?;
         let driven = Arc::clone(&core);
         core.spawn(async move { connected.run(&driven, true).await });
-        peer.proven.as_ref()?;
-        Some(Self { socket, peer })
+        Self::new(shared, socket, peer)
     }
 
     /// What the other end showed.
@@ -160,8 +207,11 @@ impl Leg {
     /// Waits until the other end is gone.
     pub(super) async fn gone(&self) {
         let mut peers = self.socket.core().peers.subscribe();
-        // The socket is there for as long as we are.
-        let _ = peers.wait_for(|peers| *peers == 0).await.map(drop);
+        tokio::select! {
+            // The socket is there for as long as we are.
+            _ = peers.wait_for(|peers| *peers == 0) => {}
+            () = self.listed.cut.cancelled() => {}
+        }
     }
 
     /// Says that the circuit ends, and closes the leg after all that was sent has left.

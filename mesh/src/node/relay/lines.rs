@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use withy_discovery::PeerTag;
 use withy_proto::peer::{Backoff, Reconnect};
 use withy_proto::relay::{Ask, Reply};
@@ -150,8 +149,7 @@ struct Up<'a> {
 
 impl<'a> Up<'a> {
     fn new(shared: &'a Arc<Shared>, relay: PeerTag) -> Self {
-        let token = CancellationToken::new();
-        shared.relaying.open.lock().relays.insert(relay, token);
+        shared.relaying.open.lock().relays.insert(relay);
         shared.relays_changed(&mut shared.state.lock());
         Self { shared, relay }
     }

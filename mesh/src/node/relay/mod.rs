@@ -28,7 +28,7 @@ mod onward;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,7 +56,7 @@ const DOOR: &str = "relay";
 pub(super) const NAME: &str = "relay";
 
 /// Circuits that end at a node and that others made.
-const MAX_ENDS: usize = 512;
+const MAX_ENDS: usize = 1_024;
 /// Those at the door, whatever they want: circuits, lines, and who did not say yet.
 const MAX_GUESTS: usize = 2_048;
 /// Nodes that a relay tells of circuits.
@@ -71,7 +71,7 @@ const WAYS: usize = 2;
 /// How long somebody at the door may take to say what he wants.
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a dial of a leg may take.
-const DIAL: Duration = Duration::from_secs(3);
+const DIAL: Duration = Duration::from_secs(2);
 /// How long an invitation waits to be followed.
 const FETCH: Duration = Duration::from_secs(3);
 /// How long an answer may take, for each relay that may be on the way.
@@ -80,10 +80,11 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How a node relays for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relay {
-    /// Circuits that lead through it at one time. Default 256; one identity other than its own has half of
-    /// them at most. Each takes up to 1 MiB while its ends are slow.
+    /// Circuits that lead through it at one time: one for each connection between two nodes. Default 1,024;
+    /// one identity other than its own has half of them at most. Each takes up to 512 KiB while its ends
+    /// are slow.
     pub circuits: usize,
-    /// Of these, those that one node asked for. Default 64.
+    /// Of these, those that one node asked for. Default 256.
     pub per_node: usize,
     /// How long a circuit may carry nothing. Default 2 min.
     pub idle: Duration,
@@ -157,7 +158,9 @@ struct Open {
     /// The circuits that lead through here, and for whom.
     through: BTreeMap<u64, Through>,
     /// The relays that this node has lines to.
-    relays: BTreeMap<PeerTag, CancellationToken>,
+    relays: BTreeSet<PeerTag>,
+    /// All legs, and to whom.
+    legs: BTreeMap<u64, (PeerTag, CancellationToken)>,
 }
 
 /// A circuit that leads through here.
@@ -199,13 +202,25 @@ impl Relaying {
         self.changed.notify_one();
     }
 
+    /// Ends all legs to a node that is gone: a connection may take longer to notice that than its neighbours.
+    pub(super) fn cut(&self, gone: PeerTag) {
+        let legs: Vec<_> = {
+            let open = self.open.lock();
+            let legs = open.legs.values().filter(|(tag, _)| *tag == gone);
+            legs.map(|(_, cut)| cut.clone()).collect()
+        };
+        legs.iter().for_each(CancellationToken::cancel);
+    }
+
     /// Ends the circuits that the permissions allow no longer.
     pub(super) fn look_at_permissions(&self, shared: &Shared) {
-        for circuit in self.open.lock().through.values() {
-            if !shared.may_relay(&circuit.sender, circuit.target) {
-                circuit.stop.cancel();
-            }
-        }
+        let denied: Vec<_> = {
+            let open = self.open.lock();
+            let circuits = open.through.values();
+            let denied = circuits.filter(|it| !shared.may_relay(&it.sender, it.target));
+            denied.map(|it| it.stop.clone()).collect()
+        };
+        denied.iter().for_each(CancellationToken::cancel);
     }
 
     pub(super) fn counters(&self) -> RelayCounters {
@@ -225,7 +240,7 @@ impl Relaying {
     }
 
     fn has_line(&self, relay: PeerTag) -> bool {
-        self.open.lock().relays.contains_key(&relay)
+        self.open.lock().relays.contains(&relay)
     }
 
     fn offence(&self, peer: &crate::event::PeerInfo, what: &dyn std::fmt::Display) {
@@ -328,7 +343,7 @@ impl Shared {
     }
 
     /// Goes to the door of a node that is known and trusted.
-    async fn leg_to(&self, tag: PeerTag) -> Option<Leg> {
+    async fn leg_to(self: &Arc<Self>, tag: PeerTag) -> Option<Leg> {
         let (ways, expected) = {
             let state = self.state.lock();
             let record = state.discovery.table().record(tag)?;

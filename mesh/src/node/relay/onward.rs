@@ -3,6 +3,7 @@
 //! Invariant: no relay is asked twice for one request, whoever asked it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use withy_discovery::PeerTag;
@@ -17,7 +18,7 @@ use crate::node::shared::Shared;
 type Nowhere = (Why, BTreeSet<NodeId>);
 
 /// Leads a circuit on. The leg that is found has said that the circuit is open.
-pub(super) async fn lead(shared: &Shared, open: &Open, hops: u8) -> Result<Leg, Nowhere> {
+pub(super) async fn lead(shared: &Arc<Shared>, open: &Open, hops: u8) -> Result<Leg, Nowhere> {
     let mut visited = open.visited.clone();
     visited.insert(shared.identity.node());
     let target = tag_of(&open.target);
@@ -66,7 +67,7 @@ pub(super) async fn lead(shared: &Shared, open: &Open, hops: u8) -> Result<Leg, 
 }
 
 /// A leg to a node: it comes and fetches it, or is gone to.
-async fn reach(shared: &Shared, tag: PeerTag) -> Option<Leg> {
+async fn reach(shared: &Arc<Shared>, tag: PeerTag) -> Option<Leg> {
     match invite(&shared.relaying, tag).await {
         Some(leg) => Some(leg),
         None => shared.leg_to(tag).await,

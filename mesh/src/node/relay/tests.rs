@@ -78,7 +78,10 @@ async fn all_patterns_cross(scheme: &str) {
     let mut world = World::new();
     let relay = world.relay(&[]).await;
     let seed = address(&relay, scheme);
-    let (one, two) = (world.node(&[&seed]).await, world.node(&[&seed]).await);
+    let one = world
+        .builder(&[&seed])
+        .history(crate::node::History::last(1));
+    let (one, two) = (one.build().await.unwrap(), world.node(&[&seed]).await);
 
     let subscriber = two.subscriber("home/#").unwrap();
     let publisher = one.publisher("home/hall").unwrap();
@@ -109,6 +112,27 @@ async fn all_patterns_cross(scheme: &str) {
         assert_eq!(soon(ends[to].recv()).await.unwrap().first(), MARKER);
     }
 
+    let groups = [one.join("chat").unwrap(), two.join("chat").unwrap()];
+    soon(groups[0].wait_members(1)).await.unwrap();
+    assert_eq!(groups[0].shout(MARKER), 1);
+    let heard = soon(groups[1].recv()).await.unwrap();
+    assert_eq!(
+        (heard.from, heard.message.first()),
+        (one.tag(), &MARKER.into())
+    );
+
+    let rep = crate::Rep::builder().node(&two).build().unwrap();
+    rep.bind_to("mesh://plain").await.unwrap();
+    let req = crate::Req::builder().node(&one).build().unwrap();
+    req.connect_to("mesh://plain").unwrap();
+    let asked = tokio::spawn(async move { req.request(MARKER).await });
+    let request = soon(rep.recv()).await.unwrap();
+    request.reply(MARKER).await.unwrap();
+    assert_eq!(soon(asked).await.unwrap().unwrap().first(), MARKER);
+
+    let late = two.late_subscriber("home/#").unwrap();
+    assert_eq!(soon(late.recv()).await.unwrap().body, MARKER);
+
     // More than all that waits on the way.
     let push = one.push("bulk").unwrap();
     let pull = two.pull("bulk").unwrap();
@@ -120,7 +144,7 @@ async fn all_patterns_cross(scheme: &str) {
     sending.await.unwrap().unwrap();
 
     let counters = relaying(&relay);
-    assert!(counters.relaying >= 5, "{counters:?}");
+    assert!(counters.relaying >= 8, "{counters:?}");
     assert!(counters.octets > 3_000_000, "{counters:?}");
     assert_eq!(counters.lines, 2);
     let seen = relay.shared().relaying.seen.lock().clone();
@@ -128,7 +152,7 @@ async fn all_patterns_cross(scheme: &str) {
     let marker = MARKER.as_bytes();
     assert!(!seen.windows(marker.len()).any(|it| it == marker));
     // Nor any of what the connections are about.
-    for word in ["home/hall", "echo", "jobs", "chess"] {
+    for word in ["home/hall", "echo", "jobs", "chess", "chat", "plain"] {
         let word = word.as_bytes();
         assert!(!seen.windows(word.len()).any(|it| it == word));
     }
