@@ -13,6 +13,12 @@ use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
 /// For how long a mesh is watched in which nothing happens.
 const CALM: Duration = Duration::from_secs(10);
 
+/// A host with these addresses, of the first site and the following.
+fn host(at: &[(usize, &str)]) -> Vec<(usize, String)> {
+    let owned = |(site, address): &(usize, &str)| (*site, (*address).to_owned());
+    at.iter().map(owned).collect()
+}
+
 fn role(number: usize) -> Role {
     Role {
         number,
@@ -90,30 +96,33 @@ fn wrongs(swarm: &mut Swarm, since: u64) -> (usize, usize) {
 fn two_lans_joined_by_one_node_are_one_mesh() {
     const TEST: &str = "relays::two_lans_joined_by_one_node_are_one_mesh";
     inside(TEST, || {
-        let sites = Sites::new(
-            2,
-            &[
-                &[(0, "10.77.1.1/24")],
-                &[(0, "10.77.1.2/24")],
-                &[(1, "10.77.2.1/24")],
-                &[(1, "10.77.2.2/24")],
-                &[(0, "10.77.1.9/24"), (1, "10.77.2.9/24")],
-            ],
-        );
+        let each = scale::count(2, 12) as usize;
+        let number =
+            |site: usize, host: usize| vec![(site, format!("10.77.{site}.{}/24", host + 1))];
+        let mut hosts: Vec<_> = (0..each).map(|host| number(0, host)).collect();
+        hosts.extend((0..each).map(|host| number(1, host)));
+        hosts.push(host(&[(0, "10.77.0.99/24"), (1, "10.77.1.99/24")]));
+        let sites = Sites::new(2, &hosts);
+        let joins = 2 * each;
         let relay = |role: Role| Role {
-            relay: role.number == 4,
+            relay: role.number == joins,
             ..role
         };
-        let mut swarm = start(TEST, &sites, 5, relay);
+        let mut swarm = start(TEST, &sites, joins + 1, relay);
         let (_, known, reached) = meet(&mut swarm);
+        let count = format!("2 LANs of {each} nodes with one relay");
         scale::report(
-            "two LANs with one relay know each other after",
+            &format!("{count} know each other after"),
             format!("{known:.1?}"),
         );
-        scale::report("and reach each other after", format!("{reached:.1?}"));
-        use_all(&mut swarm, 0, 2);
-        use_all(&mut swarm, 3, 1);
-        let [relaying, octets, ..] = relayed(&mut swarm, 4)[..] else {
+        scale::report(
+            &format!("{count} reach each other after"),
+            format!("{reached:.1?}"),
+        );
+        let (first, last) = (each, joins - 1);
+        use_all(&mut swarm, 0, first);
+        use_all(&mut swarm, last, 1);
+        let [relaying, octets, ..] = relayed(&mut swarm, joins)[..] else {
             panic!("it says more");
         };
         assert!(relaying >= 4, "{relaying} circuits");
@@ -125,17 +134,15 @@ fn two_lans_joined_by_one_node_are_one_mesh() {
         scale::report("suspicions of nodes behind a relay, in 10 s", suspected);
         assert_eq!(died, 0);
         assert!(suspected == 0 || cfg!(debug_assertions), "{suspected}");
-        let [_, later, ..] = relayed(&mut swarm, 4)[..] else {
+        let [_, later, ..] = relayed(&mut swarm, joins)[..] else {
             panic!("it says more");
         };
         let rate = (later - octets) / CALM.as_secs();
-        scale::report(
-            "octets a second that a relay carries for five idle nodes",
-            rate,
-        );
+        let what = format!("octets a second that one relay carries for {joins} idle nodes");
+        scale::report(&what, rate);
         // Who dies is noticed on the other side.
-        let died = format!("died {}", swarm.tag(2));
-        let killed = swarm.kill(2);
+        let died = format!("died {}", swarm.tag(first));
+        let killed = swarm.kill(first);
         let noticed = between(killed, swarm.all_say(LONG, killed, |what| what == died));
         scale::report(
             "kill -9 behind a relay is noticed after",
@@ -143,9 +150,9 @@ fn two_lans_joined_by_one_node_are_one_mesh() {
         );
         assert!(noticed <= limit(3), "{noticed:?}");
         // Without the relay there are two meshes.
-        let killed = swarm.kill(4);
-        let gone = [swarm.tag(3)].map(|tag| format!("died {tag}"));
-        swarm.say_all(&[0, 1], LONG, killed, |what| what == gone[0]);
+        let gone = format!("died {}", swarm.tag(last));
+        let killed = swarm.kill(joins);
+        swarm.say_all(&[0, 1], LONG, killed, |what| what == gone);
     });
 }
 
@@ -156,9 +163,9 @@ fn a_node_that_did_not_say_so_relays_nothing_and_nobody_dies_of_it() {
         let sites = Sites::new(
             2,
             &[
-                &[(0, "10.77.1.1/24")],
-                &[(1, "10.77.2.1/24")],
-                &[(0, "10.77.1.9/24"), (1, "10.77.2.9/24")],
+                host(&[(0, "10.77.1.1/24")]),
+                host(&[(1, "10.77.2.1/24")]),
+                host(&[(0, "10.77.1.9/24"), (1, "10.77.2.9/24")]),
             ],
         );
         let mut swarm = start(TEST, &sites, 3, |role| role);
@@ -189,11 +196,11 @@ fn nodes_of_two_homes_with_the_same_addresses_meet_at_a_relay() {
         let sites = Sites::new(
             3,
             &[
-                &[(0, "192.168.1.2/24")],
-                &[(1, "192.168.1.2/24")],
-                &[(2, "10.77.0.9/24")],
-                &[(0, "192.168.1.1/24"), (2, "10.77.0.1/24")],
-                &[(1, "192.168.1.1/24"), (2, "10.77.0.2/24")],
+                host(&[(0, "192.168.1.2/24")]),
+                host(&[(1, "192.168.1.2/24")]),
+                host(&[(2, "10.77.0.9/24")]),
+                host(&[(0, "192.168.1.1/24"), (2, "10.77.0.1/24")]),
+                host(&[(1, "192.168.1.1/24"), (2, "10.77.0.2/24")]),
             ],
         );
         for home in [0, 1] {
@@ -236,11 +243,11 @@ fn two_relays_in_a_row_join_three_lans_and_one_that_dies_is_replaced() {
         let sites = Sites::new(
             3,
             &[
-                &[(0, "10.77.1.1/24")],
-                &[(2, "10.77.3.1/24")],
-                &[(0, "10.77.1.2/24"), (1, "10.77.2.2/24")],
-                &[(0, "10.77.1.3/24"), (1, "10.77.2.3/24")],
-                &[(1, "10.77.2.4/24"), (2, "10.77.3.4/24")],
+                host(&[(0, "10.77.1.1/24")]),
+                host(&[(2, "10.77.3.1/24")]),
+                host(&[(0, "10.77.1.2/24"), (1, "10.77.2.2/24")]),
+                host(&[(0, "10.77.1.3/24"), (1, "10.77.2.3/24")]),
+                host(&[(1, "10.77.2.4/24"), (2, "10.77.3.4/24")]),
             ],
         );
         let mut swarm = start(TEST, &sites, 5, |role| Role {
@@ -279,9 +286,9 @@ fn direct_ways_are_taken_again_when_they_work() {
         let sites = Sites::new(
             1,
             &[
-                &[(0, "10.77.0.1/24")],
-                &[(0, "10.77.0.2/24")],
-                &[(0, "10.77.0.3/24")],
+                host(&[(0, "10.77.0.1/24")]),
+                host(&[(0, "10.77.0.2/24")]),
+                host(&[(0, "10.77.0.3/24")]),
             ],
         );
         sites.part(0, 0, 1);

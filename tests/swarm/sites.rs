@@ -10,7 +10,7 @@ pub(crate) struct Sites {
 impl Sites {
     /// So many bridges, and hosts with an interface, `eth0` and so on, at each of some bridges, which has
     /// this address.
-    pub(crate) fn new(sites: usize, hosts: &[&[(usize, &str)]]) -> Self {
+    pub(crate) fn new(sites: usize, hosts: &[Vec<(usize, String)>]) -> Self {
         run("ip link set lo up");
         for site in 0..sites {
             run(&format!(
@@ -18,7 +18,7 @@ impl Sites {
                 ip link set site{site} up"
             ));
         }
-        let host = |(number, at): (usize, &&[(usize, &str)])| {
+        let host = |(number, at): (usize, &Vec<(usize, String)>)| {
             let host = Namespace::new();
             host.run("ip link set lo up");
             for (interface, (site, address)) in at.iter().enumerate() {

@@ -20,6 +20,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 use withy_transports::Connected;
 
 use super::core::Core;
+use super::direct::Direct;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
 use super::listen::Place;
@@ -282,9 +283,13 @@ impl Core {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
                         let host = to.host.as_ref().unwrap_or(self);
-                        let direct = super::direct::Direct::watch(host, to, &endpoint, stop);
-                        let stop = direct.as_ref().map_or(stop, |direct| direct.found());
-                        self.run(&endpoint, task, &link, peer, None, host, stop).await;
+                        let direct = Direct::watch(host, to, &endpoint, stop);
+                        let until = direct.as_ref().map_or(stop, Direct::found);
+                        self.run(&endpoint, task, &link, peer, None, host, until).await;
+                        if until.is_cancelled() {
+                            // At once, where there is a direct way.
+                            continue;
+                        }
                         None
                     }
                     Err(failed) => Some(failed),
