@@ -178,6 +178,9 @@ pub enum DialFailure {
     /// The endpoint is a name on the mesh, and there is no node.
     #[error("there is no node: {0}")]
     Mesh(#[source] Arc<crate::node::NodeError>),
+    /// No relay led to the peer.
+    #[error("{0}")]
+    Relay(#[source] Arc<crate::node::NoCircuit>),
     /// There was one, and its handshake failed; [`EventKind::HandshakeFailed`] says the same.
     #[error(transparent)]
     Handshake(#[from] HandshakeFailure),
@@ -189,7 +192,7 @@ impl DialFailure {
         match self {
             Self::Link(error) => error.is_permanent(),
             Self::Mesh(_) => true,
-            Self::Handshake(_) => false,
+            Self::Handshake(_) | Self::Relay(_) => false,
         }
     }
 }
@@ -236,6 +239,9 @@ pub enum HandshakeFailure {
     /// The peer asks for a resource, and no socket here has this name: it tries again.
     #[error("there is no resource {0:?} here")]
     NoResource(String),
+    /// As many peers use the resource as may: it tries again.
+    #[error("as many as may use {0:?} do")]
+    Full(String),
     /// The peer may not use the resource that it asks for.
     #[error("the peer has no permission for {0:?}")]
     NotPermitted(String),

@@ -17,7 +17,7 @@ pub use withy_transports::{
 use withy_proto::pattern::outgoing::SendOptions;
 
 use crate::driver::resources::{Guard, Resources};
-use crate::node::Node;
+use crate::node::{Circuits, Node};
 use crate::security::Security;
 
 /// How many connections there may be, and how long one may take to be established.
@@ -116,6 +116,8 @@ pub(crate) struct Options {
     pub(crate) node: Option<Node>,
     /// The sockets that share this one's endpoints.
     pub(crate) resources: Option<Arc<Resources>>,
+    /// The ways through relays, of a node.
+    pub(crate) circuits: Option<Circuits>,
 }
 
 impl Default for Options {
@@ -145,6 +147,7 @@ impl Default for Options {
             guard: None,
             node: None,
             resources: None,
+            circuits: None,
         }
     }
 }

@@ -13,5 +13,8 @@ mod meshing;
 mod node;
 mod partitions;
 mod paths;
+mod relays;
+mod serving;
+mod sites;
 mod strangers;
 mod swarm;

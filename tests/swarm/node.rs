@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-use withy::node::{BusPublisher, BusSubscriber, NodeEvent};
+use withy::node::{BusPublisher, BusSubscriber, NodeEvent, Relay};
 use withy::{Home, Node};
+
+use crate::serving;
 
 /// Holds the role of a process that is a node.
 pub(crate) const ROLE: &str = "WITHY_SWARM_ROLE";
@@ -32,6 +34,10 @@ pub(crate) struct Role {
     pub(crate) lan: bool,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) seed: Option<String>,
+    /// It relays for others.
+    pub(crate) relay: bool,
+    /// How often direct ways are tried again, in milliseconds, if not as by default.
+    pub(crate) again: Option<u64>,
     /// It does nothing at all.
     pub(crate) idle: bool,
 }
@@ -41,7 +47,7 @@ impl Role {
         json!({
             "number": self.number, "home": self.home, "runtime": self.runtime,
             "network": self.network, "lan": self.lan, "listen": self.listen, "seed": self.seed,
-            "idle": self.idle,
+            "idle": self.idle, "relay": self.relay, "again": self.again,
         })
         .to_string()
     }
@@ -59,6 +65,8 @@ impl Role {
             listen: text("listen").map(|it| it.parse().unwrap()),
             seed: text("seed"),
             idle: role["idle"].as_bool().unwrap(),
+            relay: role["relay"].as_bool().unwrap(),
+            again: role["again"].as_u64(),
         })
     }
 
@@ -76,6 +84,12 @@ impl Role {
         }
         if let Some(listen) = self.listen {
             builder = builder.listen(listen);
+        }
+        if self.relay {
+            builder = builder.relay(Relay::default());
+        }
+        if let Some(again) = self.again {
+            builder = builder.direct_again(Duration::from_millis(again));
         }
         if let Some(seed) = &self.seed {
             builder = builder.seed(seed.parse().unwrap()).unwrap();
@@ -104,7 +118,7 @@ pub(crate) fn now() -> u64 {
     now.unwrap().as_micros() as u64
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     let line = format!("\n{SAYS}{} {what}\n", now());
     // Nobody listens once the test is over.
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
@@ -225,6 +239,25 @@ async fn live(role: Role) {
                 let links = node.peers().into_iter().filter_map(|peer| peer.link);
                 let links: Vec<_> = links.map(|link| link.transport).collect();
                 say(&format!("links {}", links.join(" ")));
+            }
+            // Which of them is carried by what.
+            "carried" => {
+                let peers = node.peers().into_iter();
+                let links = peers.filter_map(|peer| Some((peer.tag, peer.link?)));
+                let links = links.map(|(tag, link)| format!(" {tag}:{}", link.transport));
+                say(&format!("carried{}", links.collect::<String>()));
+            }
+            "relayed" => {
+                let relay = node.stats().relay;
+                let refused: u64 = relay.refused.values().sum();
+                let (now, octets) = (relay.relaying, relay.octets);
+                say(&format!("relayed {now} {octets} {} {refused}", relay.lines));
+            }
+            "serve" => {
+                tokio::spawn(serving::serve(node.clone(), rest.to_owned()));
+            }
+            "use" => {
+                tokio::spawn(serving::use_all(node.clone(), rest.to_owned()));
             }
             "peers" => {
                 let peers = node.peers();

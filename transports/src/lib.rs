@@ -19,6 +19,7 @@ mod inherited;
 mod inproc;
 mod interface;
 mod ipc;
+mod memory;
 mod options;
 pub mod pipe;
 pub mod processor;
@@ -35,6 +36,7 @@ use withy_proto::Endpoint;
 
 pub use error::{AcceptError, DialError, ListenError, PathTooLong, Refused};
 pub use interface::all as interface_addresses;
+pub use memory::{CHUNK, Far, MemoryReader, MemoryWriter, link as memory_link};
 pub use options::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Secret, Socks5,
     TcpOptions,

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
+use crate::memory::{MemoryReader, MemoryWriter};
 use crate::quic::{QuicReader, QuicWriter};
 
 /// The reading half of a link that carries bytes.
@@ -24,6 +25,8 @@ pub enum ByteReader {
     Ipc(unix::OwnedReadHalf),
     /// Of a stream of a QUIC connection.
     Quic(QuicReader),
+    /// Of a link that somebody in this process carries on.
+    Memory(MemoryReader),
 }
 
 impl ByteReader {
@@ -41,6 +44,7 @@ impl ByteReader {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, buf),
             Self::Ipc(half) => Pin::new(half).poll_read(cx, buf),
             Self::Quic(half) => half.poll_read(cx, buf),
+            Self::Memory(half) => half.poll_read(cx, buf),
         }
     }
 
@@ -60,6 +64,7 @@ impl ByteReader {
             Self::Tcp(half) => poll_read_buf(Pin::new(half), cx, buf),
             Self::Ipc(half) => poll_read_buf(Pin::new(half), cx, buf),
             Self::Quic(half) => poll_read_buf(Pin::new(half), cx, buf),
+            Self::Memory(half) => half.poll_read_buf(cx, buf),
         }
     }
 }
@@ -73,6 +78,8 @@ pub enum ByteWriter {
     Ipc(unix::OwnedWriteHalf),
     /// Of a stream of a QUIC connection.
     Quic(QuicWriter),
+    /// Of a link that somebody in this process carries on.
+    Memory(MemoryWriter),
 }
 
 impl ByteWriter {
@@ -87,6 +94,7 @@ impl ByteWriter {
             Self::Tcp(half) => half.try_write_vectored(slices),
             Self::Ipc(half) => half.try_write_vectored(slices),
             Self::Quic(half) => half.try_write_vectored(slices),
+            Self::Memory(half) => half.try_write_vectored(slices),
         }
     }
 
@@ -100,6 +108,7 @@ impl ByteWriter {
             Self::Tcp(half) => half.try_write(octets),
             Self::Ipc(half) => half.try_write(octets),
             Self::Quic(half) => half.try_write(octets),
+            Self::Memory(half) => half.try_write_vectored(&[IoSlice::new(octets)]),
         }
     }
 
@@ -113,6 +122,7 @@ impl ByteWriter {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
             Self::Ipc(half) => half.as_ref().poll_write_ready(cx),
             Self::Quic(half) => half.poll_write_ready(cx),
+            Self::Memory(half) => half.poll_write_ready(cx),
         }
     }
 
@@ -123,6 +133,10 @@ impl ByteWriter {
             Self::Tcp(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
             Self::Ipc(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
             Self::Quic(half) => {
+                half.shutdown();
+                Ok(())
+            }
+            Self::Memory(half) => {
                 half.shutdown();
                 Ok(())
             }

@@ -43,6 +43,8 @@ pub enum Kind {
     Pair,
     /// Belongs to a group.
     Group,
+    /// Relays: leads connections to others that do not reach each other.
+    Relay,
     /// A plain socket that is bound under a name.
     Socket(SocketType),
     /// Something that this version does not know, by its number on the wire.
@@ -50,13 +52,14 @@ pub enum Kind {
 }
 
 /// Every kind but the plain sockets, with its number.
-const KINDS: [(u8, Kind); 6] = [
+const KINDS: [(u8, Kind); 7] = [
     (1, Kind::Publisher),
     (2, Kind::Service),
     (3, Kind::Queue),
     (4, Kind::Pull),
     (5, Kind::Pair),
     (6, Kind::Group),
+    (7, Kind::Relay),
 ];
 
 /// Every plain socket, numbered from [`FIRST_SOCKET`] in this order.
@@ -191,6 +194,7 @@ mod tests {
             assert_eq!(Kind::from_number(kind.number()), kind);
         }
         assert_eq!(Kind::Group.number(), 6);
+        assert_eq!(Kind::Relay.number(), 7);
         assert_eq!(Kind::Socket(SocketType::Pair).number(), 26);
     }
 }

@@ -256,12 +256,12 @@ impl Table {
                 found,
             })
         };
-        // Several identities belong to one group.
+        // Several identities belong to one group, and relay.
         let mut owned = record
             .content()
             .services
             .iter()
-            .filter(|service| service.kind != Kind::Group);
+            .filter(|service| !matches!(service.kind, Kind::Group | Kind::Relay));
         match owned.find_map(taken) {
             Some(conflict) => Err(conflict.into()),
             None => Ok(()),

@@ -84,7 +84,10 @@ pub(crate) async fn peers(options: &Look) -> Outcome {
     });
     let lines = peers.iter().map(|peer| match options.json {
         true => format!("{}\n", object(peer)),
-        false => line(peer),
+        false => match relay_to(peer, &peers) {
+            Some(relay) => format!("{}  (through {relay})\n", line(peer).trim_end()),
+            None => line(peer),
+        },
     });
     let text: String = lines.collect();
     node.close(LEAVE).await;
@@ -189,6 +192,7 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
         Kind::Pull => "pull",
         Kind::Pair => "pair",
         Kind::Group => "group",
+        Kind::Relay => "relay",
         Kind::Socket(_) => "socket",
         Kind::Other(_) => "other",
     }
@@ -209,6 +213,13 @@ fn line(peer: &Peer) -> String {
     format!("{}\n", line.trim_end())
 }
 
+/// The relay that a peer is reached through: its node, if that is known.
+fn relay_to(peer: &Peer, all: &[Peer]) -> Option<String> {
+    let tag = peer.link.as_ref()?.address.strip_prefix("relay:")?;
+    let relay = all.iter().find(|it| it.tag.to_string() == tag);
+    Some(relay.map_or_else(|| tag.to_owned(), |relay| relay.node.to_string()))
+}
+
 fn object(peer: &Peer) -> Value {
     let offers = peer.offers.iter();
     let offers: Vec<Value> = offers
@@ -216,6 +227,7 @@ fn object(peer: &Peer) -> Value {
         .collect();
     let link = peer.link.as_ref().map(|link| {
         json!({
+            "transport": link.transport,
             "address": link.address,
             "mechanism": link.mechanism,
             "cipher": link.cipher,

@@ -17,7 +17,7 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
     let id = user.id();
     let text = format!(
         "# A comment.\nlisten = [\"127.0.0.1:1\", \"::1\"]\nseed = \"a:1\"\n\
-         discovery = \"mdns\"\nseed-file = \"seeds\"\n\n[names]\norders = \"{id}\"\n"
+         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\n\n[names]\norders = \"{id}\"\n"
     );
     fs::write(&file, text).unwrap();
     let show = ["node", "--seed", "c:3", "config", "show", "--origin"];
@@ -37,7 +37,8 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         format!("discovery = \"mdns\"  # {file}:4"),
         "# network: none: identities that are trusted are met  # default".to_owned(),
         "status = \"9100\"  # $WITHY_NODE_STATUS".to_owned(),
-        format!("\"orders\" = \"{id}\"  # {file}:8"),
+        format!("relay = \"on\"  # {file}:6"),
+        format!("\"orders\" = \"{id}\"  # {file}:9"),
     ] {
         assert!(out.lines().any(|it| it == line), "{line}\nis not in\n{out}");
     }

@@ -25,6 +25,7 @@ pub mod peer;
 pub mod queue;
 pub mod quic;
 pub mod rate;
+pub mod relay;
 pub mod routing;
 pub mod service;
 mod tagged;

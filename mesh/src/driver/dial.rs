@@ -20,6 +20,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 use withy_transports::Connected;
 
 use super::core::Core;
+use super::direct::Direct;
 use super::handshake::{OsRandomness, Ready, Side};
 use super::link::Link;
 use super::listen::Place;
@@ -282,7 +283,13 @@ impl Core {
                             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
                         let host = to.host.as_ref().unwrap_or(self);
-                        self.run(&endpoint, task, &link, peer, None, host, stop).await;
+                        let direct = Direct::watch(host, to, &endpoint, stop);
+                        let until = direct.as_ref().map_or(stop, Direct::found);
+                        self.run(&endpoint, task, &link, peer, None, host, until).await;
+                        if until.is_cancelled() {
+                            // At once, where there is a direct way.
+                            continue;
+                        }
                         None
                     }
                     Err(failed) => Some(failed),
@@ -416,6 +423,13 @@ impl Core {
     }
 
     async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
+        if let Endpoint::Relay(relay) = endpoint {
+            let host = to.host.as_deref().unwrap_or(self);
+            if let Some(circuits) = &host.options.circuits {
+                let open = circuits.open(relay.as_str(), to.expected);
+                return open.await.map_err(|why| DialFailure::Relay(Arc::new(why)));
+            }
+        }
         let mut options = Cow::Borrowed(&self.options.dial);
         if matches!(endpoint, Endpoint::Quic(_)) {
             let host = to.host.as_deref().unwrap_or(self);

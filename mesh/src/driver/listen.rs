@@ -110,6 +110,12 @@ impl Core {
         }
     }
 
+    /// Takes a link in that came by no listener, for as long as this socket is open.
+    pub(crate) fn take(self: &Arc<Self>, connected: Connected, endpoint: &Endpoint) {
+        let stop = self.endpoints.lock().stop.child_token();
+        self.admit(connected, endpoint, &stop);
+    }
+
     /// Starts the handshake of a link, if there is a place for it.
     fn admit(
         self: &Arc<Self>,

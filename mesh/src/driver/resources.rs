@@ -27,8 +27,41 @@ pub(crate) struct Resources(Mutex<BTreeMap<Box<str>, Guest>>);
 /// A socket, and whom it is for.
 #[derive(Debug)]
 struct Guest {
-    core: Weak<Core>,
+    host: Host,
     guard: Arc<dyn Guard>,
+}
+
+/// Who takes those who ask for a name.
+#[derive(Debug)]
+enum Host {
+    /// One socket, all of them.
+    One(Weak<Core>),
+    /// A fresh socket, each of them.
+    Each(Door),
+}
+
+/// Makes a socket for somebody who comes; `None` if there are too many.
+#[derive(Clone)]
+pub(crate) struct Door(pub(crate) Arc<dyn Fn() -> Option<Arc<Core>> + Send + Sync>);
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Door")
+    }
+}
+
+impl Host {
+    /// The one socket, if it is there.
+    fn one(&self) -> Option<Arc<Core>> {
+        match self {
+            Self::One(core) => core.upgrade(),
+            Self::Each(_) => None,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::One(core) if core.strong_count() == 0)
+    }
 }
 
 /// Decides who gets to a socket.
@@ -57,33 +90,43 @@ impl Resources {
         core: &Arc<Core>,
         guard: Arc<dyn Guard>,
     ) -> Result<(), NotNamed> {
+        self.insert_host(name, Host::One(Arc::downgrade(core)), guard)
+    }
+
+    /// Gives a name to a door: who asks for it gets a socket of his own.
+    pub(crate) fn insert_door(
+        &self,
+        name: &str,
+        door: Door,
+        guard: Arc<dyn Guard>,
+    ) -> Result<(), NotNamed> {
+        self.insert_host(name, Host::Each(door), guard)
+    }
+
+    fn insert_host(&self, name: &str, host: Host, guard: Arc<dyn Guard>) -> Result<(), NotNamed> {
         let mut names = self.0.lock();
-        names.retain(|_, guest| guest.core.strong_count() > 0);
+        names.retain(|_, guest| !guest.host.is_gone());
         if names.contains_key(name) {
             return Err(NotNamed::Taken);
         }
         if names.len() >= MAX_RESOURCES {
             return Err(NotNamed::Full);
         }
-        let guest = Guest {
-            core: Arc::downgrade(core),
-            guard,
-        };
-        names.insert(name.into(), guest);
+        names.insert(name.into(), Guest { host, guard });
         Ok(())
     }
 
     /// All sockets that have a name.
     pub(crate) fn cores(&self) -> Vec<Arc<Core>> {
         let names = self.0.lock();
-        names.values().filter_map(|it| it.core.upgrade()).collect()
+        names.values().filter_map(|it| it.host.one()).collect()
     }
 
     /// Closes the connections of peers that may be connected no longer.
     pub(crate) fn look_again(&self) {
         let all: Vec<_> = {
             let names = self.0.lock();
-            let live = |guest: &Guest| Some((guest.core.upgrade()?, Arc::clone(&guest.guard)));
+            let live = |guest: &Guest| Some((guest.host.one()?, Arc::clone(&guest.guard)));
             names.values().filter_map(live).collect()
         };
         for (core, guard) in all {
@@ -113,8 +156,12 @@ impl Resources {
         let known = str::from_utf8(wanted).ok();
         let found = known.and_then(|name| {
             let names = self.0.lock();
-            let guest = names.get(name)?;
-            Some((guest.core.upgrade()?, Arc::clone(&guest.guard)))
+            let guest = names.get(name).filter(|guest| !guest.host.is_gone())?;
+            let host = match &guest.host {
+                Host::One(core) => Host::One(Weak::clone(core)),
+                Host::Each(door) => Host::Each(door.clone()),
+            };
+            Some((host, Arc::clone(&guest.guard)))
         });
         let shown_name = || {
             let shown = wanted.escape_ascii().take(64);
@@ -125,7 +172,14 @@ impl Resources {
             Some((_, guard)) if !guard.admits(shown) => {
                 Err(HandshakeFailure::NotPermitted(shown_name()))
             }
-            Some((core, _)) => Ok(Some(core)),
+            Some((Host::One(core), _)) => match core.upgrade() {
+                Some(core) => Ok(Some(core)),
+                None => Err(HandshakeFailure::NoResource(shown_name())),
+            },
+            Some((Host::Each(door), _)) => match (door.0)() {
+                Some(core) => Ok(Some(core)),
+                None => Err(HandshakeFailure::Full(shown_name())),
+            },
         }
     }
 }

@@ -14,9 +14,10 @@ use withy_discovery::file::SeedFile;
 use withy_discovery::fixed::{Fixed, Seed, SeedError};
 use withy_discovery::host::{self, Host};
 use withy_discovery::mdns::Mdns;
-use withy_discovery::{Config, Discovery, PeerTag, Record};
+use withy_discovery::{Config, Discovery, Kind, PeerTag, Record, Service};
 use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _};
+use withy_proto::relay::Party;
 use withy_proto::trust::{IdentityId, Name};
 
 use super::bus::history::History;
@@ -24,6 +25,7 @@ use super::engine::Engine;
 use super::error::NodeError;
 use super::offer::Offers;
 use super::peer::NodeEvent;
+use super::relay::{self, Circuits, Relay, Relaying};
 use super::shared::{Shared, State, options};
 use super::sources::Sources;
 use super::{Node, listen, place};
@@ -55,6 +57,8 @@ pub struct NodeBuilder {
     seeds: Fixed,
     seed_file: Option<PathBuf>,
     history: Option<History>,
+    relay: Option<Relay>,
+    direct_again: Option<Duration>,
     /// Of tests: the node counts as one of another process.
     #[cfg(test)]
     pub(super) apart: bool,
@@ -178,6 +182,32 @@ impl NodeBuilder {
         self
     }
 
+    /// Relays for the nodes that it trusts: connections of those that do not reach each other lead through
+    /// this one, which sees who talks to whom, and how much, and nothing else. Its permissions say for
+    /// whom, by the verb `relay`. Default: it does not.
+    ///
+    /// ```no_run
+    /// # async fn relay() -> Result<(), withy::node::NodeError> {
+    /// use withy::node::Relay;
+    ///
+    /// let relay = Relay { circuits: 64, ..Relay::default() };
+    /// let node = withy::Node::builder().relay(relay).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn relay(mut self, relay: Relay) -> Self {
+        self.relay = Some(relay);
+        self
+    }
+
+    /// How often it is tried at most whether a peer that a relay leads to is reached directly; half of that
+    /// at least. For tests, in place of a minute.
+    #[doc(hidden)]
+    pub fn direct_again(mut self, span: Duration) -> Self {
+        self.direct_again = Some(span);
+        self
+    }
+
     /// Makes the node: it listens, and looks for others from now on.
     ///
     /// # Errors
@@ -210,6 +240,8 @@ impl NodeBuilder {
         let resources = Arc::new(Resources::default());
         let mut control = options(&identity, &trust);
         control.resources = Some(Arc::clone(&resources));
+        let circuits = Circuits::default();
+        control.circuits = Some(circuits.clone());
         control.remember_departed = true;
         // The engine does nothing else.
         control.attended = true;
@@ -251,6 +283,9 @@ impl NodeBuilder {
         let place = directory.as_deref().map_or(process, place::host);
         let mut offers = Offers::new(place, process);
         offers.addresses = addresses;
+        if self.relay.is_some() {
+            offers.announce(Service::new(Kind::Relay, relay::NAME));
+        }
         // The engine announces it.
         offers.changed = sources.mdns.is_some();
         let record = offers.sign(&identity, &trust)?;
@@ -267,6 +302,10 @@ impl NodeBuilder {
             discovery.table_mut().pin(name, *identity);
         }
         let (say_dialled, dialled) = tokio::sync::mpsc::unbounded_channel();
+        let party = Party {
+            identity: identity.id(),
+            node: identity.node(),
+        };
         let shared = Arc::new(Shared {
             own,
             host: place,
@@ -284,6 +323,7 @@ impl NodeBuilder {
             }),
             bus: Default::default(),
             history: self.history,
+            relaying: Relaying::new(party, self.relay, self.direct_again),
             work: Notify::new(),
             dialled: say_dialled,
             dials: Default::default(),
@@ -296,6 +336,8 @@ impl NodeBuilder {
             identity,
             trust,
         });
+        circuits.of(&shared);
+        relay::start(&shared);
         let engine = Engine::new(Arc::clone(&shared), sources, dialled);
         shared.spawn(engine.run());
         Ok(Node::over(shared))

@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use withy_discovery::{
-    Action, Event, Hint, Origin, PeerTag, Record, Time, Try, hints, membership, table,
+    Action, Event, Hint, Kind, Origin, PeerTag, Record, Time, Try, hints, membership, table,
 };
 use withy_proto::mechanism::party::Expected;
 use withy_proto::pattern::PipeKey;
@@ -20,7 +21,9 @@ use super::links;
 use super::peer::{NodeEvent, Peer, Presence};
 use super::shared::{MAX_STRANGERS, Shared, State};
 use super::sources::Sources;
+use crate::driver::core::Core;
 use crate::driver::dial::Dialed;
+use crate::driver::direct::Direct;
 use crate::event::{PeerInfo, Reason};
 use crate::trust::{Permissions, Principal};
 
@@ -147,6 +150,7 @@ impl Engine {
             return;
         }
         shared.resources.look_again();
+        shared.relaying.look_at_permissions(shared);
         shared.state.lock().interests.look_at_permissions();
         // Who may subscribe to other topics than before connects anew, and says again to which.
         let Some(core) = shared.bus.get().map(|(bus, _)| bus.core()) else {
@@ -326,6 +330,9 @@ impl Shared {
                 if found == membership::State::Dead {
                     self.doubt(state, tag);
                 }
+                if found.is_gone() {
+                    self.relaying.cut(tag);
+                }
                 self.tell(NodeEvent::of_state(tag, found));
             }
             Event::Revoked(revocation) => self.revoked(&revocation),
@@ -348,6 +355,9 @@ impl Shared {
         self.look_again(state, tag);
         if tag == self.own {
             return;
+        }
+        if is_relay(&event) {
+            self.relays_changed(state);
         }
         let peer = self.peer(state, tag).map(Box::new);
         match (event, peer) {
@@ -439,7 +449,9 @@ impl Shared {
                         _ => false,
                     }
                 };
-                let ways = addresses.filter(reaches).filter_map(endpoint).collect();
+                let mut ways: Vec<_> = addresses.filter(reaches).filter_map(endpoint).collect();
+                let (discovery, links) = (&state.discovery, &state.links);
+                ways.extend(self.ways_through(discovery, links, record.peer()));
                 let expected = Expected::Node(record.identity(), record.node());
                 self.dial(To::Lost, Some(expected), ways, |_| true);
             }
@@ -469,7 +481,8 @@ impl Shared {
         let candidates = table.candidates(tag, self.host, self.process);
         let outside = |way: &Endpoint| !matches!(way, Endpoint::Inproc(_));
         let ways = candidates.into_iter().filter_map(endpoint);
-        ways.filter(outside).collect()
+        let through = self.ways_through(&state.discovery, &state.links, tag);
+        ways.filter(outside).chain(through).collect()
     }
 
     /// Takes in a hint that a source has.
@@ -512,6 +525,7 @@ impl Shared {
             // The engine is gone only when the node is.
             let _ = say.send(Dialled { to, met });
             if let Ok(connected) = connected {
+                let _direct = met.then(|| direct_beside(&core, &dialled, connected.peer()));
                 connected.run(&core, met).await;
             }
         });
@@ -573,6 +587,34 @@ impl Shared {
         if self.control().try_send_to(key, &mut message).is_err() {
             tracing::debug!(peer = %to, "no room for gossip");
         }
+    }
+}
+
+/// Makes a link beside one that leads through a relay, as soon as there is a direct way: of two that this
+/// node made, the last stays.
+fn direct_beside(core: &Arc<Core>, to: &Arc<Dialed>, peer: &PeerInfo) -> Option<Direct> {
+    let way: Endpoint = format!("relay://{}", peer.address.strip_prefix("relay:")?)
+        .parse()
+        .ok()?;
+    let direct = Direct::watch(core, to, &way, &CancellationToken::new())?;
+    let found = direct.found().clone();
+    let (linking, to) = (Arc::clone(core), Arc::clone(to));
+    core.spawn(async move {
+        found.cancelled().await;
+        *to.ways.lock() = crate::driver::direct::direct(&to);
+        if let Ok(connected) = linking.connect_once(&to, DIAL).await {
+            connected.run(&linking, true).await;
+        }
+    });
+    Some(direct)
+}
+
+/// Whether something changed about a relay.
+fn is_relay(event: &table::Event) -> bool {
+    use table::Event as Table;
+    match event {
+        Table::Appeared(it) | Table::Changed(it) | Table::Vanished(it) => it.kind == Kind::Relay,
+        _ => false,
     }
 }
 

@@ -152,6 +152,7 @@ impl Shared {
         let State {
             discovery,
             interests,
+            links,
             ..
         } = state;
         let table = discovery.table();
@@ -159,10 +160,11 @@ impl Shared {
         let record = table.record(tag);
         let record = record.filter(|record| ours || self.may_trust(record));
         let candidates = table.candidates(tag, self.host, self.process);
-        let ways: Vec<Endpoint> = candidates
+        let mut ways: Vec<Endpoint> = candidates
             .into_iter()
             .filter_map(|address| address.to_string().parse().ok())
             .collect();
+        ways.extend(self.ways_through(discovery, links, tag));
         let chosen = |number: &u64| only.is_none_or(|only| only == *number);
         for (_, known) in interests.known.iter_mut().filter(|it| chosen(it.0)) {
             known.look(self.own, self.control(), tag, record, &ways);

@@ -111,6 +111,11 @@ impl Links {
         self.given_up.contains_key(&tag)
     }
 
+    /// Whether this side made the link to a peer.
+    pub(super) fn is_made(&self, tag: PeerTag) -> bool {
+        self.open.get(&tag).is_some_and(|(_, info)| !info.accepted)
+    }
+
     /// To how many peers there is a link.
     pub(super) fn len(&self) -> usize {
         self.open.len()

@@ -28,6 +28,7 @@ mod offer;
 mod peer;
 mod place;
 pub mod queue;
+mod relay;
 pub mod service;
 mod shared;
 mod sources;
@@ -51,6 +52,8 @@ pub use error::{NameError, NodeError, PublishError};
 pub use group::{Group, Heard};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use queue::{Job, Producer, QueueKeeper, QueueOptions, Worker};
+pub(crate) use relay::Circuits;
+pub use relay::{NoCircuit, Relay, RelayCounters};
 pub use service::{Client, Service, ServiceError, ServiceRequest};
 pub use stats::{
     GossipCounters, HintCounters, MdnsCounters, MemberCounters, Multicast, MulticastState,

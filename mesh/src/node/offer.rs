@@ -65,6 +65,13 @@ impl Offers {
         }
     }
 
+    /// Offers something for as long as the node is there.
+    pub(super) fn announce(&mut self, service: Service) {
+        let key = (service.kind.number(), service.name.clone());
+        let holders = 1;
+        self.services.insert(key, Entry { service, holders });
+    }
+
     /// The next record.
     pub(super) fn sign(
         &mut self,

@@ -32,9 +32,9 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLink {
-    /// What carries it, as the scheme of an endpoint: `ipc`, `quic` or `tcp`.
+    /// What carries it, as the scheme of an endpoint: `ipc`, `quic`, `tcp`, or `relay`.
     pub transport: &'static str,
-    /// The peer's address.
+    /// The peer's address; with `relay`, `relay:` and the tag of who relays.
     pub address: String,
     /// The mechanism, as greetings name it.
     pub mechanism: &'static str,

@@ -22,6 +22,7 @@ use super::interest::Interests;
 use super::links::Links;
 use super::offer::Offers;
 use super::peer::{NodeEvent, Peer, Presence};
+use super::relay::Relaying;
 use super::stats::Multicast;
 use crate::driver::core::Core;
 use crate::driver::resources::Resources;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(super) bus: OnceLock<(Owner, Option<Arc<Kept>>)>,
     /// What is kept of it.
     pub(super) history: Option<History>,
+    /// What it has to do with circuits through relays.
+    pub(super) relaying: Relaying,
     /// What came of dials; there is at most one for each that is under way.
     pub(super) dialled: UnboundedSender<Dialled>,
     /// Links for gossip that were to be opened.
@@ -205,6 +208,9 @@ impl Shared {
             closing.spawn(async move { core.finish_closing(linger).await });
         }
         while closing.join_next().await.is_some() {}
+        // What sockets sent last may be on its way to a relay.
+        self.relaying.carrying.close();
+        let _ = tokio::time::timeout(goodbye, self.relaying.carrying.wait()).await;
     }
 }
 

@@ -13,6 +13,7 @@ pub use withy_discovery::membership::Counters as MemberCounters;
 pub use withy_discovery::table::Counters as RecordCounters;
 
 use super::peer::Presence;
+use super::relay::RelayCounters;
 use super::shared::Shared;
 use crate::stats::Stats;
 
@@ -58,6 +59,8 @@ pub struct NodeStats {
     pub hints: HintCounters,
     /// How multicast goes; `None` where it was not asked for.
     pub multicast: Option<Multicast>,
+    /// What became of circuits through relays.
+    pub relay: RelayCounters,
     /// The socket that listens, with the handshakes of all that reach the node.
     pub control: Stats,
     /// The socket that publishes on the bus; all zero as long as nothing is published.
@@ -80,6 +83,7 @@ impl Shared {
             dials: self.dials.load(Ordering::Relaxed),
             dials_failed: self.dials_failed.load(Ordering::Relaxed),
             control: self.control.stats(),
+            relay: self.relaying.counters(),
             ..NodeStats::default()
         };
         if let Some(bus) = self.bus.get() {

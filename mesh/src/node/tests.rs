@@ -10,7 +10,7 @@ use crate::Home;
 use crate::error::Closed;
 
 /// A user, on a host of his own.
-pub(super) struct User(pub(super) TempDir);
+pub(in crate::node) struct User(pub(in crate::node) TempDir);
 
 impl User {
     pub(super) fn new() -> Self {

@@ -24,13 +24,14 @@ pub fn run(input: &[u8]) {
 
 /// Separators and words next to each other.
 fn pieces(choice: u8, input: &mut Input<'_>) {
-    const SCHEMES: [&str; 7] = [
+    const SCHEMES: [&str; 8] = [
         "tcp://",
         "quic://",
         "ipc://",
         "inproc://",
         "fd://",
         "systemd://",
+        "relay://",
         "",
     ];
     const PIECES: [&str; 33] = [
@@ -95,6 +96,7 @@ fn parse(text: &str) {
         Endpoint::Quic(quic) => (host_locality(&quic.host), None),
         Endpoint::Ipc(Ipc::Any) => (Locality::Local, Some("ipc://*".to_owned())),
         Endpoint::Ipc(_) | Endpoint::Inproc(_) => (Locality::Local, Some(text.to_owned())),
+        Endpoint::Relay(_) => (Locality::Remote, Some(text.to_owned())),
         Endpoint::Mesh(_) | Endpoint::Inherited(Inherited::Systemd { index: None, .. }) => {
             (Locality::Unknown, Some(text.to_owned()))
         }
@@ -144,6 +146,11 @@ fn is_endpoint(text: &str) -> bool {
         },
         "ipc" => !rest.is_empty() && rest != "@" && !rest.contains('\0'),
         "inproc" => (1..=255).contains(&rest.len()),
+        "mesh" => (1..=127).contains(&rest.len()) && !rest.chars().any(char::is_control),
+        "relay" => {
+            let digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            rest.len() == 32 && rest.chars().all(digit)
+        }
         "fd" => is_number(rest, i32::MAX as u128),
         "systemd" => {
             let name = rest.split(':').next().unwrap_or_default();

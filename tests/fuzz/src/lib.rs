@@ -33,6 +33,7 @@ pub mod queue_command;
 pub mod queue_log;
 pub mod quic_streams;
 pub mod records;
+pub mod relay_message;
 pub mod service_header;
 pub mod session_null;
 pub mod ticket;
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("queue_log", queue_log::run),
     ("quic_streams", quic_streams::run),
     ("records", records::run),
+    ("relay_message", relay_message::run),
     ("service_header", service_header::run),
     ("session_null", session_null::run),
     ("ticket", ticket::run),

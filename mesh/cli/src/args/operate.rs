@@ -36,6 +36,9 @@ pub(crate) struct NodeOptions {
     /// A file with such nodes, one a line, read again when it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) seed_file: Option<String>,
+    /// Relays: connections of trusted nodes that do not reach each other lead through this one, sealed
+    #[arg(long)]
+    pub(crate) relay: bool,
     /// How other nodes are found. Default: mdns
     #[arg(long, value_name = "HOW")]
     pub(crate) discovery: Option<Discovery>,

@@ -127,6 +127,9 @@ impl Reading<'_> {
             DeValue::String(text) => text.to_string(),
             // A port needs no quotes.
             DeValue::Integer(number) if key.name == super::keys::STATUS => number.as_str().into(),
+            DeValue::Boolean(on) if key.name == super::keys::RELAY => {
+                (if *on { "on" } else { "off" }).to_owned()
+            }
             other => {
                 let (name, found) = (key.name, other.type_str());
                 let form = if key.many { "strings" } else { "a string" };

@@ -50,6 +50,7 @@ pub(super) const NETWORK: &str = "network";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const STATUS: &str = "status";
 pub(super) const KEEP: &str = "keep";
+pub(super) const RELAY: &str = "relay";
 
 /// The table of the file that ties names to identities. It has keys of its own.
 pub(super) const NAMES: &str = "names";
@@ -119,6 +120,14 @@ pub(super) const KEYS: &[Key] = &[
         default: "none",
         check: |text| keep(text).map(drop),
     },
+    Key {
+        name: RELAY,
+        many: false,
+        path: Part::None,
+        accepted: "\"on\" or \"off\"; in a file true and false as well",
+        default: "off: connections of others do not lead through this node",
+        check: |text| relay(text).map(drop),
+    },
 ];
 
 /// The key of a name.
@@ -166,6 +175,14 @@ pub(super) fn status(text: &str) -> Result<SocketAddr, String> {
         (Ok(address), _) => Ok(address),
         (_, Ok(port)) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
         _ => Err(format!("{text:?} is neither IP:PORT nor a port")),
+    }
+}
+
+pub(super) fn relay(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
     }
 }
 

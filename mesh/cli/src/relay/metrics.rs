@@ -179,6 +179,7 @@ fn levels(text: &mut Text, stats: &NodeStats, ready: bool) {
         Kind::Pull,
         Kind::Pair,
         Kind::Group,
+        Kind::Relay,
     ]
     .map(of)
     .to_vec();
@@ -313,6 +314,27 @@ fn traffic(text: &mut Text, stats: &NodeStats) {
             ("forged", gossip.forged),
             ("full", gossip.full),
         ],
+    );
+    let relay = &stats.relay;
+    text.family(
+        "withy_relay_circuits",
+        "gauge",
+        "Circuits of others that lead through this node, or end here.",
+        "course",
+        [
+            ("onward", relay.relaying as u64),
+            ("here", relay.ending as u64),
+        ],
+    );
+    text.counter(
+        "withy_relay_bytes_total",
+        "Octets of others that this node carried on.",
+        relay.octets,
+    );
+    text.counter(
+        "withy_relay_refused_total",
+        "Requests for circuits that were refused.",
+        relay.refused.values().sum(),
     );
     text.counter(
         "withy_dials_total",

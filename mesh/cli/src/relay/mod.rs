@@ -20,7 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use withy::Node;
-use withy::node::{MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions};
+use withy::node::{
+    MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions, Relay,
+};
 use withy::store::Store;
 
 use crate::args::{self, Keys, NodeOptions, NodeVerb};
@@ -137,6 +139,9 @@ fn builder(settings: &Settings) -> Outcome<NodeBuilder> {
     }
     for (name, (identity, _)) in &settings.layer.names {
         builder = builder.name(name, *identity);
+    }
+    if settings.relay {
+        builder = builder.relay(Relay::default());
     }
     if settings.listen.is_empty() {
         return Ok(builder.near_port(Node::PORT));

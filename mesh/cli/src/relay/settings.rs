@@ -69,6 +69,7 @@ pub(super) struct Settings {
     pub(super) status: Option<SocketAddr>,
     /// Queues to keep, in memory or in a folder.
     pub(super) keep: Vec<(QueueName, Option<PathBuf>)>,
+    pub(super) relay: bool,
     /// The same, as it was written, with the names.
     pub(super) layer: Layer,
 }
@@ -117,6 +118,7 @@ impl Settings {
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
             keep: keep.collect::<Result<_, _>>()?,
+            relay: one(keys::RELAY).is_some_and(|text| text == "on"),
             layer,
         })
     }
@@ -171,7 +173,8 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = options.discovery.and_then(|it| it.to_possible_value());
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
-    let given: [(&str, Vec<String>); 8] = [
+    let relay = options.relay.then(|| "on".to_owned());
+    let given: [(&str, Vec<String>); 9] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
@@ -180,6 +183,7 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),
         (keys::KEEP, options.keep.clone()),
+        (keys::RELAY, relay.into_iter().collect()),
     ];
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
     for (name, items) in given {

@@ -7,6 +7,7 @@
 //!  ipc:///path  ipc://@name  ipc://*     a path, an abstract name, a fresh path of its own
 //!  inproc://name                a name within this process
 //!  mesh://name                  a name on the mesh
+//!  relay://TAG                  the way through a relay of the mesh, which nodes choose by themselves
 //!  fd://3                       bind only: an inherited listening socket, by descriptor number
 //!  systemd://name  systemd://name:1      bind only: one passed in LISTEN_FDS, by LISTEN_FDNAMES
 //! ```
@@ -55,6 +56,9 @@ pub enum Endpoint {
     Inproc(Text),
     /// `mesh://`: a name that nodes resolve, and encrypt the way to.
     Mesh(Text),
+    /// `relay://`: the way through a relay, by the 32 hexadecimal digits that nodes know it by. Nodes take
+    /// it by themselves where no other leads to a peer; no socket binds or connects there.
+    Relay(Text),
     /// `fd://` and `systemd://`: a listening socket that another program opened.
     Inherited(Inherited),
 }
@@ -116,6 +120,7 @@ impl Endpoint {
             Self::Ipc(_) => "ipc",
             Self::Inproc(_) => "inproc",
             Self::Mesh(_) => "mesh",
+            Self::Relay(_) => "relay",
             Self::Inherited(Inherited::Descriptor(_)) => "fd",
             Self::Inherited(Inherited::Systemd { .. }) => "systemd",
         }
@@ -130,6 +135,7 @@ impl Endpoint {
             Self::Tcp(tcp) => tcp.locality(),
             Self::Quic(quic) => quic.locality(),
             Self::Ipc(_) | Self::Inproc(_) => Locality::Local,
+            Self::Relay(_) => Locality::Remote,
             Self::Inherited(_) | Self::Mesh(_) => Locality::Unknown,
         }
     }
@@ -158,6 +164,7 @@ impl Endpoint {
             "ipc" => Ipc::parse(rest).map(Self::Ipc),
             "inproc" => parse_inproc(rest).map(Self::Inproc),
             "mesh" => parse_mesh(rest).map(Self::Mesh),
+            "relay" => parse_relay(rest).map(Self::Relay),
             "fd" => Inherited::parse_descriptor(rest).map(Self::Inherited),
             "systemd" => Inherited::parse_systemd(rest).map(Self::Inherited),
             _ => Err(wrong(scheme)),
@@ -174,7 +181,7 @@ impl fmt::Display for Endpoint {
             Self::Ipc(Ipc::Any) => f.write_str("*"),
             Self::Ipc(Ipc::Path(path)) => write!(f, "{path}"),
             Self::Ipc(Ipc::Abstract(name)) => write!(f, "@{name}"),
-            Self::Inproc(name) | Self::Mesh(name) => write!(f, "{name}"),
+            Self::Inproc(name) | Self::Mesh(name) | Self::Relay(name) => write!(f, "{name}"),
             Self::Inherited(Inherited::Descriptor(number)) => write!(f, "{number}"),
             Self::Inherited(Inherited::Systemd { name, index: None }) => write!(f, "{name}"),
             Self::Inherited(Inherited::Systemd {
@@ -309,6 +316,15 @@ fn parse_mesh(text: &str) -> Result<Text, EndpointError> {
     let fits = (1..=Endpoint::MAX_MESH).contains(&text.len());
     if !fits || text.chars().any(char::is_control) {
         let expected = "a name of 1 to 127 octets without control characters";
+        return Err(EndpointError::new(Field::Name, text, expected));
+    }
+    Ok(Text::new(text))
+}
+
+fn parse_relay(text: &str) -> Result<Text, EndpointError> {
+    let digit = |octet: u8| matches!(octet, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 32 || !text.bytes().all(digit) {
+        let expected = "the 32 hexadecimal digits of a relay";
         return Err(EndpointError::new(Field::Name, text, expected));
     }
     Ok(Text::new(text))

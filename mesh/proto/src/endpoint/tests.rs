@@ -49,6 +49,7 @@ fn prints_back_what_it_parsed() {
         "ipc://./*",
         "inproc://a",
         "inproc://#1 any text://at all",
+        "relay://0123456789abcdef0123456789abcdef",
         "fd://0",
         "fd://2147483647",
         "systemd://withy.socket",

@@ -40,16 +40,19 @@ pub enum Verb {
     Push,
     /// Take work from a queue of this side.
     Pull,
+    /// Have connections led on by this side, which relays; the name is the identity of who is reached.
+    Relay,
 }
 
 /// Every verb and its name.
-const VERBS: [(Verb, &str); 6] = [
+const VERBS: [(Verb, &str); 7] = [
     (Verb::Publish, "publish"),
     (Verb::Subscribe, "subscribe"),
     (Verb::Serve, "serve"),
     (Verb::Call, "call"),
     (Verb::Push, "push"),
     (Verb::Pull, "pull"),
+    (Verb::Relay, "relay"),
 ];
 
 impl Verb {
