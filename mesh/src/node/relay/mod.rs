@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use withy_discovery::{Discovery, Kind, PeerTag, membership};
 use withy_proto::Endpoint;
+use withy_proto::mechanism::party::Expected;
 use withy_proto::relay::{Admission, Door, Limits, Party, Why};
 use withy_proto::trust::{IdentityId, Shown};
 
@@ -363,8 +364,6 @@ impl Shared {
         tags.into_iter().for_each(|tag| self.look_again(state, tag));
     }
 }
-
-use withy_proto::mechanism::party::Expected;
 
 /// Offers a node's door, and keeps lines to relays.
 pub(super) fn start(shared: &Arc<Shared>) {
