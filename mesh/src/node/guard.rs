@@ -87,7 +87,7 @@ impl Permitted {
             return true;
         };
         match self.trust.permissions() {
-            Some(permissions) if whom.identity != self.us => rules(&permissions, &whom),
+            Some(permissions) if !whom.is(&self.us) => rules(&permissions, &whom),
             _ => true,
         }
     }
