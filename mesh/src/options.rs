@@ -14,9 +14,10 @@ pub use withy_transports::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Socks5, TcpOptions,
 };
 
+use withy_proto::SocketType;
 use withy_proto::pattern::outgoing::SendOptions;
 
-use crate::driver::resources::{Guard, Resources};
+use crate::driver::resources::{Guard, Hosts};
 use crate::node::Node;
 use crate::security::Security;
 
@@ -115,7 +116,9 @@ pub(crate) struct Options {
     /// The node that resolves names on the mesh.
     pub(crate) node: Option<Node>,
     /// The sockets that share this one's endpoints.
-    pub(crate) resources: Option<Arc<Resources>>,
+    pub(crate) hosts: Option<Arc<dyn Hosts>>,
+    /// As what the socket shows itself to peers, if that is another type than its own.
+    pub(crate) shown_as: Option<SocketType>,
 }
 
 impl Default for Options {
@@ -144,7 +147,8 @@ impl Default for Options {
             remember_departed: false,
             guard: None,
             node: None,
-            resources: None,
+            hosts: None,
+            shown_as: None,
         }
     }
 }

@@ -209,7 +209,7 @@ impl NodeBuilder {
         }
         let resources = Arc::new(Resources::default());
         let mut control = options(&identity, &trust);
-        control.resources = Some(Arc::clone(&resources));
+        control.hosts = Some(Arc::clone(&resources) as _);
         control.remember_departed = true;
         // The engine does nothing else.
         control.attended = true;
