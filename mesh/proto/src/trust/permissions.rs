@@ -359,7 +359,8 @@ mod tests {
         let [a, b] = [1, 2].map(|octet| Principal::Curve(PublicKey::from_octets([octet; 32])));
         let ada = Principal::Plain("ada".into());
         let node = who(A, Roles::NONE);
-        let text = format!("{a} call adder\nplain:ada publish home/#\nlocal push jobs\n* pull jobs");
+        let text =
+            format!("{a} call adder\nplain:ada publish home/#\nlocal push jobs\n* pull jobs");
         let rules: Permissions = text.parse().unwrap();
         for (whom, verb, name) in [
             (&a, Verb::Call, "adder"),
@@ -383,7 +384,10 @@ mod tests {
             ("* call", "it has fewer than three words"),
             ("ada call x", "an id has 56 characters"),
             ("role:king call x", "\"king\" is none of"),
-            ("curve:short call x", "curve: is followed by a public key in Z85"),
+            (
+                "curve:short call x",
+                "curve: is followed by a public key in Z85",
+            ),
             ("* call,fly x", "\"fly\" is none of publish"),
             ("* call a/#/b", "#"),
         ] {

@@ -9,6 +9,7 @@
 
 pub(super) mod history;
 mod late;
+pub(super) mod tap;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -274,7 +275,7 @@ impl BusSubscriber {
         }
         loop {
             let received = self.0.socket.recv_from().await?;
-            if let Some(publication) = self.look(received) {
+            if let Some(publication) = look(&self.0.socket, &self.0.permitted, received) {
                 return Ok(publication);
             }
         }
@@ -295,24 +296,8 @@ impl BusSubscriber {
         }
         loop {
             let received = self.0.socket.try_recv_from()?;
-            if let Some(publication) = self.look(received) {
+            if let Some(publication) = look(&self.0.socket, &self.0.permitted, received) {
                 return Ok(publication);
-            }
-        }
-    }
-
-    /// Reads a message; whoever sends what is none is let go.
-    fn look(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
-        match Publication::try_from(message) {
-            Ok(publication) => {
-                let core = self.0.socket.core();
-                let permits = permits(&self.0.permitted, core, &publication, from);
-                permits.then_some(publication)
-            }
-            Err(error) => {
-                let reason = Reason::Application(error.to_string());
-                self.0.socket.core().close_link(from.0, reason);
-                None
             }
         }
     }
@@ -345,6 +330,22 @@ impl Shared {
             (socket, history)
         });
         made.clone()
+    }
+}
+
+/// Reads a message; whoever sends what is none is let go.
+fn look(
+    socket: &Owner,
+    permitted: &Permitted,
+    (message, from): (Message, PeerKey),
+) -> Option<Publication> {
+    let core = socket.core();
+    match Publication::try_from(message) {
+        Ok(publication) => permits(permitted, core, &publication, from).then_some(publication),
+        Err(error) => {
+            core.close_link(from.0, Reason::Application(error.to_string()));
+            None
+        }
     }
 }
 
