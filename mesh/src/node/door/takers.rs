@@ -14,6 +14,7 @@ use super::MAX_PEERS;
 use super::entrance::SideDoor;
 use super::hall::Hall;
 use super::workers::{bound, look_again};
+use crate::event::Reason;
 use crate::node::NameError;
 use crate::node::queue::Worker;
 use crate::options::Options;
@@ -103,6 +104,11 @@ impl Takers {
             }
             let _ = peers.wait_for(|peers| *peers == 0).await;
             drop(offer);
+            // Whoever pushes has not heard of it yet, and is not to send more.
+            let core = self.pull.core();
+            for (key, _) in core.links() {
+                core.close_link(key, Reason::Closed);
+            }
         }
     }
 
