@@ -127,6 +127,7 @@ impl Reading<'_> {
             DeValue::String(text) => text.to_string(),
             // A port needs no quotes.
             DeValue::Integer(number) if key.name == super::keys::STATUS => number.as_str().into(),
+            DeValue::Boolean(value) if key.name == super::keys::ZMTP_INSECURE => value.to_string(),
             other => {
                 let (name, found) = (key.name, other.type_str());
                 let form = if key.many { "strings" } else { "a string" };

@@ -9,7 +9,9 @@ use withy::Node;
 use withy::node::Seed;
 use withy::trust::Name;
 
+use super::door;
 use crate::args::Discovery;
+use crate::duration;
 
 /// What the environment's variables begin with.
 pub(super) const PREFIX: &str = "WITHY_NODE_";
@@ -38,6 +40,14 @@ pub(super) const DISCOVERY: &str = "discovery";
 pub(super) const NETWORK: &str = "network";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const STATUS: &str = "status";
+pub(super) const ZMTP: &str = "zmtp";
+pub(super) const ZMTP_SERVE: &str = "zmtp-serve";
+pub(super) const ZMTP_PULL: &str = "zmtp-pull";
+pub(super) const ZMTP_SECRET_KEY_FILE: &str = "zmtp-secret-key-file";
+pub(super) const ZMTP_AUTHORIZED_KEYS: &str = "zmtp-authorized-keys";
+pub(super) const ZMTP_PLAIN_USERS: &str = "zmtp-plain-users";
+pub(super) const ZMTP_INSECURE: &str = "zmtp-insecure";
+pub(super) const ZMTP_TIMEOUT: &str = "zmtp-timeout";
 
 /// The table of the file that ties names to identities. It has keys of its own.
 pub(super) const NAMES: &str = "names";
@@ -98,6 +108,70 @@ pub(super) const KEYS: &[Key] = &[
         accepted: "IP:PORT, or PORT for one of 127.0.0.1",
         default: "not served",
         check: |text| status(text).map(drop),
+    },
+    Key {
+        name: ZMTP,
+        many: true,
+        is_path: false,
+        accepted: "tcp://IP:PORT or ipc://PATH, as in \"tcp://127.0.0.1:5555\"",
+        default: "no door for ZeroMQ sockets",
+        check: |text| door::endpoint(text).map(drop),
+    },
+    Key {
+        name: ZMTP_SERVE,
+        many: true,
+        is_path: false,
+        accepted: "NAME=ENDPOINT, as in \"adder=tcp://127.0.0.1:5556\"",
+        default: "no ZeroMQ workers",
+        check: |text| door::named(text).map(drop),
+    },
+    Key {
+        name: ZMTP_PULL,
+        many: true,
+        is_path: false,
+        accepted: "QUEUE=ENDPOINT, as in \"jobs=tcp://127.0.0.1:5557\"",
+        default: "no ZeroMQ PULLs",
+        check: |text| door::named(text).map(drop),
+    },
+    Key {
+        name: ZMTP_SECRET_KEY_FILE,
+        many: false,
+        is_path: true,
+        accepted: "the path of a file with CURVE keys, from `withy keygen -o FILE`",
+        default: "no CURVE",
+        check: path,
+    },
+    Key {
+        name: ZMTP_AUTHORIZED_KEYS,
+        many: false,
+        is_path: true,
+        accepted: "the path of a file with a line `KEY [NAME]` for each CURVE client",
+        default: "no CURVE",
+        check: path,
+    },
+    Key {
+        name: ZMTP_PLAIN_USERS,
+        many: false,
+        is_path: true,
+        accepted: "the path of a file with a line `NAME=PASSWORD` for each PLAIN user",
+        default: "no PLAIN",
+        check: path,
+    },
+    Key {
+        name: ZMTP_INSECURE,
+        many: false,
+        is_path: false,
+        accepted: "true or false",
+        default: "false: PLAIN on this host only",
+        check: |text| parse::<bool>(text).map(drop),
+    },
+    Key {
+        name: ZMTP_TIMEOUT,
+        many: false,
+        is_path: false,
+        accepted: "a number and a unit, as in \"500ms\" or \"30s\"",
+        default: "30s",
+        check: |text| duration::parse(text).map(drop),
     },
 ];
 

@@ -13,6 +13,7 @@ use clap::ValueEnum as _;
 use withy::node::Seed;
 use withy::trust::{IdentityId, Name};
 
+use super::door::Door;
 use super::file;
 use super::keys::{self, KEYS, Key, PREFIX, nearest};
 use crate::args::{Discovery, NodeOptions};
@@ -66,6 +67,8 @@ pub(super) struct Settings {
     pub(super) network: Option<Name>,
     pub(super) identity: Option<PathBuf>,
     pub(super) status: Option<SocketAddr>,
+    /// The door for ZeroMQ sockets, if there is one.
+    pub(super) door: Option<Door>,
     /// The same, as it was written, with the names.
     pub(super) layer: Layer,
 }
@@ -112,6 +115,7 @@ impl Settings {
             network: one(keys::NETWORK).map(keys::parse).transpose()?,
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
+            door: Door::of(&layer)?,
             layer,
         })
     }
@@ -166,7 +170,8 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = options.discovery.and_then(|it| it.to_possible_value());
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
-    let given: [(&str, Vec<String>); 7] = [
+    let insecure = options.zmtp_insecure.then(|| true.to_string());
+    let given: [(&str, Vec<String>); 15] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
@@ -174,6 +179,20 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
         (keys::NETWORK, one(&options.network)),
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),
+        (keys::ZMTP, options.zmtp.clone()),
+        (keys::ZMTP_SERVE, options.zmtp_serve.clone()),
+        (keys::ZMTP_PULL, options.zmtp_pull.clone()),
+        (
+            keys::ZMTP_SECRET_KEY_FILE,
+            one(&options.zmtp_secret_key_file),
+        ),
+        (
+            keys::ZMTP_AUTHORIZED_KEYS,
+            one(&options.zmtp_authorized_keys),
+        ),
+        (keys::ZMTP_PLAIN_USERS, one(&options.zmtp_plain_users)),
+        (keys::ZMTP_INSECURE, insecure.into_iter().collect()),
+        (keys::ZMTP_TIMEOUT, one(&options.zmtp_timeout)),
     ];
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
     for (name, items) in given {

@@ -29,6 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use withy::Node;
+use withy::node::ZmtpDoor;
 
 use super::metrics;
 use crate::exit::complain;
@@ -52,14 +53,16 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Status {
     node: Node,
     has_seeds: bool,
+    door: Option<ZmtpDoor>,
     leaving: AtomicBool,
 }
 
 impl Status {
-    pub(super) fn new(node: &Node, has_seeds: bool) -> Self {
+    pub(super) fn new(node: &Node, has_seeds: bool, door: Option<ZmtpDoor>) -> Self {
         Self {
             node: node.clone(),
             has_seeds,
+            door,
             leaving: AtomicBool::new(false),
         }
     }
@@ -95,7 +98,7 @@ impl Status {
             }
             "/metrics" => {
                 let ready = self.readiness().0 == StatusCode::OK;
-                let body = metrics::text(&self.node.stats(), ready);
+                let body = metrics::text(&self.node.stats(), ready, self.door.as_ref());
                 typed(StatusCode::OK, PROMETHEUS, body)
             }
             _ => text(

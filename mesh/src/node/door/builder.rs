@@ -20,7 +20,6 @@ use crate::auth::Authenticator;
 use crate::node::Node;
 use crate::options::Options;
 use crate::security::{Mechanism, Security};
-use crate::socket::Owner;
 
 /// What a door is opened with. It is made by [`ZmtpDoor::builder`].
 #[derive(Debug, Clone)]
@@ -153,7 +152,7 @@ impl ZmtpDoorBuilder {
             callers: Arc::clone(callers.socket().core()),
             pushers: Arc::clone(pushers.socket().core()),
         }));
-        let entrance = Owner::new(SocketType::Router, options);
+        let entrance = hall.socket(SocketType::Router, options);
         let mut endpoints = Vec::new();
         for endpoint in listen {
             endpoints.push(entrance.bind(Ok(endpoint)).await?);

@@ -17,7 +17,7 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::{Frame, Message, SocketType};
 
 use super::hall::{Hall, Offence};
-use super::{MAX_ENVELOPE, MAX_NAMES, MAX_PEER_REQUESTS, MAX_PEERS, MAX_REQUESTS};
+use super::{MAX_ENVELOPE, MAX_NAMES, MAX_PEER_REQUESTS, MAX_REQUESTS};
 use crate::node::Client;
 use crate::node::service::Request;
 use crate::socket::{Owner, PeerKey};
@@ -79,11 +79,10 @@ impl Callers {
     pub(super) fn open(hall: &Arc<Hall>) -> Arc<Self> {
         let shared = hall.node.shared();
         let mut options = shared.options();
-        options.connections.max_connections = MAX_PEERS;
         options.remember_departed = true;
         let callers = Arc::new(Self {
             hall: Arc::clone(hall),
-            socket: shared.socket(SocketType::Router, options),
+            socket: hall.socket(SocketType::Router, options),
             lines: Mutex::default(),
             open: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_REQUESTS)),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use crate::socket::Owner;
+
 /// The counters of a door, at the moment of the call. They count from when it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +57,20 @@ pub struct DoorStats {
     pub refused: u64,
     /// Connections that were closed because the peer broke the protocol or a limit.
     pub protocol_errors: u64,
+}
+
+impl DoorStats {
+    /// Adds what sockets count, and says how many peers they have.
+    pub(super) fn add<'a>(&mut self, sockets: impl IntoIterator<Item = &'a Owner>) -> u64 {
+        let mut peers = 0;
+        for stats in sockets.into_iter().map(Owner::stats) {
+            self.handshakes_failed += stats.handshakes_failed;
+            self.refused += stats.refused;
+            self.protocol_errors += stats.protocol_errors;
+            peers += stats.peers;
+        }
+        peers
+    }
 }
 
 /// What no socket counts.

@@ -11,15 +11,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use withy_proto::SocketType;
 use withy_proto::crypto::keys::PublicKey;
 
-use super::MAX_OFFENCES;
 use super::counts::Counts;
+use super::{MAX_OFFENCES, MAX_PEERS};
 use crate::driver::core::Core;
 use crate::driver::resources::Asking;
 use crate::event::PeerInfo;
 use crate::node::Node;
-use crate::socket::PeerKey;
+use crate::options::Options;
+use crate::socket::{Owner, PeerKey};
 use crate::trust::{Permissions, Principal, Verb};
 
 /// By what peers prove who they are.
@@ -97,6 +99,15 @@ impl Hall {
         };
         self.tasks
             .spawn_on(until_stopped, &self.node.shared().runtime);
+    }
+
+    /// A socket of the door, which closes with the node.
+    pub(super) fn socket(&self, kind: SocketType, mut options: Options) -> Owner {
+        options.connections.max_connections = MAX_PEERS;
+        let shared = self.node.shared();
+        let socket = shared.socket(kind, options);
+        shared.close_with_node(socket.core());
+        socket
     }
 
     /// Who a peer is that connects.

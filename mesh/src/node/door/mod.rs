@@ -182,29 +182,12 @@ impl ZmtpDoor {
             ..DoorStats::default()
         };
         open.subscribers.count(&mut stats);
-        let own = |sockets: &mut dyn Iterator<Item = &Owner>| -> u64 {
-            let all = sockets.map(|socket| {
-                let stats = socket.stats();
-                (stats, stats.peers)
-            });
-            let mut peers = 0;
-            for (of, connected) in all {
-                stats.handshakes_failed += of.handshakes_failed;
-                stats.refused += of.refused;
-                stats.protocol_errors += of.protocol_errors;
-                peers += connected;
-            }
-            peers
-        };
-        let mut own = own;
-        own(&mut std::iter::once(&open.entrance));
-        let publishers = own(&mut std::iter::once(&open.publishers));
-        let callers = own(&mut std::iter::once(open.callers.socket()));
-        let pushers = own(&mut std::iter::once(open.pushers.socket()));
-        let workers = own(&mut open.workers.iter().map(|it| it.socket()));
-        let takers = own(&mut open.takers.iter().map(|it| it.socket()));
-        (stats.publishers, stats.callers, stats.pushers) = (publishers, callers, pushers);
-        (stats.workers, stats.takers) = (workers, takers);
+        stats.add([&open.entrance]);
+        stats.publishers = stats.add([&open.publishers]);
+        stats.callers = stats.add([open.callers.socket()]);
+        stats.pushers = stats.add([open.pushers.socket()]);
+        stats.workers = stats.add(open.workers.iter().map(|it| it.socket()));
+        stats.takers = stats.add(open.takers.iter().map(|it| it.socket()));
         stats
     }
 
@@ -223,20 +206,19 @@ impl ZmtpDoor {
         open.hall.tasks.close();
         // They end at once.
         open.hall.tasks.wait().await;
-        let mut sockets = vec![&open.entrance, &open.publishers, open.callers.socket()];
-        sockets.push(open.pushers.socket());
-        sockets.extend(open.workers.iter().map(|it| it.socket()));
-        let given = open.takers.iter().map(|it| it.socket());
         let subscribers = open.subscribers.sockets();
-        let mut undelivered = 0;
-        for socket in given {
-            undelivered += finish(socket, until).await;
-        }
-        for socket in sockets.into_iter().chain(&subscribers) {
+        let workers = open.workers.iter().map(|it| it.socket());
+        let sockets = [&open.entrance, &open.publishers, open.callers.socket()];
+        let sockets = sockets.into_iter().chain([open.pushers.socket()]);
+        for socket in sockets.chain(workers).chain(&subscribers) {
             finish(socket, until).await;
         }
-        let counter = &open.hall.counts.undelivered;
-        counter.fetch_add(undelivered as u64, Relaxed);
+        for takers in &open.takers {
+            // What no PULL took.
+            let unsent = finish(takers.socket(), until).await as u64;
+            let counter = &open.hall.counts.undelivered;
+            counter.fetch_add(unsent, Relaxed);
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use withy_proto::bus::Topic;
 use withy_proto::{Frame, Message, SocketType};
 
-use super::MAX_PEERS;
 use super::hall::{Hall, Offence};
 use crate::node::{BusPublisher, NameError};
 use crate::socket::Owner;
@@ -17,9 +16,8 @@ pub(super) fn open(hall: &Arc<Hall>) -> Result<Owner, NameError> {
     let publisher = hall.node.publisher("#")?;
     let shared = hall.node.shared();
     let mut options = shared.options();
-    options.connections.max_connections = MAX_PEERS;
     options.remember_departed = true;
-    let socket = shared.socket(SocketType::Sub, options);
+    let socket = hall.socket(SocketType::Sub, options);
     socket.core().subscribe(b"", true);
     hall.spawn(run(Arc::clone(hall), socket.clone(), publisher));
     Ok(socket)

@@ -16,7 +16,7 @@ use withy_discovery::Kind;
 use withy_proto::{Message, SocketType};
 
 use super::hall::{Hall, Offence};
-use super::{MAX_NAMES, MAX_PEERS, MAX_WAITING, MAX_WAITING_OCTETS};
+use super::{MAX_NAMES, MAX_WAITING, MAX_WAITING_OCTETS};
 use crate::error::SendError;
 use crate::node::queue::{Producer, ProducerOptions, Put};
 use crate::socket::{Owner, PeerKey, Push};
@@ -79,11 +79,10 @@ impl Pushers {
     pub(super) fn open(hall: &Arc<Hall>) -> Arc<Self> {
         let shared = hall.node.shared();
         let mut options = shared.options();
-        options.connections.max_connections = MAX_PEERS;
         options.remember_departed = true;
         let pushers = Arc::new(Self {
             hall: Arc::clone(hall),
-            socket: shared.socket(SocketType::Pull, options),
+            socket: hall.socket(SocketType::Pull, options),
             lanes: Mutex::default(),
             waits: Arc::default(),
             tasks: TaskTracker::new(),

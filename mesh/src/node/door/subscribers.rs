@@ -15,7 +15,7 @@ use withy_proto::{Message, SocketType};
 use super::counts::DoorStats;
 use super::hall::{Hall, Offence};
 use super::widen::widen;
-use super::{MAX_PEERS, MAX_PRINCIPALS, MAX_SUBSCRIPTIONS};
+use super::{MAX_PRINCIPALS, MAX_SUBSCRIPTIONS};
 use crate::driver::core::Core;
 use crate::event::HandshakeFailure;
 use crate::node::bus::tap::Tap;
@@ -77,8 +77,7 @@ impl Subscribers {
         let shared = self.hall.node.shared();
         let mut options = shared.options();
         options.send.max_subscriptions = MAX_SUBSCRIPTIONS;
-        options.connections.max_connections = MAX_PEERS;
-        let socket = shared.socket(SocketType::XPub, options);
+        let socket = self.hall.socket(SocketType::XPub, options);
         let core = Arc::clone(socket.core());
         let desk = Arc::new(Desk {
             whom: whom.clone(),

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use withy_discovery::Kind;
 use withy_proto::{Endpoint, Message, SocketType};
 
-use super::MAX_PEERS;
 use super::entrance::SideDoor;
 use super::hall::Hall;
 use super::workers::{bound, look_again};
@@ -39,7 +38,6 @@ impl Takers {
     ) -> Result<Arc<Self>, NameError> {
         let shared = hall.node.shared();
         shared.check_name(name)?;
-        options.connections.max_connections = MAX_PEERS;
         options.hosts = Some(Arc::new(SideDoor {
             hall: Arc::clone(hall),
             ours: SocketType::Push,
@@ -50,8 +48,8 @@ impl Takers {
         let takers = Arc::new(Self {
             hall: Arc::clone(hall),
             name: name.into(),
-            socket: shared.socket(SocketType::Push, options),
-            pull: shared.socket(SocketType::Pull, shared.options()),
+            socket: hall.socket(SocketType::Push, options),
+            pull: hall.socket(SocketType::Pull, shared.options()),
         });
         hall.spawn(Arc::clone(&takers).pass_on());
         hall.spawn(Arc::clone(&takers).offer());

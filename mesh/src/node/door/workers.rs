@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout_at};
 use withy_proto::pattern::request::wrap;
 use withy_proto::{Endpoint, SocketType};
 
-use super::MAX_PEERS;
 use super::entrance::SideDoor;
 use super::hall::Hall;
 use crate::error::RequestError;
@@ -42,7 +41,6 @@ impl Workers {
     ) -> Result<Arc<Self>, NameError> {
         let shared = hall.node.shared();
         shared.check_name(name)?;
-        options.connections.max_connections = MAX_PEERS;
         options.shown_as = Some(SocketType::Dealer);
         options.hosts = Some(Arc::new(SideDoor {
             hall: Arc::clone(hall),
@@ -54,7 +52,7 @@ impl Workers {
         let workers = Arc::new(Self {
             hall: Arc::clone(hall),
             name: name.into(),
-            socket: shared.socket(SocketType::Req, options),
+            socket: hall.socket(SocketType::Req, options),
         });
         hall.spawn(Arc::clone(&workers).run());
         hall.spawn(look_again(
