@@ -95,6 +95,20 @@ impl Callers {
         &self.socket
     }
 
+    /// The services that are talked to.
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> usize {
+        self.lines.lock().of.len()
+    }
+
+    /// Of these, those that nothing is asked of now.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        let lines = self.lines.lock();
+        let idle = lines.of.values().filter(|it| Arc::strong_count(it) == 1);
+        idle.count()
+    }
+
     async fn run(self: Arc<Self>) {
         while let Ok((message, from)) = self.socket.recv_from().await {
             self.hall.counts.requests.fetch_add(1, Relaxed);

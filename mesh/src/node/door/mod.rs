@@ -215,7 +215,7 @@ impl ZmtpDoor {
         }
         for takers in &open.takers {
             // What no PULL took.
-            let unsent = finish(takers.socket(), until).await as u64;
+            let unsent = takers.unread() + finish(takers.socket(), until).await as u64;
             let counter = &open.hall.counts.undelivered;
             counter.fetch_add(unsent, Relaxed);
         }

@@ -71,6 +71,11 @@ impl Takers {
         &self.socket
     }
 
+    /// Messages that came from those who push and were not passed on yet.
+    pub(super) fn unread(&self) -> u64 {
+        self.pull.stats().unread
+    }
+
     /// Where it listens; the builder has bound it.
     pub(super) fn endpoint(&self) -> Endpoint {
         bound(&self.socket)

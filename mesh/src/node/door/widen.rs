@@ -23,7 +23,8 @@ pub(super) fn widen(prefix: &[u8]) -> Option<Filter> {
 
 #[cfg(test)]
 mod tests {
-    use withy_proto::bus::{MAX_LEVELS, Topic};
+    use withy_proto::bus::Topic;
+    use withy_proto::bus::topic::MAX_LEVELS;
     use withy_proto::crypto::{Randomness as _, Seeded};
 
     use super::*;
