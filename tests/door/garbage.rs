@@ -9,7 +9,7 @@ use withy_tests::deadline::soon;
 use withy_tests::python::Peer;
 use withy_tests::{raw, scale};
 
-use crate::house::{House, Mechanism, SOON, connected, until};
+use crate::house::{House, Mechanism, SOON, connected, echo, until};
 
 /// Sends octets, and waits until the door hangs up.
 async fn throw(at: &str, octets: &[u8]) {
@@ -29,13 +29,7 @@ async fn nonsense_hurts_nobody_else() {
         .door(&node, Mechanism::Null)
         .listen("tcp://127.0.0.1:*");
     let door = door.serve("x", "tcp://127.0.0.1:*").open().await.unwrap();
-    let echo = node.service("echo").unwrap();
-    tokio::spawn(async move {
-        while let Ok(mut request) = echo.recv().await {
-            let message = request.take_message();
-            request.reply(message).await.unwrap();
-        }
-    });
+    echo(&node);
     let (peer, endpoint) = (Peer::start(), door.endpoints()[0].to_string());
     let req = connected(&peer, "REQ", &[], &endpoint).await;
     let sub = connected(&peer, "SUB", &[], &endpoint).await;

@@ -131,3 +131,14 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     })
     .await;
 }
+
+/// Serves `echo` on a node.
+pub(crate) fn echo(node: &Node) {
+    let echo = node.service("echo").unwrap();
+    tokio::spawn(async move {
+        while let Ok(mut request) = echo.recv().await {
+            let message = request.take_message();
+            request.reply(message).await.unwrap();
+        }
+    });
+}

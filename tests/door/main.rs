@@ -11,4 +11,5 @@ mod permissions;
 mod queues;
 mod requests;
 mod topics;
+mod versions;
 mod workers;

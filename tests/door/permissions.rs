@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use withy::Node;
 use withy::node::{DoorError, ZmtpDoor};
 use withy_tests::deadline::soon;
 use withy_tests::python::Peer;
 
-use crate::house::{House, MECHANISMS, Mechanism, SOON, builder, connected, until};
+use crate::house::{House, MECHANISMS, Mechanism, SOON, builder, connected, echo, until};
 
 /// How long a change of the permissions may take.
 const RELOAD: Duration = Duration::from_secs(1);
@@ -32,16 +31,6 @@ impl House {
     }
 }
 
-async fn echo(node: &Node) {
-    let echo = node.service("echo").unwrap();
-    tokio::spawn(async move {
-        while let Ok(mut request) = echo.recv().await {
-            let message = request.take_message();
-            request.reply(message).await.unwrap();
-        }
-    });
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_does_what_its_rules_allow_and_nothing_else() {
     for mechanism in MECHANISMS {
@@ -51,7 +40,7 @@ async fn a_peer_does_what_its_rules_allow_and_nothing_else() {
             "{ada} subscribe home/#\n{ada} publish home/hall\n{ada} call echo\n{ada} push jobs\n{bob} serve x"
         ));
         let node = house.node().await;
-        echo(&node).await;
+        echo(&node);
         let at = "tcp://127.0.0.1:*";
         let door = house.door(&node, mechanism).listen(at);
         let door = door.serve("x", at).pull("jobs", at).open().await.unwrap();

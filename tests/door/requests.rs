@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use withy_tests::python::{Peer, Socket};
 
-use crate::house::{House, Mechanism, SOON, connected, until};
+use crate::house::{House, Mechanism, SOON, connected, echo, until};
 
 /// What an error says: the frames before it are as they should be.
 async fn error(theirs: &Socket, envelope: &[&str]) -> String {
@@ -67,13 +67,7 @@ async fn who_asks_too_much_hears_that_and_others_are_served() {
         .listen("tcp://127.0.0.1:*");
     let door = door.open().await.unwrap();
     let (peer, at) = (Peer::start(), &door.endpoints()[0]);
-    let echo = node.service("echo").unwrap();
-    tokio::spawn(async move {
-        while let Ok(mut request) = echo.recv().await {
-            let message = request.take_message();
-            request.reply(message).await.unwrap();
-        }
-    });
+    echo(&node);
     let greedy = connected(&peer, "DEALER", &[("SNDHWM", json!(0))], at).await;
     let most = withy::node::door::MAX_PEER_REQUESTS;
     for _ in 0..=most {
