@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::timeout;
 use withy::node::ZmtpDoor;
-use withy::{Message, Node, Pull};
+use withy::{Message, Pull};
 use withy_tests::python::{Peer, Socket};
 use withy_tests::scale;
 
-use crate::house::{House, MECHANISMS, SOON, connected};
+use crate::house::{House, MECHANISMS, SOON, connected, until};
 use crate::partner::{self, Partner, SEEN};
 
 const KINDS: [&str; 10] = [
@@ -26,7 +26,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Hall<'a> {
     peer: &'a Peer,
     partner: &'a Partner,
-    node: &'a Node,
     seen: &'a Pull,
     door: ZmtpDoor,
     options: Vec<(&'static str, Value)>,
@@ -51,7 +50,6 @@ async fn every_socket_type_comes_through_the_door() {
             let hall = Hall {
                 peer: &peer,
                 partner: &partner,
-                node: &node,
                 seen: &seen,
                 door: door.open().await.unwrap(),
                 options: house.ada(mechanism),
@@ -100,6 +98,8 @@ impl Hall<'_> {
                 }
                 // libzmq sends subscriptions when its application next does something.
                 assert_eq!(theirs.recv(Duration::ZERO).await?, None);
+                // That of the cell before may still hold at the partner.
+                until(|| self.door.stats().subscriptions == 1).await;
                 self.partner.order(&["publish", "news/x", cell]).await;
                 expect(&theirs, &["news/x", cell]).await?;
             }
@@ -156,9 +156,12 @@ impl Hall<'_> {
             }
         }
         theirs.close().await?;
-        // The next cell finds the name free.
-        let gone = || !self.node.peers().is_empty() && self.door.stats().workers == 0;
-        crate::house::until(gone).await;
+        // The next cell finds nobody else there.
+        until(|| {
+            let stats = self.door.stats();
+            (stats.workers, stats.subscriptions) == (0, 0)
+        })
+        .await;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use withy::Node;
 use withy::node::QueueOptions;
 use withy::store::Store;
 use withy_tests::deadline::soon;
@@ -60,6 +61,12 @@ async fn a_queue_is_taken_from_while_a_pull_is_there() {
     assert_eq!(pull.recv(SOON).await.unwrap().unwrap(), [b"1"]);
     pull.close().await.unwrap();
     until(|| door.stats().takers == 0).await;
+    let is_offered = |node: &Node| {
+        let peers = node.peers();
+        let mut offers = peers.iter().flat_map(|peer| &peer.offers);
+        offers.any(|it| it.name == "parcels")
+    };
+    until(|| !is_offered(&other)).await;
     soon(async {
         while push.stats().peers > 0 {
             tokio::task::yield_now().await;

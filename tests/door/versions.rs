@@ -3,6 +3,7 @@
 
 use std::io;
 
+use withy_tests::deadline::soon;
 use withy_tests::raw;
 
 use crate::house::{House, Mechanism, SOON, until};
@@ -82,6 +83,7 @@ async fn the_minor_versions_of_zmtp_3_are_spoken_and_no_older_ones() {
         assert!(sub.frame().await.unwrap().command().is_some());
         until(|| door.stats().filters == 1).await;
         let publisher = node.publisher("home/x").unwrap();
+        soon(publisher.wait_subscribed(1)).await.unwrap();
         publisher.publish("1").await.unwrap();
         sub.expect(&raw::message(&["home/x", "1"])).await.unwrap();
         drop(sub);
