@@ -206,10 +206,10 @@ fn the_door_is_shown_with_the_rest_of_the_configuration() {
     ];
     let shown = user.does(&show);
     let object = |key: &str| -> Value {
-        let objects = shown
+        let mut objects = shown
             .lines()
             .map(|it| serde_json::from_str::<Value>(it).unwrap());
-        objects.filter(|it| it["key"] == key).next_back().unwrap()
+        objects.rfind(|it| it["key"] == key).unwrap()
     };
     let zmtp = object("zmtp");
     assert_eq!(zmtp["value"], json!(["ipc:///run/door"]));

@@ -278,7 +278,10 @@ mod tests {
     use super::*;
     use crate::relay::settings::Set;
 
-    fn layer(keys: &[(&'static str, &[&str])]) -> Layer {
+    /// Keys with their values, a line each.
+    type Keys = &'static [(&'static str, &'static [&'static str])];
+
+    fn layer(keys: Keys) -> Layer {
         let mut layer = Layer::default();
         for (line, (key, items)) in (1..).zip(keys) {
             let items = items.iter().map(|it| (*it).to_owned()).collect();
@@ -309,19 +312,19 @@ mod tests {
 
     #[test]
     fn keys_that_do_not_fit_together_are_named() {
-        let open = "tcp://0.0.0.0:1";
+        const OPEN: &str = "tcp://0.0.0.0:1";
         assert_eq!(Door::of(&layer(&[])), Ok(None));
         assert_eq!(Door::of(&layer(&[("zmtp-timeout", &["1s"])])), Ok(None));
-        let good: [&[(&str, &[&str])]; 4] = [
+        let good: [Keys; 4] = [
             &[("zmtp", &["ipc://x", "tcp://[::1]:1"])],
             &[("zmtp-serve", &["a=tcp://127.0.0.1:1"])],
             &[
-                ("zmtp", &[open]),
+                ("zmtp", &[OPEN]),
                 ("zmtp-secret-key-file", &["k"]),
                 ("zmtp-authorized-keys", &["c"]),
             ],
             &[
-                ("zmtp", &[open]),
+                ("zmtp", &[OPEN]),
                 ("zmtp-plain-users", &["u"]),
                 ("zmtp-insecure", &["true"]),
             ],
@@ -329,9 +332,9 @@ mod tests {
         for keys in good {
             assert!(Door::of(&layer(keys)).unwrap().is_some(), "{keys:?}");
         }
-        let bad: [(&[(&str, &[&str])], &str); 6] = [
+        let bad: [(Keys, &str); 6] = [
             (
-                &[("zmtp", &[open])],
+                &[("zmtp", &[OPEN])],
                 "x:1: zmtp: other hosts reach tcp://0.0.0.0:1 without",
             ),
             (
@@ -339,7 +342,7 @@ mod tests {
                 "x:1: zmtp-pull: other hosts reach",
             ),
             (
-                &[("zmtp-plain-users", &["u"]), ("zmtp", &[open])],
+                &[("zmtp-plain-users", &["u"]), ("zmtp", &[OPEN])],
                 "x:2: zmtp: other hosts reach tcp://0.0.0.0:1, and passwords",
             ),
             (
