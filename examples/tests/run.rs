@@ -77,16 +77,20 @@ fn binary(name: &str) -> &'static str {
         };
     }
     binaries!(
-        "chat" "curve_client" "curve_server" "dashboard" "hello_client" "hello_client_blocking"
-        "hello_server" "hello_server_blocking" "jobs_producer" "jobs_worker" "last_value_cache"
-        "last_value_reader" "last_value_writer" "monitor" "network_bridge" "pipeline_sink"
-        "pipeline_ventilator" "pipeline_worker" "plain_client" "plain_server" "price_client"
-        "price_service" "queue_broker" "queue_proxy" "queue_worker" "select" "sensor"
+        "bus_door" "chat" "curve_client" "curve_server" "dashboard" "hello_client"
+        "hello_client_blocking" "hello_server" "hello_server_blocking" "jobs_producer" "jobs_worker"
+        "last_value_cache" "last_value_reader" "last_value_writer" "monitor" "network_bridge"
+        "pipeline_sink" "pipeline_ventilator" "pipeline_worker" "plain_client" "plain_server"
+        "price_client" "price_service" "queue_broker" "queue_proxy" "queue_worker" "select" "sensor"
         "typed_receiver" "typed_sender" "weather_client" "weather_server" "web"
     )
 }
 
 fn start(what: In, name: &str, arguments: &[&str]) -> Program {
+    start_with(what, name, arguments, &[])
+}
+
+fn start_with(what: In, name: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> Program {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = match what {
         Rust => Command::new(binary(name)),
@@ -103,6 +107,7 @@ fn start(what: In, name: &str, arguments: &[&str]) -> Program {
     };
     command
         .args(arguments)
+        .envs(environment.iter().copied())
         .env("HELLO_PASSWORD", "correct horse")
         .stdin(Stdio::null());
     Program::start(format!("{name} in {what:?}"), &mut command)
@@ -392,4 +397,23 @@ fn every_program_has_its_counterpart() {
         let python = examples.join(format!("python/{name}.py"));
         assert_eq!(python.exists(), !only_ours.contains(&name), "{name}");
     }
+}
+
+#[test]
+fn the_bus_and_zeromq() {
+    let user = tempfile::tempdir().unwrap();
+    // A node of this user alone.
+    let home = [
+        ("WITHY_HOME", user.path()),
+        ("XDG_RUNTIME_DIR", user.path()),
+    ];
+    let mut door = start_with(Rust, "bus_door", &[ANY], &home);
+    let endpoint = door.endpoint("listening on ");
+    let mut subscriber = start(Python, "bus_subscriber", &[&endpoint]);
+    let _publisher = start(Python, "bus_publisher", &[&endpoint]);
+    let first = subscriber.line();
+    assert!(first.starts_with("home/kitchen/"), "{first}");
+    subscriber.until("home/kitchen/fan on");
+    subscriber.until("it has 2");
+    assert!(subscriber.ended());
 }

@@ -253,6 +253,13 @@ pub enum HandshakeFailure {
     TooMany(usize),
 }
 
+impl HandshakeFailure {
+    /// Whether the sides are incompatible, or one broke the protocol or refused the other.
+    pub(crate) fn is_protocol(&self) -> bool {
+        matches!(self, Self::Protocol(_))
+    }
+}
+
 impl From<Unfit> for HandshakeFailure {
     fn from(unfit: Unfit) -> Self {
         match unfit {

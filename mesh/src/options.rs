@@ -14,9 +14,10 @@ pub use withy_transports::{
     DialOptions, KeepAlive, ListenOptions, Login, PeerFilter, QuicOptions, Socks5, TcpOptions,
 };
 
+use withy_proto::SocketType;
 use withy_proto::pattern::outgoing::SendOptions;
 
-use crate::driver::resources::{Guard, Resources};
+use crate::driver::resources::{Guard, Hosts};
 use crate::node::{Circuits, Node};
 use crate::security::Security;
 
@@ -114,10 +115,12 @@ pub(crate) struct Options {
     pub(crate) guard: Option<Arc<dyn Guard>>,
     /// The node that resolves names on the mesh.
     pub(crate) node: Option<Node>,
-    /// The sockets that share this one's endpoints.
-    pub(crate) resources: Option<Arc<Resources>>,
     /// The ways through relays, of a node.
     pub(crate) circuits: Option<Circuits>,
+    /// The sockets that share this one's endpoints.
+    pub(crate) hosts: Option<Arc<dyn Hosts>>,
+    /// As what the socket shows itself to peers, if that is another type than its own.
+    pub(crate) shown_as: Option<SocketType>,
 }
 
 impl Default for Options {
@@ -146,8 +149,9 @@ impl Default for Options {
             remember_departed: false,
             guard: None,
             node: None,
-            resources: None,
             circuits: None,
+            hosts: None,
+            shown_as: None,
         }
     }
 }

@@ -37,7 +37,7 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         format!("discovery = \"mdns\"  # {file}:4"),
         "# network: none: identities that are trusted are met  # default".to_owned(),
         "status = \"9100\"  # $WITHY_NODE_STATUS".to_owned(),
-        format!("relay = \"on\"  # {file}:6"),
+        format!("relay = true  # {file}:6"),
         format!("\"orders\" = \"{id}\"  # {file}:9"),
     ] {
         assert!(out.lines().any(|it| it == line), "{line}\nis not in\n{out}");

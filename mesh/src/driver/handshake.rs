@@ -9,7 +9,7 @@ use tokio::io::ReadBuf;
 use withy_proto::SocketType;
 use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::party::Expected;
-use withy_proto::mechanism::zap::Credentials;
+use withy_proto::mechanism::zap::{Credentials, Decision};
 use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::trust::Shown;
 use withy_proto::zmtp::connection::{Extensions, Host, RESOURCE, local_metadata};
@@ -23,6 +23,7 @@ use super::core::Core;
 use super::dial::Dialed;
 use super::link::{Items, Reader, Writer};
 use super::listen::Place;
+use super::resources::Asking;
 use crate::event::HandshakeFailure;
 
 /// What a handshake reads at a time.
@@ -121,10 +122,15 @@ impl Core {
     /// As what this socket takes a connection over.
     fn as_host(&self) -> Host {
         Host {
-            kind: self.kind,
+            kind: self.shown_as(),
             metadata: self.metadata(),
             limits: self.options.limits,
         }
+    }
+
+    /// As what this socket shows itself.
+    fn shown_as(&self) -> SocketType {
+        self.options.shown_as.unwrap_or(self.kind)
     }
 
     /// Our properties.
@@ -135,7 +141,7 @@ impl Core {
             _ => false,
         };
         local_metadata(
-            self.kind,
+            self.shown_as(),
             &self.options.identity,
             Extensions {
                 withy: true,
@@ -173,19 +179,19 @@ impl Core {
         let security = &side.host().unwrap_or(self).options.security;
         let started = security.start(self.metadata_for(side), side, link)?;
         let mut connection = Connection::new(
-            self.kind,
+            self.shown_as(),
             started.name,
             started.is_server,
             side.is_accepting(),
             started.handshake,
             self.options.limits,
         );
-        if self.options.resources.is_some() {
+        if self.options.hosts.is_some() {
             connection = connection.shared();
         }
         let mut randomness = OsRandomness;
         let (mut place, mut host) = (None, None);
-        let mut shown = None;
+        let (mut shown, mut user) = (None, String::new());
         let mut octets = vec![0; READ];
         loop {
             transmit(&mut connection, &writer).await?;
@@ -200,6 +206,9 @@ impl Core {
                 if let Some(membership) = confirmed {
                     connection.confirm(&membership);
                 }
+                if let Decision::Accept(accepted) = &decision {
+                    user.clone_from(&accepted.id);
+                }
                 let decided = connection.set_decision(decision, &mut randomness);
                 transmit(&mut connection, &writer).await?;
                 decided?;
@@ -207,17 +216,18 @@ impl Core {
             match connection.poll_admission() {
                 Ok(Some(peer)) => {
                     let peer = side.name(peer);
-                    match self.admit_peer(&peer, shown.as_deref()) {
+                    match self.admit_peer(&peer, shown.as_deref(), &user) {
                         Ok(taken) => (place, host) = (Some(taken.0), taken.1),
                         Err(failure) => {
-                            if peer.extensions.withy {
+                            // Of another type it stays, however often it tries.
+                            if peer.extensions.withy || failure.is_protocol() {
                                 connection.refuse(&failure.to_string());
                                 transmit(&mut connection, &writer).await?;
                             }
                             return Err(failure);
                         }
                     }
-                    if self.options.resources.is_some() {
+                    if self.options.hosts.is_some() {
                         let host = host.as_deref().unwrap_or(self).as_host();
                         let admitted = connection.admit_to(host, &mut randomness);
                         transmit(&mut connection, &writer).await?;
@@ -326,7 +336,8 @@ impl Core {
         };
         let (mut place, mut host) = (None, None);
         if side.is_accepting() {
-            host = self.host_of(&metadata, None)?;
+            let peer = Connection::claimed(self.kind, metadata.clone())?;
+            host = self.host_of(&peer, None, "")?;
         }
         let core = host.as_deref().unwrap_or(self);
         let peer = side.name(Connection::peer_of(core.kind, metadata)?);
@@ -354,25 +365,33 @@ impl Core {
         })
     }
 
-    /// The other socket that a peer which connected asks for, if it does.
+    /// The other socket that takes over a peer which connected, if one does.
     fn host_of(
         &self,
-        metadata: &Metadata,
+        peer: &Peer,
         shown: Option<&Shown>,
+        user: &str,
     ) -> Result<Option<Arc<Self>>, HandshakeFailure> {
-        match &self.options.resources {
-            Some(resources) => resources.wanted(metadata, shown),
-            None => Ok(None),
-        }
+        let Some(hosts) = &self.options.hosts else {
+            return Ok(None);
+        };
+        hosts.host_of(Asking {
+            kind: peer.kind,
+            metadata: &peer.metadata,
+            shown,
+            key: peer.key,
+            user,
+        })
     }
 
-    /// Whether a peer that connected may stay, here or at the socket that it asks for.
+    /// Whether a peer that connected may stay, here or at the socket that takes it over.
     fn admit_peer(
         &self,
         peer: &Peer,
         shown: Option<&Shown>,
+        user: &str,
     ) -> Result<(Place, Option<Arc<Self>>), HandshakeFailure> {
-        let host = self.host_of(&peer.metadata, shown)?;
+        let host = self.host_of(peer, shown, user)?;
         let place = host.as_deref().unwrap_or(self).find_room(peer)?;
         Ok((place, host))
     }

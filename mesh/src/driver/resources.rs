@@ -1,8 +1,8 @@
-//! The sockets that share the endpoints of another one, by the resources that peers ask for
-//! (RFC 37 §3.4, "Resource").
+//! The sockets that share the endpoints of another one.
 //!
-//! The socket that is bound shakes hands with everybody. Who asks for a resource is handed over to the
-//! socket that has this name, as soon as it has shown itself; who asks for none stays.
+//! The socket that is bound shakes hands with everybody, and hands peers over to others as soon as they
+//! have shown themselves: [`Hosts`] says to which. [`Resources`] goes by the resources that peers ask for
+//! (RFC 37 §3.4, "Resource"); who asks for none stays.
 //!
 //! Invariant: a name has one socket, and a socket that is gone has none.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use withy_proto::SocketType;
 use withy_proto::trust::Shown;
 use withy_proto::zmtp::connection::RESOURCE;
 use withy_proto::zmtp::metadata::Metadata;
@@ -19,6 +20,27 @@ use crate::event::{HandshakeFailure, Reason};
 
 /// The most sockets behind one endpoint.
 pub(crate) const MAX_RESOURCES: usize = 4_096;
+
+/// A peer that connected, as it has shown itself so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    /// Its socket type.
+    pub(crate) kind: SocketType,
+    /// Its properties.
+    pub(crate) metadata: &'a Metadata,
+    /// The identity that it proved.
+    pub(crate) shown: Option<&'a Shown>,
+    /// The public key that it proved.
+    pub(crate) key: Option<[u8; 32]>,
+    /// Who the authenticator says it is.
+    pub(crate) user: &'a str,
+}
+
+/// Which sockets share an endpoint.
+pub(crate) trait Hosts: Send + Sync + std::fmt::Debug {
+    /// The socket that takes a peer over; `None` if it stays.
+    fn host_of(&self, asking: Asking<'_>) -> Result<Option<Arc<Core>>, HandshakeFailure>;
+}
 
 /// Sockets by the names of resources.
 #[derive(Debug, Default)]
@@ -143,13 +165,13 @@ impl Resources {
     pub(crate) fn remove(&self, name: &str) {
         self.0.lock().remove(name);
     }
+}
 
-    /// The socket that a peer with these properties asks for; `None` if it asks for none.
-    pub(crate) fn wanted(
-        &self,
-        metadata: &Metadata,
-        shown: Option<&Shown>,
-    ) -> Result<Option<Arc<Core>>, HandshakeFailure> {
+impl Hosts for Resources {
+    fn host_of(&self, asking: Asking<'_>) -> Result<Option<Arc<Core>>, HandshakeFailure> {
+        let Asking {
+            metadata, shown, ..
+        } = asking;
         let Some(wanted) = metadata.value(RESOURCE).filter(|it| !it.is_empty()) else {
             return Ok(None);
         };

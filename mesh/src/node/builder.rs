@@ -239,7 +239,7 @@ impl NodeBuilder {
         }
         let resources = Arc::new(Resources::default());
         let mut control = options(&identity, &trust);
-        control.resources = Some(Arc::clone(&resources));
+        control.hosts = Some(Arc::clone(&resources) as _);
         let circuits = Circuits::default();
         control.circuits = Some(circuits.clone());
         control.remember_departed = true;

@@ -165,7 +165,7 @@ impl Engine {
                 (Some(before), Some(now)) => before.are_same_for(&whom, now),
                 _ => false,
             };
-            if !same && whom.identity != shared.identity.id() {
+            if !same && !whom.is(&shared.identity.id()) {
                 core.close_link(key, Reason::NotPermitted);
             }
         }

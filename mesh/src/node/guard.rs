@@ -50,6 +50,8 @@ impl Permitted {
     pub(super) fn to_offer(us: IdentityId, trust: &Trust, wants: &Wants) -> Self {
         let what = match wants {
             Wants::Topics(filter) | Wants::Histories(filter) => What::Publishes(filter.clone()),
+            // Each message is looked at as well.
+            Wants::Several(_) => What::Publishes(Filter::all()),
             Wants::Named(kind, name) => What::Named(offers(*kind), name.clone()),
             Wants::Pair(name) | Wants::Group(name) => What::Named(&[Verb::Call], name.clone()),
             Wants::Sockets(ours, name) => What::Named(socket(*ours), name.clone()),
@@ -94,7 +96,7 @@ impl Permitted {
             return true;
         };
         match self.trust.permissions() {
-            Some(permissions) if whom.identity != self.us => rules(&permissions, &whom),
+            Some(permissions) if !whom.is(&self.us) => rules(&permissions, &whom),
             _ => true,
         }
     }

@@ -27,6 +27,8 @@ use crate::event::Reason;
 pub(crate) enum Wants {
     /// Publishers of topics that a filter chooses.
     Topics(Filter),
+    /// Publishers of topics that one of these chooses.
+    Several(BTreeSet<Filter>),
     /// Those of them who keep a history.
     Histories(Filter),
     /// Whoever offers something of a kind under a name.
@@ -47,6 +49,11 @@ impl Wants {
             Self::Topics(filter) => {
                 let scope = service.name.parse::<Filter>();
                 service.kind == Kind::Publisher && scope.is_ok_and(|it| it.overlaps(filter))
+            }
+            Self::Several(filters) => {
+                let scope = service.name.parse::<Filter>();
+                let meets = |it: Filter| filters.iter().any(|filter| it.overlaps(filter));
+                service.kind == Kind::Publisher && scope.is_ok_and(meets)
             }
             Self::Histories(filter) => {
                 let kept = service.properties.iter().any(|(key, _)| **key == *PROPERTY);
@@ -201,6 +208,19 @@ impl Interests {
 }
 
 impl Interest {
+    /// Wants something else of the same kind from now on, of the same socket.
+    pub(super) fn change(&self, wants: Wants) {
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        if let Some(known) = state.interests.known.get_mut(&self.number) {
+            known.wants = wants;
+        }
+        let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
+        for tag in tags {
+            shared.look_for(&mut state, tag, Some(self.number));
+        }
+    }
+
     /// Those who offer what is wanted.
     pub(super) fn sought(&self) -> Vec<(IdentityId, NodeId)> {
         let state = self.shared.state.lock();

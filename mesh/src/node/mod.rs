@@ -16,6 +16,7 @@
 
 mod builder;
 mod bus;
+pub mod door;
 mod doubt;
 mod engine;
 mod error;
@@ -48,6 +49,7 @@ use withy_proto::trust::{IdentityId, NodeId};
 pub use builder::NodeBuilder;
 pub use bus::history::History;
 pub use bus::{BusPublisher, BusSubscriber};
+pub use door::{DoorError, DoorStats, ZmtpDoor, ZmtpDoorBuilder};
 pub use error::{NameError, NodeError, PublishError};
 pub use group::{Group, Heard};
 pub use peer::{NodeEvent, Offered, Peer, Presence};

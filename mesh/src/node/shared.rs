@@ -12,7 +12,9 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use withy_discovery::{Discovery, Expected, NetworkTag, PeerTag, Place, Record, Time};
+use withy_discovery::{
+    Discovery, Expected, Kind, NetworkTag, PeerTag, Place, Record, Service, Time,
+};
 use withy_proto::SocketType;
 use withy_proto::trust::{Network, Shown};
 
@@ -153,6 +155,17 @@ impl Shared {
     pub(super) fn tell(&self, event: NodeEvent) {
         // Nobody may listen.
         let _ = self.events.send(event);
+    }
+
+    /// Whether a node that is trusted, or this one, offers something of a kind under a name.
+    pub(super) fn is_offered(&self, kind: Kind, name: &str) -> bool {
+        let state = self.state.lock();
+        let mut peers = state.discovery.table().peers();
+        let offers = |it: &Service| it.kind == kind && *it.name == *name;
+        peers.any(|(tag, record)| {
+            let services = &record.content().services;
+            services.iter().any(offers) && (tag == self.own || self.may_trust(record))
+        })
     }
 
     /// What is known of a node of the table.

@@ -56,6 +56,32 @@ pub(crate) struct NodeOptions {
     /// repeatable. Whoever kept it before hands it over
     #[arg(long, value_name = "QUEUE[=FOLDER]")]
     pub(crate) keep: Vec<String>,
+    /// Opens a door at ENDPOINT, through which ZeroMQ sockets come to the mesh: SUB and PUB to topics,
+    /// REQ and DEALER to services, PUSH to queues, which their first frame names; repeatable
+    #[arg(long, value_name = "ENDPOINT", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp: Vec<String>,
+    /// Serves NAME while ZeroMQ workers, REP or DEALER, are connected to ENDPOINT; repeatable
+    #[arg(long, value_name = "NAME=ENDPOINT", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_serve: Vec<String>,
+    /// Takes from QUEUE while ZeroMQ PULLs are connected to ENDPOINT; repeatable
+    #[arg(long, value_name = "QUEUE=ENDPOINT", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_pull: Vec<String>,
+    /// The door's CURVE keys, a file from `withy keygen -o FILE`. Without keys and users it is open to
+    /// this host only
+    #[arg(long, value_name = "FILE", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_secret_key_file: Option<String>,
+    /// CURVE clients to let in: a file of `KEY [NAME]` lines, read again when it changes
+    #[arg(long, value_name = "FILE", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_authorized_keys: Option<String>,
+    /// PLAIN users to let in: a file of `NAME=PASSWORD` lines, read again when it changes
+    #[arg(long, value_name = "FILE", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_plain_users: Option<String>,
+    /// Lets PLAIN users in from other hosts, though their passwords can be read on the way
+    #[arg(long, help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_insecure: bool,
+    /// How long a request waits for its reply. Default: 30s
+    #[arg(long, value_name = "DURATION", help_heading = "ZeroMQ sockets")]
+    pub(crate) zmtp_timeout: Option<String>,
     /// Prints what happens, as `withy watch --json` does, after an object that says where it listens
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::keys::{KEYS, Key, NAMES};
+use super::keys::{Form, KEYS, Key, NAMES};
 use super::settings::{Origin, Set, Settings};
 use crate::args::{Config, NodeOptions};
 use crate::exit::{Failure, Outcome};
@@ -73,6 +73,7 @@ fn value(key: &Key, set: &Set) -> String {
     let items: Vec<String> = set.items.iter().map(|item| quoted(item)).collect();
     match key.many {
         true => format!("[{}]", items.join(", ")),
+        false if key.form == Form::Flag => set.items.concat(),
         false => items.concat(),
     }
 }

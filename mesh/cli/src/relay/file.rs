@@ -20,7 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use withy::trust::IdentityId;
 
-use super::keys::{KEYS, Key, NAMES, find, nearest, parse};
+use super::keys::{Form, KEYS, Key, NAMES, find, nearest, parse};
 use super::settings::{Layer, Origin, Set};
 
 /// The largest file that is read, in octets.
@@ -127,9 +127,7 @@ impl Reading<'_> {
             DeValue::String(text) => text.to_string(),
             // A port needs no quotes.
             DeValue::Integer(number) if key.name == super::keys::STATUS => number.as_str().into(),
-            DeValue::Boolean(on) if key.name == super::keys::RELAY => {
-                (if *on { "on" } else { "off" }).to_owned()
-            }
+            DeValue::Boolean(value) if key.form == Form::Flag => value.to_string(),
             other => {
                 let (name, found) = (key.name, other.type_str());
                 let form = if key.many { "strings" } else { "a string" };

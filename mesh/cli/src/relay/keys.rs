@@ -11,7 +11,9 @@ use withy::node::Seed;
 use withy::node::queue::QueueName;
 use withy::trust::Name;
 
+use super::door;
 use crate::args::Discovery;
+use crate::duration;
 
 /// What the environment's variables begin with.
 pub(super) const PREFIX: &str = "WITHY_NODE_";
@@ -23,8 +25,7 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// Whether it has any number of values.
     pub(super) many: bool,
-    /// Which part of a value is a path. In the file, that is from the file's folder.
-    pub(super) path: Part,
+    pub(super) form: Form,
     /// What is accepted.
     pub(super) accepted: &'static str,
     /// What holds without it, in words.
@@ -33,13 +34,15 @@ pub(super) struct Key {
     pub(super) check: fn(&str) -> Result<(), String>,
 }
 
-/// A part of a value.
+/// What a value is. A path in a file is from the file's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    None,
-    All,
-    /// What follows the first `=`, if anything does.
-    Second,
+pub(super) enum Form {
+    Text,
+    Path,
+    /// `NAME=PATH`, or a name alone.
+    NamedPath,
+    /// `true` or `false`.
+    Flag,
 }
 
 pub(super) const LISTEN: &str = "listen";
@@ -51,6 +54,14 @@ pub(super) const IDENTITY: &str = "identity";
 pub(super) const STATUS: &str = "status";
 pub(super) const KEEP: &str = "keep";
 pub(super) const RELAY: &str = "relay";
+pub(super) const ZMTP: &str = "zmtp";
+pub(super) const ZMTP_SERVE: &str = "zmtp-serve";
+pub(super) const ZMTP_PULL: &str = "zmtp-pull";
+pub(super) const ZMTP_SECRET_KEY_FILE: &str = "zmtp-secret-key-file";
+pub(super) const ZMTP_AUTHORIZED_KEYS: &str = "zmtp-authorized-keys";
+pub(super) const ZMTP_PLAIN_USERS: &str = "zmtp-plain-users";
+pub(super) const ZMTP_INSECURE: &str = "zmtp-insecure";
+pub(super) const ZMTP_TIMEOUT: &str = "zmtp-timeout";
 
 /// The table of the file that ties names to identities. It has keys of its own.
 pub(super) const NAMES: &str = "names";
@@ -59,7 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: LISTEN,
         many: true,
-        path: Part::None,
+        form: Form::Text,
         accepted: "IP:PORT, or IP for port 7100, as in \"192.0.2.7:7100\" or \"[::]:7100\"",
         default: "the loopback, private and link-local addresses of this host, at port 7100",
         check: |text| listen(text).map(drop),
@@ -67,7 +78,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: SEED,
         many: true,
-        path: Part::None,
+        form: Form::Text,
         accepted: "HOST:PORT, quic://[ID@]HOST:PORT or tcp://HOST:PORT",
         default: "none",
         check: |text| seed(text).map(drop),
@@ -75,7 +86,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: SEED_FILE,
         many: false,
-        path: Part::All,
+        form: Form::Path,
         accepted: "the path of a file with a seed a line",
         default: "none",
         check: path,
@@ -83,7 +94,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: DISCOVERY,
         many: false,
-        path: Part::None,
+        form: Form::Text,
         accepted: "\"host\", \"mdns\" or \"off\"",
         default: "mdns",
         check: |text| discovery(text).map(drop),
@@ -91,7 +102,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: NETWORK,
         many: false,
-        path: Part::None,
+        form: Form::Text,
         accepted: "the name of a network, as `withy network list` shows it",
         default: "none: identities that are trusted are met",
         check: |text| parse::<Name>(text).map(drop),
@@ -99,7 +110,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: IDENTITY,
         many: false,
-        path: Part::All,
+        form: Form::Path,
         accepted: "the path of an identity's file",
         default: "this user's",
         check: path,
@@ -107,7 +118,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: STATUS,
         many: false,
-        path: Part::None,
+        form: Form::Text,
         accepted: "IP:PORT, or PORT for one of 127.0.0.1",
         default: "not served",
         check: |text| status(text).map(drop),
@@ -115,7 +126,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: KEEP,
         many: true,
-        path: Part::Second,
+        form: Form::NamedPath,
         accepted: "QUEUE=FOLDER, or QUEUE to keep it in memory",
         default: "none",
         check: |text| keep(text).map(drop),
@@ -123,10 +134,74 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: RELAY,
         many: false,
-        path: Part::None,
-        accepted: "\"on\" or \"off\"; in a file true and false as well",
-        default: "off: connections of others do not lead through this node",
-        check: |text| relay(text).map(drop),
+        form: Form::Flag,
+        accepted: "true or false",
+        default: "false: connections of others do not lead through this node",
+        check: |text| parse::<bool>(text).map(drop),
+    },
+    Key {
+        name: ZMTP,
+        many: true,
+        form: Form::Text,
+        accepted: "tcp://IP:PORT or ipc://PATH, as in \"tcp://127.0.0.1:5555\"",
+        default: "no door for ZeroMQ sockets",
+        check: |text| door::endpoint(text).map(drop),
+    },
+    Key {
+        name: ZMTP_SERVE,
+        many: true,
+        form: Form::Text,
+        accepted: "NAME=ENDPOINT, as in \"adder=tcp://127.0.0.1:5556\"",
+        default: "no ZeroMQ workers",
+        check: |text| door::named(text).map(drop),
+    },
+    Key {
+        name: ZMTP_PULL,
+        many: true,
+        form: Form::Text,
+        accepted: "QUEUE=ENDPOINT, as in \"jobs=tcp://127.0.0.1:5557\"",
+        default: "no ZeroMQ PULLs",
+        check: |text| door::named(text).map(drop),
+    },
+    Key {
+        name: ZMTP_SECRET_KEY_FILE,
+        many: false,
+        form: Form::Path,
+        accepted: "the path of a file with CURVE keys, from `withy keygen -o FILE`",
+        default: "no CURVE",
+        check: path,
+    },
+    Key {
+        name: ZMTP_AUTHORIZED_KEYS,
+        many: false,
+        form: Form::Path,
+        accepted: "the path of a file with a line `KEY [NAME]` for each CURVE client",
+        default: "no CURVE",
+        check: path,
+    },
+    Key {
+        name: ZMTP_PLAIN_USERS,
+        many: false,
+        form: Form::Path,
+        accepted: "the path of a file with a line `NAME=PASSWORD` for each PLAIN user",
+        default: "no PLAIN",
+        check: path,
+    },
+    Key {
+        name: ZMTP_INSECURE,
+        many: false,
+        form: Form::Flag,
+        accepted: "true or false",
+        default: "false: PLAIN on this host only",
+        check: |text| parse::<bool>(text).map(drop),
+    },
+    Key {
+        name: ZMTP_TIMEOUT,
+        many: false,
+        form: Form::Text,
+        accepted: "a number and a unit, as in \"500ms\" or \"30s\"",
+        default: "30s",
+        check: |text| duration::parse(text).map(drop),
     },
 ];
 
@@ -139,9 +214,9 @@ impl Key {
     /// A value as it is written in a file of this folder.
     pub(super) fn in_folder(&self, folder: &Path, text: String) -> String {
         let path = |text: &str| folder.join(text).to_string_lossy().into_owned();
-        match (self.path, text.split_once('=')) {
-            (Part::All, _) => path(&text),
-            (Part::Second, Some((name, second))) => format!("{name}={}", path(second)),
+        match (self.form, text.split_once('=')) {
+            (Form::Path, _) => path(&text),
+            (Form::NamedPath, Some((name, second))) => format!("{name}={}", path(second)),
             _ => text,
         }
     }
@@ -175,14 +250,6 @@ pub(super) fn status(text: &str) -> Result<SocketAddr, String> {
         (Ok(address), _) => Ok(address),
         (_, Ok(port)) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
         _ => Err(format!("{text:?} is neither IP:PORT nor a port")),
-    }
-}
-
-pub(super) fn relay(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("{text:?} is neither on nor off")),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use withy::node::queue::QueueStats;
-use withy::node::{Kind, MulticastState, NodeStats, QueueKeeper};
+use withy::node::{DoorStats, Kind, MulticastState, NodeStats, QueueKeeper, ZmtpDoor};
 
 /// Writes one family after the other.
 struct Text(String);
@@ -42,12 +42,20 @@ impl Text {
 }
 
 /// All of them.
-pub(super) fn text(stats: &NodeStats, ready: bool, kept: &[QueueKeeper]) -> String {
+pub(super) fn text(
+    stats: &NodeStats,
+    ready: bool,
+    kept: &[QueueKeeper],
+    open: Option<&ZmtpDoor>,
+) -> String {
     let mut text = Text(String::with_capacity(8 * 1024));
     levels(&mut text, stats, ready);
     records(&mut text, stats);
     traffic(&mut text, stats);
     queues(&mut text, kept);
+    if let Some(open) = open {
+        door(&mut text, &open.stats());
+    }
     text.0
 }
 
@@ -376,5 +384,85 @@ fn traffic(text: &mut Text, stats: &NodeStats) {
         "withy_bus_dropped_total",
         "Messages that a subscriber had no room for.",
         stats.bus.dropped,
+    );
+}
+
+/// What comes through the door for ZeroMQ sockets.
+fn door(text: &mut Text, stats: &DoorStats) {
+    text.family(
+        "withy_zmtp_peers",
+        "gauge",
+        "ZeroMQ sockets that are connected.",
+        "what",
+        [
+            ("subscriber", stats.subscribers),
+            ("publisher", stats.publishers),
+            ("caller", stats.callers),
+            ("pusher", stats.pushers),
+            ("worker", stats.workers),
+            ("taker", stats.takers),
+        ],
+    );
+    text.gauge(
+        "withy_zmtp_subscriptions",
+        "Prefixes that ZeroMQ subscribers want.",
+        stats.subscriptions,
+    );
+    text.gauge(
+        "withy_zmtp_filters",
+        "Filters on the bus that these come down to.",
+        stats.filters as u64,
+    );
+    text.gauge(
+        "withy_zmtp_waiting",
+        "Messages that wait for who takes them from their queue.",
+        stats.waiting as u64,
+    );
+    text.family(
+        "withy_zmtp_messages_total",
+        "counter",
+        "Messages that came through the door.",
+        "what",
+        [
+            ("sent", stats.sent),
+            ("published", stats.published),
+            ("pushed", stats.pushed),
+            ("taken", stats.taken),
+        ],
+    );
+    text.family(
+        "withy_zmtp_requests_total",
+        "counter",
+        "Requests that came through the door, those that failed among the asked ones.",
+        "what",
+        [
+            ("asked", stats.requests),
+            ("failed", stats.failed),
+            ("served", stats.served),
+        ],
+    );
+    text.family(
+        "withy_zmtp_lost_total",
+        "counter",
+        "Messages, requests and subscriptions that came to nothing.",
+        "reason",
+        [
+            ("malformed", stats.malformed),
+            ("denied", stats.denied),
+            ("overflowed", stats.overflowed),
+            ("undelivered", stats.undelivered),
+            ("slow_subscriber", stats.dropped),
+        ],
+    );
+    text.family(
+        "withy_zmtp_connections_lost_total",
+        "counter",
+        "Connections of ZeroMQ sockets that came to nothing, or were closed.",
+        "reason",
+        [
+            ("handshake", stats.handshakes_failed),
+            ("no_place", stats.refused),
+            ("protocol", stats.protocol_errors),
+        ],
     );
 }

@@ -5,6 +5,7 @@
 //! is no reason to end: it goes on with what there is.
 
 mod config;
+mod door;
 mod file;
 mod keys;
 mod metrics;
@@ -67,7 +68,12 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
     let node = builder(&settings)?.build().await.map_err(not_built)?;
     let kept = keep(&node, &settings).await?;
     let mut events = node.events();
-    let status = Arc::new(Status::new(&node, !settings.seeds.is_empty(), kept.clone()));
+    let door = match &settings.door {
+        Some(door) => Some(door.open(&node).await?),
+        None => None,
+    };
+    let has_seeds = !settings.seeds.is_empty();
+    let status = Arc::new(Status::new(&node, has_seeds, kept.clone(), door.clone()));
     let at = match &listener {
         Some(listener) => Some(listener.local_addr().map_err(Failure::failed)?),
         None => None,
@@ -81,11 +87,13 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
             "tag": node.tag().to_string(),
             "addresses": addresses,
             "status": at.map(|at| at.to_string()),
+            "zmtp": door.as_ref().map(door::object),
         });
         write_out(format!("{object}\n"))?;
     }
     if !options.talk.quiet {
         say(&settings, &addresses, at.map(|at| at.ip()));
+        door.iter().for_each(door::say);
         if let Some(at) = at {
             complain(format_args!("status at http://{at}/metrics"));
         }
@@ -106,6 +114,9 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
     status.leave();
     notify::tell(notify::STOPPING);
     drop(status);
+    if let Some(door) = door {
+        door.close(node::LEAVE).await;
+    }
     for keeper in kept {
         keeper.close().await;
     }

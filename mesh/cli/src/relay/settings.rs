@@ -14,6 +14,7 @@ use withy::node::Seed;
 use withy::node::queue::QueueName;
 use withy::trust::{IdentityId, Name};
 
+use super::door::Door;
 use super::file;
 use super::keys::{self, KEYS, Key, PREFIX, nearest};
 use crate::args::{Discovery, NodeOptions};
@@ -70,6 +71,8 @@ pub(super) struct Settings {
     /// Queues to keep, in memory or in a folder.
     pub(super) keep: Vec<(QueueName, Option<PathBuf>)>,
     pub(super) relay: bool,
+    /// The door for ZeroMQ sockets, if there is one.
+    pub(super) door: Option<Door>,
     /// The same, as it was written, with the names.
     pub(super) layer: Layer,
 }
@@ -118,7 +121,8 @@ impl Settings {
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
             keep: keep.collect::<Result<_, _>>()?,
-            relay: one(keys::RELAY).is_some_and(|text| text == "on"),
+            relay: one(keys::RELAY) == Some("true"),
+            door: Door::of(&layer)?,
             layer,
         })
     }
@@ -173,8 +177,8 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = options.discovery.and_then(|it| it.to_possible_value());
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
-    let relay = options.relay.then(|| "on".to_owned());
-    let given: [(&str, Vec<String>); 9] = [
+    let flag = |on: bool| on.then(|| true.to_string()).into_iter().collect();
+    let given: [(&str, Vec<String>); 17] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
@@ -183,7 +187,21 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),
         (keys::KEEP, options.keep.clone()),
-        (keys::RELAY, relay.into_iter().collect()),
+        (keys::RELAY, flag(options.relay)),
+        (keys::ZMTP, options.zmtp.clone()),
+        (keys::ZMTP_SERVE, options.zmtp_serve.clone()),
+        (keys::ZMTP_PULL, options.zmtp_pull.clone()),
+        (
+            keys::ZMTP_SECRET_KEY_FILE,
+            one(&options.zmtp_secret_key_file),
+        ),
+        (
+            keys::ZMTP_AUTHORIZED_KEYS,
+            one(&options.zmtp_authorized_keys),
+        ),
+        (keys::ZMTP_PLAIN_USERS, one(&options.zmtp_plain_users)),
+        (keys::ZMTP_INSECURE, flag(options.zmtp_insecure)),
+        (keys::ZMTP_TIMEOUT, one(&options.zmtp_timeout)),
     ];
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
     for (name, items) in given {

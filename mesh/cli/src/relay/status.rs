@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use withy::Node;
-use withy::node::QueueKeeper;
+use withy::node::{QueueKeeper, ZmtpDoor};
 
 use super::metrics;
 use crate::exit::complain;
@@ -52,18 +52,27 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug)]
 pub(super) struct Status {
     node: Node,
+    /// Whether it was told of others that are to be there.
     has_seeds: bool,
     /// The queues that it was told to keep.
     kept: Vec<QueueKeeper>,
+    /// The door for ZeroMQ sockets.
+    door: Option<ZmtpDoor>,
     leaving: AtomicBool,
 }
 
 impl Status {
-    pub(super) fn new(node: &Node, has_seeds: bool, kept: Vec<QueueKeeper>) -> Self {
+    pub(super) fn new(
+        node: &Node,
+        has_seeds: bool,
+        kept: Vec<QueueKeeper>,
+        door: Option<ZmtpDoor>,
+    ) -> Self {
         Self {
             node: node.clone(),
             has_seeds,
             kept,
+            door,
             leaving: AtomicBool::new(false),
         }
     }
@@ -99,7 +108,8 @@ impl Status {
             }
             "/metrics" => {
                 let ready = self.readiness().0 == StatusCode::OK;
-                let body = metrics::text(&self.node.stats(), ready, &self.kept);
+                let (stats, door) = (self.node.stats(), self.door.as_ref());
+                let body = metrics::text(&stats, ready, &self.kept, door);
                 typed(StatusCode::OK, PROMETHEUS, body)
             }
             _ => text(

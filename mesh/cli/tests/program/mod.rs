@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod homes;
 pub(crate) mod namespace;
+pub(crate) mod status;
 
 /// The longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(20);

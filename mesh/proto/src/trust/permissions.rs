@@ -9,7 +9,9 @@
 //! ```
 //!
 //! WHO is an identity, `role:` and the role of a member of a network, or `*` for anybody who is
-//! trusted. The filter chooses topics, and names of services and queues as if they were topics. A rule
+//! trusted. Of those who come as ZMTP peers, who prove no identity, `curve:` and a public key in Z85 is
+//! who proved this key, `plain:` and a name the user of this name, and `local` whoever came from this
+//! host and proved nothing; `*` is all of them, too. The filter chooses topics, and names of services and queues as if they were topics. A rule
 //! only allows; what none allows is denied. Where there are no permissions at all, everything is
 //! allowed to who is trusted.
 //!
@@ -24,6 +26,8 @@ use super::credentials::Shown;
 use super::id::{IdError, IdentityId};
 use super::roles::{Roles, RolesError};
 use crate::bus::{Filter, Topic, TopicError};
+use crate::crypto::keys::PublicKey;
+use crate::z85::Z85Error;
 
 /// What a peer may do here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +73,8 @@ impl fmt::Display for Verb {
 }
 
 /// Whom a rule is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Who {
     /// Whoever is trusted.
     Anybody,
@@ -77,6 +82,12 @@ pub enum Who {
     Identity(IdentityId),
     /// Members of a network with these roles.
     Role(Roles),
+    /// Who proved this key with CURVE.
+    Curve(PublicKey),
+    /// The user of this name with PLAIN.
+    Plain(Box<str>),
+    /// Who came from this host and proved nothing.
+    Local,
 }
 
 /// Something that is allowed.
@@ -88,30 +99,62 @@ pub struct Rule {
 }
 
 /// Who asks, as he proved it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Principal {
-    /// His identity.
-    pub identity: IdentityId,
-    /// What he is in the network in which he was met.
-    pub roles: Roles,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Principal {
+    /// A node of the mesh.
+    Node {
+        /// Its identity.
+        identity: IdentityId,
+        /// What it is in the network in which it was met.
+        roles: Roles,
+    },
+    /// A ZMTP peer that proved this key with CURVE.
+    Curve(PublicKey),
+    /// A ZMTP peer that is this user with PLAIN.
+    Plain(Box<str>),
+    /// A ZMTP peer of this host that proved nothing.
+    Local,
+}
+
+impl Principal {
+    /// Whether it is a node of this identity.
+    pub fn is(&self, identity: &IdentityId) -> bool {
+        matches!(self, Self::Node { identity: theirs, .. } if theirs == identity)
+    }
 }
 
 impl From<&Shown> for Principal {
     fn from(shown: &Shown) -> Self {
         let standing = shown.standing.as_ref();
-        Self {
+        Self::Node {
             identity: shown.identity,
             roles: standing.map_or(Roles::NONE, |standing| standing.grant.roles),
         }
     }
 }
 
+/// As rules name it.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { identity, .. } => identity.fmt(f),
+            Self::Curve(key) => write!(f, "curve:{key}"),
+            Self::Plain(user) => write!(f, "plain:{}", user.escape_debug()),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
 impl Rule {
     fn is_for(&self, whom: &Principal) -> bool {
-        match self.who {
-            Who::Anybody => true,
-            Who::Identity(identity) => identity == whom.identity,
-            Who::Role(roles) => whom.roles.contains(roles),
+        match (&self.who, whom) {
+            (Who::Anybody, _) => true,
+            (Who::Identity(wanted), Principal::Node { identity, .. }) => wanted == identity,
+            (Who::Role(wanted), Principal::Node { roles, .. }) => roles.contains(*wanted),
+            (Who::Curve(wanted), Principal::Curve(key)) => wanted == key,
+            (Who::Plain(wanted), Principal::Plain(user)) => wanted == user,
+            (Who::Local, Principal::Local) => true,
+            _ => false,
         }
     }
 
@@ -205,10 +248,13 @@ fn rule(line: &str) -> Result<Option<Rule>, RuleError> {
     let (verbs, names) = rest
         .split_once(char::is_whitespace)
         .ok_or(RuleError::Words)?;
-    let who = match who.strip_prefix("role:") {
-        Some(role) => Who::Role(role.parse()?),
-        None if who == "*" => Who::Anybody,
-        None => Who::Identity(who.parse()?),
+    let who = match (who, who.split_once(':')) {
+        ("*", _) => Who::Anybody,
+        ("local", _) => Who::Local,
+        (_, Some(("role", role))) => Who::Role(role.parse()?),
+        (_, Some(("curve", key))) => Who::Curve(key.parse()?),
+        (_, Some(("plain", user))) => Who::Plain(user.into()),
+        _ => Who::Identity(who.parse()?),
     };
     let mut bits = 0;
     for word in verbs.split(',') {
@@ -240,12 +286,15 @@ pub enum RuleError {
     /// It has fewer than three words.
     #[error("it has fewer than three words")]
     Words,
-    /// It begins with no identity, no role and no `*`.
-    #[error(transparent)]
+    /// It begins with no identity and nothing else that names somebody.
+    #[error("{0}; WHO is an id, role:ROLE, curve:KEY, plain:USER, local or *")]
     Id(#[from] IdError),
     /// What follows `role:` is none.
     #[error(transparent)]
     Role(#[from] RolesError),
+    /// What follows `curve:` is no key.
+    #[error("{0}; curve: is followed by a public key in Z85")]
+    Key(#[from] Z85Error),
     /// A word is no verb.
     #[error("{0:?} is none of publish, subscribe, serve, call, push and pull")]
     Verb(String),
@@ -265,7 +314,7 @@ mod tests {
     const B: IdentityId = IdentityId::from_octets([2; 32]);
 
     fn who(identity: IdentityId, roles: Roles) -> Principal {
-        Principal { identity, roles }
+        Principal::Node { identity, roles }
     }
 
     #[test]
@@ -309,12 +358,39 @@ mod tests {
     }
 
     #[test]
+    fn peers_without_an_identity_are_named_by_what_they_prove() {
+        let [a, b] = [1, 2].map(|octet| Principal::Curve(PublicKey::from_octets([octet; 32])));
+        let ada = Principal::Plain("ada".into());
+        let node = who(A, Roles::NONE);
+        let text =
+            format!("{a} call adder\nplain:ada publish home/#\nlocal push jobs\n* pull jobs");
+        let rules: Permissions = text.parse().unwrap();
+        for (whom, verb, name) in [
+            (&a, Verb::Call, "adder"),
+            (&ada, Verb::Publish, "home/hall"),
+            (&Principal::Local, Verb::Push, "jobs"),
+        ] {
+            assert!(rules.allow(whom, verb, name), "{whom}");
+            for other in [&a, &b, &ada, &Principal::Local, &node] {
+                let allowed = rules.allow(other, verb, name);
+                assert_eq!(allowed, other == whom, "{other} {verb} {name}");
+            }
+            assert!(rules.allow(whom, Verb::Pull, "jobs"));
+        }
+        assert!(node.is(&A) && !node.is(&B) && !ada.is(&A));
+    }
+
+    #[test]
     fn a_bad_line_is_named() {
         for (line, reason) in [
             ("*", "it has fewer than three words"),
             ("* call", "it has fewer than three words"),
             ("ada call x", "an id has 56 characters"),
             ("role:king call x", "\"king\" is none of"),
+            (
+                "curve:short call x",
+                "curve: is followed by a public key in Z85",
+            ),
             ("* call,fly x", "\"fly\" is none of publish"),
             ("* call a/#/b", "#"),
         ] {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 ///
 /// Bits that this version does not know are kept, so that a signature over them still holds, and
 /// grant nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Roles(u32);
 
 /// Every role and its name.

@@ -419,7 +419,10 @@ impl Connection {
     }
 
     /// The peer that its properties show, whatever its type.
-    fn claimed(ours: SocketType, mut metadata: Metadata) -> Result<Peer, ConnectionError> {
+    ///
+    /// # Errors
+    /// Its type is none, or its routing id does not fit.
+    pub fn claimed(ours: SocketType, mut metadata: Metadata) -> Result<Peer, ConnectionError> {
         let name = metadata.value(SOCKET_TYPE).unwrap_or_default();
         let kind = SocketType::from_name(name).ok_or_else(|| ConnectionError::SocketType {
             ours,

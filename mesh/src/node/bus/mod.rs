@@ -10,6 +10,7 @@
 pub(super) mod history;
 mod late;
 mod subscriber;
+pub(super) mod tap;
 #[cfg(test)]
 mod tests;
 mod waiting;

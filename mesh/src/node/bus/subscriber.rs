@@ -60,7 +60,7 @@ impl Drop for Subscribes {
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
     pub(super) socket: Owner,
-    permitted: Arc<Permitted>,
+    pub(super) permitted: Arc<Permitted>,
 }
 
 impl BusSubscriber {

@@ -62,7 +62,7 @@ impl Shared {
 
     /// Closes a socket when the node is closed: who waits for it hears so, and who asked by it that the
     /// instance is gone, once the replies that were given are written.
-    fn close_with_node(&self, core: &Arc<Core>) {
+    pub(super) fn close_with_node(&self, core: &Arc<Core>) {
         let (stop, mut phase) = (self.stop.clone(), core.phase.subscribe());
         let core: Weak<Core> = Arc::downgrade(core);
         self.spawn(async move {
