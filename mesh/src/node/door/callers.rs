@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use withy_proto::pattern::PipeKey;
 use withy_proto::{Frame, Message, SocketType};
 
 use super::hall::{Hall, Offence};
-use super::{MAX_ENVELOPE, MAX_NAMES, MAX_PEER_REQUESTS, MAX_REQUESTS};
+use super::{MAX_ENVELOPE, MAX_NAMES, MAX_PEER_REQUESTS, MAX_REQUEST_OCTETS, MAX_REQUESTS};
 use crate::node::Client;
 use crate::node::service::Request;
 use crate::socket::{Owner, PeerKey};
@@ -31,6 +32,8 @@ pub(super) struct Callers {
     /// What each peer has open.
     open: Mutex<BTreeMap<PipeKey, usize>>,
     room: Arc<Semaphore>,
+    /// The octets of all that is open.
+    octets: AtomicUsize,
 }
 
 /// The services that are talked to.
@@ -51,11 +54,13 @@ struct Line {
 struct Asked {
     callers: Arc<Callers>,
     from: PipeKey,
+    size: usize,
     _room: OwnedSemaphorePermit,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
+        self.callers.octets.fetch_sub(self.size, Relaxed);
         let mut open = self.callers.open.lock();
         if let Some(count) = open.get_mut(&self.from) {
             *count -= 1;
@@ -86,6 +91,7 @@ impl Callers {
             lines: Mutex::default(),
             open: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            octets: AtomicUsize::new(0),
         });
         hall.spawn(Arc::clone(&callers).run());
         callers
@@ -142,7 +148,7 @@ impl Callers {
             let why = format!("no permission to call {name:?}");
             return Err((Offence::Denied, envelope, why));
         }
-        let Some(asked) = self.find_room(from) else {
+        let Some(asked) = self.find_room(from, body.footprint()) else {
             let why = "too many requests are under way".to_owned();
             return Err((Offence::Overflowed, envelope, why));
         };
@@ -162,18 +168,26 @@ impl Callers {
         Ok(())
     }
 
-    fn find_room(self: &Arc<Self>, from: PeerKey) -> Option<Asked> {
+    /// Room for a request of this size, until what is returned is dropped.
+    fn find_room(self: &Arc<Self>, from: PeerKey, size: usize) -> Option<Asked> {
         let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
         let mut open = self.open.lock();
+        // Nobody else adds to it.
+        let octets = self.octets.load(Relaxed);
+        if octets > 0 && octets + size > MAX_REQUEST_OCTETS {
+            return None;
+        }
         let count = open.entry(from.0).or_default();
         if *count >= MAX_PEER_REQUESTS {
             return None;
         }
         *count += 1;
+        self.octets.fetch_add(size, Relaxed);
         drop(open);
         Some(Asked {
             callers: Arc::clone(self),
             from: from.0,
+            size,
             _room: room,
         })
     }

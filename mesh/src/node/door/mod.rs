@@ -64,7 +64,9 @@ pub const MAX_PRINCIPALS: usize = 1_024;
 pub const MAX_NAMES: usize = 256;
 /// Most requests of all peers that are not answered yet; of one more its peer hears that there is no room.
 pub const MAX_REQUESTS: usize = 1_024;
-/// Most of these of one peer.
+/// Most octets of requests that are not answered yet, unless there is but one.
+pub const MAX_REQUEST_OCTETS: usize = 64 * 1024 * 1024;
+/// Most requests of one peer that are not answered yet.
 pub const MAX_PEER_REQUESTS: usize = 128;
 /// Most frames that stand in front of a request for the way back.
 pub const MAX_ENVELOPE: usize = 16;

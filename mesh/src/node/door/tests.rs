@@ -110,6 +110,52 @@ async fn names_that_are_not_used_make_room_for_others() {
 }
 
 #[tokio::test]
+async fn large_requests_wait_in_bounded_memory() {
+    let user = User::new();
+    let node = user.node().await;
+    let door = ZmtpDoor::builder(&node).listen(AT);
+    let door = door
+        .within(Duration::from_secs(3_600))
+        .open()
+        .await
+        .unwrap();
+    let dealer = Dealer::connect(&door.endpoints()[0]).unwrap();
+    let body = vec![7; MAX_REQUEST_OCTETS / 8 * 3];
+    for _ in 0..3 {
+        let request = Message::from_iter([&b"nobody"[..], &body]);
+        dealer.send(request).await.unwrap();
+    }
+    let refused = soon(dealer.recv()).await.unwrap();
+    assert_eq!(
+        refused.part(1).unwrap(),
+        "error: too many requests are under way"
+    );
+    assert_eq!(door.stats().overflowed, 1, "two of them have room");
+    let late = node.service("nobody").unwrap();
+    for _ in 0..2 {
+        soon(late.recv())
+            .await
+            .unwrap()
+            .reply("done")
+            .await
+            .unwrap();
+        assert_eq!(soon(dealer.recv()).await.unwrap().first(), "done");
+    }
+    // There is room again.
+    dealer
+        .send(Message::from_iter([&b"nobody"[..], &body]))
+        .await
+        .unwrap();
+    soon(late.recv())
+        .await
+        .unwrap()
+        .reply("done")
+        .await
+        .unwrap();
+    assert_eq!(soon(dealer.recv()).await.unwrap().first(), "done");
+}
+
+#[tokio::test]
 async fn what_comes_to_nothing_is_told_once() {
     let user = User::new();
     let node = user.node().await;
