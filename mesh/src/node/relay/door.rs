@@ -158,7 +158,7 @@ pub(super) async fn opened(shared: &Arc<Shared>, leg: Leg, open: Open) {
         Course::Onward { hops } => {
             let stop = shared.stop.child_token();
             admitted.number = Some(relaying.through(Through {
-                sender: leg.shown().clone(),
+                sender: *leg.shown(),
                 target: open.target.identity,
                 stop: stop.clone(),
             }));
