@@ -79,7 +79,7 @@ const KNOWN_DIAL: Duration = Duration::from_secs(8);
 const FETCH: Duration = Duration::from_secs(8);
 /// Circuits that a node asks for at a time; more wait, so that those who come back to a relay all at once
 /// are not too much for it.
-const OPENING: usize = 16;
+const OPENING: usize = 8;
 /// How long an answer may take, for each relay that may be on the way.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -367,11 +367,16 @@ impl Shared {
             let known = self.known_way(&state, tag);
             (known, self.direct_ways(&state, tag), expected)
         };
-        let known = known.into_iter().collect();
-        match Leg::dial(self, known, Some(expected), KNOWN_DIAL).await {
-            Some(leg) => Some(leg),
-            None => Leg::dial(self, ways, Some(expected), DIAL).await,
+        if let Some(known) = known {
+            let dial = Leg::dial(self, vec![known], Some(expected), 2 * KNOWN_DIAL);
+            // One that is only slow is not to be asked once more beside that.
+            match tokio::time::timeout(KNOWN_DIAL, dial).await {
+                Ok(Some(leg)) => return Some(leg),
+                Ok(None) => {}
+                Err(_) => return None,
+            }
         }
+        Leg::dial(self, ways, Some(expected), DIAL).await
     }
 
     /// What is known of the relays changed: other ways may lead to everybody.
