@@ -59,6 +59,8 @@ impl Circuits {
             }
         };
         let relay = || relay.to_owned();
+        // It is never closed.
+        let _opening = shared.relaying.opening.acquire().await;
         let leg = match tag == shared.own {
             true => onward::invite(&shared.relaying, PeerTag::of(identity, node)).await,
             false => shared.leg_to(tag).await,

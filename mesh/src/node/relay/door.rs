@@ -278,6 +278,8 @@ impl Drop for Line<'_> {
             .is_some_and(|it| it.0 == self.number)
         {
             open.lines.remove(&self.whom);
+            // Nobody comes for what waits for him.
+            open.waiting.retain(|_, (whom, _)| *whom != self.whom);
         }
     }
 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use withy_discovery::PeerTag;
+use withy_proto::Endpoint;
 use withy_proto::peer::{Backoff, Reconnect};
 use withy_proto::relay::{Ask, Reply};
 
 use super::leg::Mute;
-use super::{GREETING, LINES, door};
+use super::{GREETING, LINES, door, way};
 use crate::driver::handshake::OsRandomness;
 use crate::node::shared::Shared;
 
@@ -93,7 +94,11 @@ async fn listen(shared: &Arc<Shared>, relay: PeerTag) -> bool {
             return false;
         }
     }
-    let _up = Up::new(shared, relay);
+    let _up = Up::new(
+        shared,
+        relay,
+        way(leg.peer().transport, &leg.peer().address),
+    );
     let mut fetching = JoinSet::new();
     loop {
         let said = tokio::select! {
@@ -148,8 +153,8 @@ struct Up<'a> {
 }
 
 impl<'a> Up<'a> {
-    fn new(shared: &'a Arc<Shared>, relay: PeerTag) -> Self {
-        shared.relaying.open.lock().relays.insert(relay);
+    fn new(shared: &'a Arc<Shared>, relay: PeerTag, way: Option<Endpoint>) -> Self {
+        shared.relaying.open.lock().relays.insert(relay, way);
         shared.relays_changed(&mut shared.state.lock());
         Self { shared, relay }
     }

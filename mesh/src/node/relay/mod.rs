@@ -28,13 +28,13 @@ mod onward;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use withy_discovery::{Discovery, Kind, PeerTag, membership};
@@ -73,8 +73,13 @@ const WAYS: usize = 2;
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a dial of a leg may take.
 const DIAL: Duration = Duration::from_secs(2);
+/// How long it may take by a way that is known to work: whoever is slow there has much to do.
+const KNOWN_DIAL: Duration = Duration::from_secs(8);
 /// How long an invitation waits to be followed.
-const FETCH: Duration = Duration::from_secs(3);
+const FETCH: Duration = Duration::from_secs(8);
+/// Circuits that a node asks for at a time; more wait, so that those who come back to a relay all at once
+/// are not too much for it.
+const OPENING: usize = 8;
 /// How long an answer may take, for each relay that may be on the way.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -141,6 +146,8 @@ pub(super) struct Relaying {
     offenders: AtomicU64,
     /// What carries circuits that end here: they end with their connections, after all else.
     pub(super) carrying: TaskTracker,
+    /// Who may ask for a circuit.
+    opening: Semaphore,
     /// How often direct ways are tried, half of it at least.
     again: Duration,
     /// Of tests: what this node carried on.
@@ -159,7 +166,8 @@ struct Open {
     /// The circuits that lead through here, and for whom.
     through: BTreeMap<u64, Through>,
     /// The relays that this node has lines to.
-    relays: BTreeSet<PeerTag>,
+    /// And by which way, if it made them over the network.
+    relays: BTreeMap<PeerTag, Option<Endpoint>>,
     /// All legs, and to whom.
     legs: BTreeMap<u64, (PeerTag, CancellationToken)>,
 }
@@ -192,6 +200,7 @@ impl Relaying {
             idle: AtomicU64::default(),
             offenders: AtomicU64::default(),
             carrying: TaskTracker::new(),
+            opening: Semaphore::new(OPENING),
             again: again.unwrap_or(Duration::from_secs(60)),
             #[cfg(test)]
             seen: Mutex::default(),
@@ -241,7 +250,7 @@ impl Relaying {
     }
 
     fn has_line(&self, relay: PeerTag) -> bool {
-        self.open.lock().relays.contains(&relay)
+        self.open.lock().relays.contains_key(&relay)
     }
 
     fn offence(&self, peer: &crate::event::PeerInfo, what: &dyn std::fmt::Display) {
@@ -253,6 +262,13 @@ impl Relaying {
 /// The party of a node.
 const fn party(identity: IdentityId, node: withy_proto::trust::NodeId) -> Party {
     Party { identity, node }
+}
+
+/// The endpoint of an address that was dialled over the network.
+fn way(transport: &str, address: &str) -> Option<Endpoint> {
+    let is_network = matches!(transport, "quic" | "tcp");
+    let text = is_network.then(|| format!("{transport}://{address}"))?;
+    text.parse().ok()
 }
 
 fn tag_of(party: &Party) -> PeerTag {
@@ -317,43 +333,49 @@ impl Shared {
         others.filter_map(way).collect()
     }
 
-    /// The direct ways to a node for a leg; that of a link that this node made is the first, since a relay
-    /// may be known by another address than its own.
+    /// The way by which this node has a line or a link to another, which may be none of its addresses: it
+    /// was a seed, or a router leads to it.
+    fn known_way(&self, state: &State, tag: PeerTag) -> Option<Endpoint> {
+        if let Some(way) = self.relaying.open.lock().relays.get(&tag) {
+            return way.clone();
+        }
+        let link = state.links.of(tag).filter(|_| state.links.is_made(tag))?;
+        way(link.transport, &link.address)
+    }
+
+    /// The direct ways to a node for a leg.
     fn direct_ways(&self, state: &State, tag: PeerTag) -> Vec<Endpoint> {
-        let met = state.links.of(tag).filter(|_| state.links.is_made(tag));
-        let met = met.filter(|link| matches!(link.transport, "quic" | "tcp"));
-        let met = met.and_then(|link| {
-            let way = format!("{}://{}", link.transport, link.address);
-            way.parse::<Endpoint>().ok()
-        });
-        let candidates = state
-            .discovery
-            .table()
-            .candidates(tag, self.host, self.process);
+        let table = state.discovery.table();
+        let candidates = table.candidates(tag, self.host, self.process);
         let ways = candidates
             .into_iter()
             .filter_map(|it| it.to_string().parse().ok());
-        let proven = |way: &Endpoint| !matches!(way, Endpoint::Inproc(_));
-        let mut all: Vec<Endpoint> = met.into_iter().collect();
-        for way in ways.filter(proven) {
-            if !all.contains(&way) {
-                all.push(way);
-            }
-        }
-        all
+        // Within a process nothing is proven.
+        ways.filter(|way| !matches!(way, Endpoint::Inproc(_)))
+            .collect()
     }
 
     /// Goes to the door of a node that is known and trusted.
     async fn leg_to(self: &Arc<Self>, tag: PeerTag) -> Option<Leg> {
-        let (ways, expected) = {
+        let (known, ways, expected) = {
             let state = self.state.lock();
             let record = state.discovery.table().record(tag)?;
             if !self.may_trust(record) {
                 return None;
             }
             let expected = Expected::Node(record.identity(), record.node());
-            (self.direct_ways(&state, tag), expected)
+            let known = self.known_way(&state, tag);
+            (known, self.direct_ways(&state, tag), expected)
         };
+        if let Some(known) = known {
+            let dial = Leg::dial(self, vec![known], Some(expected), 2 * KNOWN_DIAL);
+            // One that is only slow is not to be asked once more beside that.
+            match tokio::time::timeout(KNOWN_DIAL, dial).await {
+                Ok(Some(leg)) => return Some(leg),
+                Ok(None) => {}
+                Err(_) => return None,
+            }
+        }
         Leg::dial(self, ways, Some(expected), DIAL).await
     }
 
