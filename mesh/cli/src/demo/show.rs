@@ -26,11 +26,13 @@ pub(crate) async fn run(options: &Demo) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let mut show = Show::new(options).await?;
     let outcome = tokio::select! {
-        outcome = show.run(options.stay) => outcome,
+        // A terminal interrupts the nodes as well: that they end is no failure then.
+        biased;
         () = interrupt.wait() => match options.stay {
             true => Ok(()),
             false => Err(Failure::failed("interrupted before all patterns were shown")),
         },
+        outcome = show.run(options.stay) => outcome,
     };
     let Show {
         family,
