@@ -51,7 +51,7 @@ fn meeting(job: &Job) -> Result<String, Failure> {
 
 async fn node(meeting: &str) -> Result<Node, Failure> {
     // Another handle of the identity, and so another node each time.
-    let identity = Identity::from_seed(identity().expose_seed());
+    let identity = Identity::from_seed(&identity().expose_seed());
     let builder = Node::builder().identity(&identity).trust(&Trust::new());
     let builder = match meeting.strip_prefix("ipc://") {
         Some(directory) => builder.runtime_directory(directory),
