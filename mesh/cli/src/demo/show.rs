@@ -45,10 +45,10 @@ pub(crate) async fn run(options: &Demo) -> Outcome {
     let kept = directory.path().to_owned();
     // The nodes may have taken it with them.
     drop(directory);
+    outcome?;
     if kept.exists() {
         return Err(Failure::Failed(format!("{} is left", kept.display())));
     }
-    outcome?;
     screen.end(&view)
 }
 
