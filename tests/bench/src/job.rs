@@ -27,9 +27,33 @@ pub(crate) enum Role {
     ConnectLoop,
     /// Both ends of a PUSH/PULL pair, in one process.
     Inproc,
+    /// Publishes on a topic, found by its name: as [`Publish`](Self::Publish), once all lanes are
+    /// subscribed.
+    NamedPublish,
+    /// Subscribes to it, many times: as [`Subscribe`](Self::Subscribe).
+    NamedSubscribe,
+    /// Serves a name: as [`Rep`](Self::Rep).
+    Serve,
+    /// Asks whoever serves it: as [`Req`](Self::Req).
+    Call,
+    /// Subscribes to a topic, and measures from when its publishers began to when it hears them.
+    Await,
+    /// Begins, finds the subscriber, publishes when that was, and ends, again and again.
+    Appear,
 }
 
-const ROLES: [(Role, &str); 9] = [
+impl Role {
+    /// Returns whether the processes find each other by themselves.
+    pub(crate) fn is_named(self) -> bool {
+        use Role::{Appear, Await, Call, NamedPublish, NamedSubscribe, Serve};
+        matches!(
+            self,
+            NamedPublish | NamedSubscribe | Serve | Call | Await | Appear
+        )
+    }
+}
+
+const ROLES: [(Role, &str); 15] = [
     (Role::Pull, "pull"),
     (Role::Push, "push"),
     (Role::Rep, "rep"),
@@ -39,6 +63,12 @@ const ROLES: [(Role, &str); 9] = [
     (Role::ManyPush, "many-push"),
     (Role::ConnectLoop, "connect-loop"),
     (Role::Inproc, "inproc"),
+    (Role::NamedPublish, "named-publish"),
+    (Role::NamedSubscribe, "named-subscribe"),
+    (Role::Serve, "serve"),
+    (Role::Call, "call"),
+    (Role::Await, "await"),
+    (Role::Appear, "appear"),
 ];
 
 /// What carries the bytes.

@@ -90,7 +90,8 @@ fn run(options: &Options) -> Result<(), String> {
 fn heading(options: &Options) -> String {
     let mut heading = format!(
         "# Benchmark\n\n{} rounds, window {:?} after {:?}; {}.\n\
-         A cell: **median** (lowest–highest) × libzmq. Rates: more is better; all else: less is better.\n",
+         A cell: **median** (lowest–highest) × libzmq, or × withy-sockets where processes find each other\n\
+         by themselves. Rates: more is better; all else: less is better.\n",
         options.rounds,
         options.timing.window,
         options.timing.warm_up,

@@ -9,7 +9,7 @@ use std::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -85,6 +85,16 @@ impl Probe {
     pub(crate) fn round_trip(&self, start: Instant) {
         self.round_trips.record(start.elapsed());
         self.lanes[0].add(1);
+    }
+
+    /// Counts a message that says when its sender began.
+    pub(crate) fn appeared(&self, body: &[u8]) {
+        let begun = UNIX_EPOCH + Duration::from_nanos(number_in(body).unwrap_or_default());
+        // A clock that was set meanwhile is no measurement.
+        if let Ok(took) = begun.elapsed() {
+            self.round_trips.record(took);
+            self.lanes[0].add(1);
+        }
     }
 
     /// Blocks until the runner has reached `stage`.
@@ -165,6 +175,14 @@ impl Body {
         }
         &self.0
     }
+}
+
+/// Returns the time in nanoseconds, as [`Probe::appeared`] reads it in another process.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 fn number_in(body: &[u8]) -> Option<u64> {

@@ -65,6 +65,12 @@ fn run(peer: &'static dyn Peer, job: &'static Job, probe: &'static Probe) -> End
         Role::Subscribe => peer.subscribe(job, probe),
         Role::ManyPush => peer.many_push(job, probe),
         Role::ConnectLoop => peer.connect_loop(job, probe),
+        Role::NamedPublish
+        | Role::NamedSubscribe
+        | Role::Serve
+        | Role::Call
+        | Role::Await
+        | Role::Appear => peer.named(job, probe),
         Role::Inproc => {
             thread::spawn(move || {
                 probe.wait_for(Stage::Ready);

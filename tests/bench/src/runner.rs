@@ -2,6 +2,7 @@
 //! the machine falls on all of them.
 
 use crate::{
+    job::Job,
     metric::short,
     peers::Peer,
     rows::Row,
@@ -44,7 +45,11 @@ pub(crate) fn measure(
     timing: Timing,
     scratch: &Scratch,
 ) -> Vec<Cell> {
-    let absent = |peer: &&dyn Peer| row.jobs().find_map(|job| peer.covers(job).err());
+    let covers = |peer: &dyn Peer, job: &Job| match job.role.is_named() {
+        true => peer.covers_named(job),
+        false => peer.covers(job),
+    };
+    let absent = |peer: &&dyn Peer| row.jobs().find_map(|job| covers(*peer, job).err());
     let mut cells: Vec<_> = peers
         .iter()
         .map(|peer| match absent(peer) {

@@ -60,24 +60,21 @@ impl Table {
                 .iter()
                 .position(|(_, standing)| *standing == wanted)
         };
-        let reference = of(Standing::Reference).and_then(|column| medians[column]);
+        let measured = |standing| of(standing).filter(|column| medians[*column].is_some());
+        let reference_at = measured(Standing::Reference).or_else(|| measured(Standing::StandIn));
+        let reference = reference_at.and_then(|column| medians[column]);
         let best = self.best(&medians, metric).filter(|_| metric.has_rank());
         let best_median = best.and_then(|column| medians[column]);
 
         let name = if at == 0 { row.name.as_str() } else { "" };
         let mut line = format!("| {name} | {} |", metric.label());
-        for (cell, (_, standing)) in cells.iter().zip(&self.columns) {
+        for (column, cell) in cells.iter().enumerate() {
             let written = match cell {
                 Cell::Absent(reason) => (*reason).to_owned(),
                 Cell::Tried { rounds, failures } => match cell.summary(at) {
                     Some(summary) => {
-                        let ratio = if *standing == Standing::Reference {
-                            None
-                        } else {
-                            reference
-                        };
-                        let ratio = ratio
-                            .filter(|_| metric.has_ratio())
+                        let ratio = reference
+                            .filter(|_| metric.has_ratio() && reference_at != Some(column))
                             .map(|by| summary.median / by);
                         value(summary, ratio, rounds.len(), failures)
                     }

@@ -26,11 +26,13 @@ pub(crate) async fn run(options: &Demo) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let mut show = Show::new(options).await?;
     let outcome = tokio::select! {
-        outcome = show.run(options.stay) => outcome,
+        // A terminal interrupts the nodes as well: that they end is no failure then.
+        biased;
         () = interrupt.wait() => match options.stay {
             true => Ok(()),
             false => Err(Failure::failed("interrupted before all patterns were shown")),
         },
+        outcome = show.run(options.stay) => outcome,
     };
     let Show {
         family,
@@ -43,10 +45,10 @@ pub(crate) async fn run(options: &Demo) -> Outcome {
     let kept = directory.path().to_owned();
     // The nodes may have taken it with them.
     drop(directory);
+    outcome?;
     if kept.exists() {
         return Err(Failure::Failed(format!("{} is left", kept.display())));
     }
-    outcome?;
     screen.end(&view)
 }
 

@@ -30,9 +30,11 @@ const PEERS: &[&dyn Peer] = &[
     &zmqrs::ZmqRs,
     #[cfg(feature = "monocoque")]
     &monocoque::Monocoque,
-    &zenoh::Zenoh,
-    &withy::Withy(withy::Sealing::AsAsked),
-    &withy::Withy(withy::Sealing::NullInRecords),
+    &zenoh::Zenoh(zenoh::Sealing::AsAsked),
+    &zenoh::Zenoh(zenoh::Sealing::Never),
+    &withy::Withy(withy::Variant::AsAsked),
+    &withy::Withy(withy::Variant::NullInRecords),
+    &withy::Withy(withy::Variant::ByEndpoint),
     &raw::Raw(raw::Datagrams::Default),
     &raw::Raw(raw::Datagrams::Loopback),
 ];
@@ -55,6 +57,8 @@ pub(crate) type Endless = Result<Infallible, Failure>;
 pub(crate) enum Standing {
     /// The reference that every ratio is given to.
     Reference,
+    /// The reference of rows that the first one does not have.
+    StandIn,
     /// A peer.
     Peer,
     /// What is being judged: compared with the best of the others, and never the best itself.
@@ -124,6 +128,21 @@ pub(crate) trait Peer: Sync {
     /// Plays [`Role::ConnectLoop`](crate::job::Role::ConnectLoop).
     fn connect_loop(&self, _: &'static Job, _: &'static Probe) -> Endless {
         Err("no connect loop".into())
+    }
+
+    /// Says whether it plays a part in which the processes find each other by themselves, as
+    /// [`covers`](Self::covers) does of the others.
+    ///
+    /// # Errors
+    ///
+    /// Gives what the cell shows instead.
+    fn covers_named(&self, _: &Job) -> Result<(), &'static str> {
+        Err("-")
+    }
+
+    /// Plays such a part, which one the job says.
+    fn named(&self, _: &'static Job, _: &'static Probe) -> Endless {
+        Err("no names".into())
     }
 }
 

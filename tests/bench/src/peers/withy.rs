@@ -1,7 +1,7 @@
 //! Withy on two tokio workers, through its async sockets.
 //!
 //! Defaults throughout, but a publisher that blocks rather than drops, as the other peers' does
-//! where they can.
+//! where they can. How its nodes find each other is in `mesh`.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -15,28 +15,33 @@ use withy::{
 
 use super::{Endless, Failure, Peer, Standing, keys, runtime};
 use crate::{
-    job::{Job, Seal, Transport},
+    job::{Job, Role, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
+mod mesh;
+
 /// Withy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Withy(pub(super) Sealing);
+pub(super) struct Withy(pub(super) Variant);
 
-/// What seals its connections.
+/// How it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sealing {
-    /// What the row asks for.
+pub(super) enum Variant {
+    /// As the row asks for.
     AsAsked,
     /// Frames travel in records, but without a cipher.
     NullInRecords,
+    /// Where processes are to find each other, its sockets are told an endpoint.
+    ByEndpoint,
 }
 
 impl Peer for Withy {
     fn name(&self) -> &'static str {
         match self.0 {
-            Sealing::AsAsked => "withy",
-            Sealing::NullInRecords => "withy-records",
+            Variant::AsAsked => "withy",
+            Variant::NullInRecords => "withy-records",
+            Variant::ByEndpoint => "withy-sockets",
         }
     }
 
@@ -46,16 +51,36 @@ impl Peer for Withy {
 
     fn standing(&self) -> Standing {
         match self.0 {
-            Sealing::AsAsked => Standing::Subject,
-            Sealing::NullInRecords => Standing::Limit,
+            Variant::AsAsked => Standing::Subject,
+            Variant::NullInRecords => Standing::Limit,
+            Variant::ByEndpoint => Standing::StandIn,
         }
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
         let has_no_records = [Transport::Inproc, Transport::Quic].contains(&job.transport);
         match self.0 {
-            Sealing::NullInRecords if job.seal != Seal::Clear || has_no_records => Err("-"),
+            Variant::NullInRecords if job.seal != Seal::Clear || has_no_records => Err("-"),
+            Variant::ByEndpoint => Err("-"),
             _ => Ok(()),
+        }
+    }
+
+    fn covers_named(&self, job: &Job) -> Result<(), &'static str> {
+        match (self.0, job.role) {
+            (Variant::NullInRecords, _) => Err("-"),
+            (Variant::ByEndpoint, Role::Await | Role::Appear) => Err("-"),
+            _ => Ok(()),
+        }
+    }
+
+    fn named(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        match (self.0, job.role) {
+            (Variant::AsAsked, _) => mesh::play(job, probe),
+            (_, Role::Serve) => self.rep(job, probe),
+            (_, Role::Call) => self.req(job, probe),
+            (_, Role::NamedPublish) => mesh::publish_by_endpoint(job, probe),
+            _ => mesh::subscribe_by_endpoint(job, probe),
         }
     }
 
@@ -190,19 +215,20 @@ impl Peer for Withy {
 impl Withy {
     fn server<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
         match (self.0, job.seal) {
-            (Sealing::NullInRecords, _) => builder.null_in_records(),
-            (Sealing::AsAsked, Seal::Curve) => builder.curve_server(server()).allow_any_client(),
-            (Sealing::AsAsked, Seal::Noise) => builder.identity(identity()),
-            (Sealing::AsAsked, Seal::Clear) if job.transport == Transport::Quic => {
+            (Variant::NullInRecords, _) => builder.null_in_records(),
+            (Variant::AsAsked, Seal::Curve) => builder.curve_server(server()).allow_any_client(),
+            (Variant::AsAsked, Seal::Noise) => builder.identity(identity()),
+            (Variant::AsAsked, Seal::Clear) if job.transport == Transport::Quic => {
                 builder.identity(identity())
             }
-            (Sealing::AsAsked, Seal::Clear) => builder,
+            (Variant::AsAsked, Seal::Clear) => builder,
+            (Variant::ByEndpoint, _) => builder.identity(identity()),
         }
     }
 
     fn client<S: Socket>(&self, builder: Builder<S>, job: &Job) -> Builder<S> {
         match (self.0, job.seal) {
-            (Sealing::AsAsked, Seal::Curve) => builder.curve_client(client(), server().public()),
+            (Variant::AsAsked, Seal::Curve) => builder.curve_client(client(), server().public()),
             _ => self.server(builder, job),
         }
     }

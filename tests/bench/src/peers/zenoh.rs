@@ -1,8 +1,9 @@
 //! zenoh: a publisher and a subscriber for PUSH and PULL, a query for a request, between two peers
-//! without discovery.
+//! without discovery, but where discovery is what is measured.
 //!
 //! Defaults throughout, but a publisher that blocks rather than drops. In rows with NOISE it uses
-//! QUIC, its fastest encryption.
+//! QUIC, its fastest encryption; as `zenoh-clear` it does without in rows by name, over TCP, and finds
+//! others as it does by default, by multicast. How it does the work of those is in `named`.
 
 use std::net::{TcpListener, UdpSocket};
 use std::time::Instant;
@@ -20,20 +21,41 @@ use crate::{
 /// What is published and asked for.
 const KEY: &str = "bench";
 
+mod named;
+
 /// zenoh.
-#[derive(Debug)]
-pub(super) struct Zenoh;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zenoh(pub(super) Sealing);
+
+/// What seals its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealing {
+    /// What the row asks for.
+    AsAsked,
+    /// Nothing, in rows by name; it has no others.
+    Never,
+}
 
 impl Peer for Zenoh {
     fn name(&self) -> &'static str {
-        "zenoh"
+        match self.0 {
+            Sealing::AsAsked => "zenoh",
+            Sealing::Never => "zenoh-clear",
+        }
     }
 
     fn version(&self) -> String {
-        concat!(env!("VERSION_ZENOH"), ", in rows with NOISE over QUIC").to_owned()
+        match self.0 {
+            Sealing::AsAsked => concat!(env!("VERSION_ZENOH"), ", encrypted over QUIC"),
+            Sealing::Never => concat!(env!("VERSION_ZENOH"), ", by name without encryption"),
+        }
+        .to_owned()
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
+        if self.0 == Sealing::Never {
+            return Err("-");
+        }
         let part = matches!(job.role, Role::Pull | Role::Push | Role::Rep | Role::Req);
         match (job.transport, job.seal) {
             (Transport::Tcp, Seal::Clear | Seal::Noise) if part && job.lanes == 1 => Ok(()),
@@ -42,9 +64,27 @@ impl Peer for Zenoh {
         }
     }
 
+    fn covers_named(&self, job: &Job) -> Result<(), &'static str> {
+        let appears = matches!(job.role, Role::Await | Role::Appear);
+        match self.0 {
+            Sealing::AsAsked if appears => Err("-"),
+            _ => Ok(()),
+        }
+    }
+
+    fn named(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
+        match job.role {
+            Role::Serve => self.rep(job, probe),
+            Role::Call => self.req(job, probe),
+            _ => runtime::run(this.play(job, probe)),
+        }
+    }
+
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let (session, endpoint) = bound(job).await?;
+            let (session, endpoint) = this.bound(job).await?;
             let _subscriber = session
                 .declare_subscriber(KEY)
                 .callback(|_| probe.pulled(&[]))
@@ -55,8 +95,9 @@ impl Peer for Zenoh {
     }
 
     fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let session = connected(job).await?;
+            let session = this.connected(job).await?;
             let publisher = session
                 .declare_publisher(KEY)
                 .congestion_control(CongestionControl::Block)
@@ -69,8 +110,9 @@ impl Peer for Zenoh {
     }
 
     fn rep(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let (session, endpoint) = bound(job).await?;
+            let (session, endpoint) = this.bound(job).await?;
             let _queryable = session
                 .declare_queryable(KEY)
                 .callback(|query| {
@@ -85,8 +127,9 @@ impl Peer for Zenoh {
     }
 
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        let this = *self;
         runtime::run(async move {
-            let session = connected(job).await?;
+            let session = this.connected(job).await?;
             let body = Body::new(job.size);
             loop {
                 let start = Instant::now();
@@ -100,29 +143,31 @@ impl Peer for Zenoh {
     }
 }
 
-async fn bound(job: &Job) -> Result<(Session, String), Failure> {
-    // It does not tell which port it was given.
-    let port = match is_quic(job) {
-        true => UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port(),
-        false => TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
-    };
-    let endpoint = format!("{}/127.0.0.1:{port}", scheme(job));
-    let session = ::zenoh::open(config("listen", &endpoint)?).await?;
-    Ok((session, endpoint))
-}
+impl Zenoh {
+    async fn bound(self, job: &Job) -> Result<(Session, String), Failure> {
+        // It does not tell which port it was given.
+        let port = match self.is_quic(job) {
+            true => UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port(),
+            false => TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+        };
+        let endpoint = format!("{}/127.0.0.1:{port}", self.scheme(job));
+        let session = ::zenoh::open(config("listen", &endpoint)?).await?;
+        Ok((session, endpoint))
+    }
 
-async fn connected(job: &Job) -> Result<Session, Failure> {
-    ::zenoh::open(config("connect", &job.endpoint)?).await
-}
+    async fn connected(self, job: &Job) -> Result<Session, Failure> {
+        ::zenoh::open(config("connect", &job.endpoint)?).await
+    }
 
-fn is_quic(job: &Job) -> bool {
-    job.transport == Transport::Quic || job.seal == Seal::Noise
-}
+    fn is_quic(self, job: &Job) -> bool {
+        self.0 == Sealing::AsAsked && (job.transport == Transport::Quic || job.seal == Seal::Noise)
+    }
 
-fn scheme(job: &Job) -> &'static str {
-    match is_quic(job) {
-        true => "quic",
-        false => "tcp",
+    fn scheme(self, job: &Job) -> &'static str {
+        match self.is_quic(job) {
+            true => "quic",
+            false => "tcp",
+        }
     }
 }
 

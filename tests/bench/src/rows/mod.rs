@@ -14,6 +14,7 @@ use crate::{
 mod connect;
 mod idle;
 mod many_push;
+mod named;
 mod pub_sub;
 mod push_pull;
 mod req_rep;
@@ -57,7 +58,8 @@ impl Row {
 
 /// Returns every row, in the order of the table.
 pub(crate) fn all() -> Vec<Row> {
-    clear().chain(sealed::rows()).collect()
+    let all = clear().chain(sealed::rows());
+    all.chain(named::rows()).collect()
 }
 
 /// Returns the rows without encryption.

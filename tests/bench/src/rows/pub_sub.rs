@@ -32,7 +32,7 @@ fn row(subscribers: usize, size: usize) -> Row {
     }
 }
 
-fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
+pub(super) fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     trial.bind(&row.bind, scratch)?;
     let subscribers = row.connect.as_ref().ok_or("no process to connect")?;
     trial.connect(subscribers)?.ready()?;

@@ -43,7 +43,7 @@ fn row(transport: Transport, cores: Cores) -> Row {
     }
 }
 
-fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
+pub(super) fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     row.start(trial, scratch, 1)?;
     let window = trial.window(1)?;
     let micros = |share| percentile(&window.counted().round_trips, share) / 1e3;
