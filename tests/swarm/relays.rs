@@ -96,7 +96,7 @@ fn wrongs(swarm: &mut Swarm, since: u64) -> (usize, usize) {
 fn two_lans_joined_by_one_node_are_one_mesh() {
     const TEST: &str = "relays::two_lans_joined_by_one_node_are_one_mesh";
     inside(TEST, || {
-        let each = scale::count(2, 12) as usize;
+        let each = scale::count(2, 5) as usize;
         let number =
             |site: usize, host: usize| vec![(site, format!("10.77.{site}.{}/24", host + 1))];
         let mut hosts: Vec<_> = (0..each).map(|host| number(0, host)).collect();
