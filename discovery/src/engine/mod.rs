@@ -86,7 +86,8 @@ pub enum Action {
 pub enum Event {
     /// In the table.
     Table(table::Event),
-    /// A member is in another state.
+    /// A member is in another state: suspected, there after all, or gone. Of one that is new, or was gone,
+    /// the table tells.
     Member(PeerTag, State),
     /// A network revoked something, and signed it.
     Revoked(Revocation),
@@ -328,8 +329,10 @@ impl Discovery {
             self.gossip.say(peer, &Message::Beat(beat));
         }
         while let Some(change) = self.membership.poll_change() {
-            if let Change::State(peer, state) = change {
-                self.changed(peer, state, time);
+            match change {
+                Change::Appeared(peer) => self.appeared(peer, time),
+                Change::State(peer, state) => self.changed(peer, state, time),
+                Change::Refuted => {}
             }
         }
         while let Some(outgoing) = self.membership.poll_update() {
@@ -339,6 +342,16 @@ impl Discovery {
                 }
                 Outgoing::To(peer, update) => self.gossip.send(peer, Item::Update(update)),
             }
+        }
+    }
+
+    /// A node is there that was not: the table tells of it.
+    fn appeared(&mut self, peer: PeerTag, time: Time) {
+        self.plan_soon(time.monotonic);
+        // It comes back with what was known of it, if that still counts.
+        if let Some(record) = self.graves.remove(&peer) {
+            let origin = Origin::Gossip(peer);
+            let _ = self.table.learn_record(record, origin, time.unix);
         }
     }
 
@@ -357,14 +370,7 @@ impl Discovery {
                 self.close(peer, time.monotonic);
                 self.next_plan = time.monotonic;
             }
-            State::Alive => {
-                self.plan_soon(time.monotonic);
-                // It comes back with what was known of it, if that still counts.
-                if let Some(record) = self.graves.remove(&peer) {
-                    let origin = Origin::Gossip(peer);
-                    let _ = self.table.learn_record(record, origin, time.unix);
-                }
-            }
+            State::Alive => self.plan_soon(time.monotonic),
             State::Suspected => {}
         }
         self.tell(Event::Member(peer, state));
