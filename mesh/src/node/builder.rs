@@ -19,6 +19,7 @@ use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::trust::{IdentityId, Name};
 
+use super::addresses::Followed;
 use super::bus::history::History;
 use super::engine::Engine;
 use super::error::NodeError;
@@ -223,13 +224,18 @@ impl NodeBuilder {
         }
         let mut sources = Sources::new(self.seeds);
         sources.file = self.seed_file.as_deref().map(SeedFile::new);
+        let mut followed = None;
         match self.site {
             Site::At(port) => {
-                addresses.extend(listen::at_site_port(&control, port).await?);
-                sources.port = listen::announced(&addresses);
+                let site = listen::at_site_port(&control, port).await?;
+                followed = Some(Followed::new(&addresses, &site, Some(port), false));
+                addresses.extend(site);
+                // What comes later has this port, too.
+                sources.port = listen::announced(&addresses).or((port != 0).then_some(port));
             }
             Site::IfFound if self.lan => {
                 let (site, port) = listen::at_site(&control).await;
+                followed = Some(Followed::new(&addresses, &site, port, true));
                 addresses.extend(site);
                 sources.port = port;
             }
@@ -282,6 +288,7 @@ impl NodeBuilder {
                 strangers: Default::default(),
                 multicast: None,
             }),
+            verdicts: Default::default(),
             bus: Default::default(),
             history: self.history,
             work: Notify::new(),
@@ -298,6 +305,9 @@ impl NodeBuilder {
         });
         let engine = Engine::new(Arc::clone(&shared), sources, dialled);
         shared.spawn(engine.run());
+        if let Some(followed) = followed {
+            shared.spawn(followed.run(Arc::clone(&shared)));
+        }
         Ok(Node::over(shared))
     }
 }

@@ -111,6 +111,11 @@ impl Links {
         self.given_up.contains_key(&tag)
     }
 
+    /// Whether some link is to be closed after a while.
+    pub(super) fn is_restless(&self) -> bool {
+        !self.spare.is_empty() || !self.given_up.is_empty()
+    }
+
     /// To how many peers there is a link.
     pub(super) fn len(&self) -> usize {
         self.open.len()
