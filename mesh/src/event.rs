@@ -224,6 +224,10 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The peer that made the link gave it up before the handshake was over, as those do that reached
+    /// this side on another way first.
+    #[error("the peer gave the connection up during the handshake: {0}")]
+    Abandoned(String),
     /// The link asks for an identity, and this side has none.
     #[error("this side has no identity: {0}")]
     Identity(#[source] Arc<IdentityError>),
@@ -441,6 +445,12 @@ fn log(event: &Event) {
         }
         EventKind::Disconnected { peer, reason } => {
             tracing::info!(%endpoint, address = peer.address, %reason, "disconnected");
+        }
+        EventKind::HandshakeFailed {
+            address,
+            reason: HandshakeFailure::Abandoned(why),
+        } => {
+            tracing::debug!(%endpoint, address, why, "a handshake was abandoned");
         }
         EventKind::HandshakeFailed { address, reason } => {
             tracing::warn!(%endpoint, address, %reason, "handshake failed");
