@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod addresses;
 mod capture;
 mod idle;
 mod lan;
@@ -13,5 +14,6 @@ mod meshing;
 mod node;
 mod partitions;
 mod paths;
+mod revocation;
 mod strangers;
 mod swarm;
