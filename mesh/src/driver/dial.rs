@@ -610,7 +610,7 @@ impl Core {
             link.settled().await;
             self.read_rest(link.key());
         }
-        self.detach(link.key(), reason.is_loss() || reason == Reason::Silent);
+        self.detach(link.key(), reason.leaves_doubt());
         link.shutdown();
         drop(distrusted);
         // Before anybody hears of it: there is a place for the next peer then.

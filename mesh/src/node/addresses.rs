@@ -13,12 +13,31 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use withy_discovery::{Address, Record};
+use withy_proto::Endpoint;
+use withy_proto::trust::{IdentityId, NodeId};
 
 use super::listen;
 use super::shared::Shared;
+use crate::driver::core::Core;
+use crate::event::Reason;
 
 /// How often the system is asked.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Ends the connections that a socket made to a node at addresses which are none of its ways any more: it
+/// may take as long to notice that as for anybody who falls silent.
+pub(super) fn leave_old(core: &Core, to: (IdentityId, NodeId), ways: &[Endpoint]) {
+    for (key, peer) in core.links() {
+        let network = ["quic", "tcp"].contains(&peer.transport);
+        if !network || peer.accepted || peer.meant != Some(to) {
+            continue;
+        }
+        let at = format!("{}://{}", peer.transport, peer.address);
+        if !ways.iter().any(|way| way.to_string() == at) {
+            core.close_link(key, Reason::Moved);
+        }
+    }
+}
 
 /// The addresses of this host at which a node listens.
 #[derive(Debug)]
