@@ -136,8 +136,9 @@ impl Discovery {
     const PLAN: Duration = Duration::from_millis(250);
     /// How often else.
     const REST: Duration = Duration::from_secs(1);
-    /// How often a link changes by chance.
-    const MIX: Duration = Duration::from_secs(30);
+    /// How often a link changes by chance. Each costs a handshake, which is most of what a node does that
+    /// has nothing else to do.
+    const MIX: Duration = Duration::from_secs(120);
     /// How often one that was lost is called.
     const CALL: Duration = Duration::from_secs(2);
     /// How often the configured addresses are tried while somebody is lost; without any link, they

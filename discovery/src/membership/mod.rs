@@ -513,6 +513,9 @@ impl Membership {
 
     /// Sends heartbeats, and judges who is silent.
     pub fn handle_timeout(&mut self, now: Duration) {
+        if self.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
         // All that are due soon go now: the fewer moments there are, the less often a node wakes.
         let due = self
             .links
