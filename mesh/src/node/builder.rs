@@ -114,7 +114,8 @@ impl NodeBuilder {
     }
 
     /// Finds the nodes of the local network by multicast DNS, and is found by them: it listens at the
-    /// loopback, private and link-local addresses of this host, at free ports, over QUIC and over TCP.
+    /// loopback, private and link-local addresses of this host, at free ports, over QUIC and over TCP, and
+    /// follows these addresses as they come and go.
     /// Members of a network are found by each other only, and by nobody else. Default off.
     pub fn lan(mut self) -> Self {
         self.lan = true;
@@ -144,8 +145,8 @@ impl NodeBuilder {
     }
 
     /// Listens at the loopback, private and link-local addresses of this host at this port, over QUIC
-    /// and over TCP, whether it is to be found by multicast or not. If somebody has the port at one of
-    /// them, there is no node.
+    /// and over TCP, whether it is to be found by multicast or not, and follows these addresses as they
+    /// come and go. If somebody has the port at one of them now, there is no node.
     pub fn near_port(mut self, port: u16) -> Self {
         self.site = Site::At(port);
         self
@@ -231,7 +232,8 @@ impl NodeBuilder {
                 followed = Some(Followed::new(&addresses, &site, Some(port), false));
                 addresses.extend(site);
                 // What comes later has this port, too.
-                sources.port = listen::announced(&addresses).or((port != 0).then_some(port));
+                let later = (port != 0).then_some(port);
+                sources.port = listen::announced(&addresses).or(later);
             }
             Site::IfFound if self.lan => {
                 let (site, port) = listen::at_site(&control).await;
