@@ -227,6 +227,10 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The peer that made the link gave it up before the handshake was over, as those do that reached
+    /// this side on another way first.
+    #[error("the peer gave the connection up during the handshake: {0}")]
+    Abandoned(String),
     /// The link asks for an identity, and this side has none.
     #[error("this side has no identity: {0}")]
     Identity(#[source] Arc<IdentityError>),
@@ -289,6 +293,8 @@ pub enum Reason {
     NotPermitted,
     /// The peer did not answer heartbeats.
     Silent,
+    /// The peer is no longer at the address at which it was reached, as it says itself.
+    Moved,
     /// The link broke.
     Link(String),
     /// The subscriber was too slow, and the publisher disconnects those.
@@ -315,6 +321,11 @@ impl Reason {
     /// Whether the link broke or was closed by the peer, rather than by this side.
     pub(crate) fn is_loss(&self) -> bool {
         matches!(self, Self::PeerClosed | Self::Link(_))
+    }
+
+    /// Whether the peer may not have read what was sent last.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        self.is_loss() || matches!(self, Self::Silent | Self::Moved)
     }
 
     pub(crate) fn from_io(error: &io::Error) -> Self {
@@ -352,6 +363,7 @@ impl fmt::Display for Reason {
             | Self::Distrusted(error) => f.write_str(error),
             Self::NotPermitted => f.write_str("the peer has no permission any more"),
             Self::Silent => f.write_str("the peer did not answer heartbeats"),
+            Self::Moved => f.write_str("the peer is at another address"),
             Self::Overflow => f.write_str("the subscriber was too slow"),
             Self::HandedOver => f.write_str("another connection took the routing id over"),
             Self::Abandoned => f.write_str("the peer owed a reply that nobody waits for"),
@@ -454,6 +466,12 @@ fn log(event: &Event) {
         }
         EventKind::Disconnected { peer, reason } => {
             tracing::info!(%endpoint, address = peer.address, %reason, "disconnected");
+        }
+        EventKind::HandshakeFailed {
+            address,
+            reason: HandshakeFailure::Abandoned(why),
+        } => {
+            tracing::debug!(%endpoint, address, why, "a handshake was abandoned");
         }
         EventKind::HandshakeFailed { address, reason } => {
             tracing::warn!(%endpoint, address, %reason, "handshake failed");

@@ -8,6 +8,7 @@ mod admission;
 mod place;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
@@ -65,6 +66,8 @@ pub struct Trust(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     state: RwLock<State>,
     changed: watch::Sender<()>,
+    /// How often it changed.
+    generation: AtomicU64,
     /// Where first uses are noted.
     home: Option<Place>,
 }
@@ -161,6 +164,7 @@ impl Trust {
                 permissions: None,
             }),
             changed: watch::Sender::new(()),
+            generation: AtomicU64::new(0),
             home,
         }))
     }
@@ -329,9 +333,26 @@ impl Trust {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.0.state.write());
+        let result = {
+            let mut state = self.0.state.write();
+            // Under the lock: who sees the new number does not find the old state.
+            self.0.generation.fetch_add(1, Ordering::Release);
+            change(&mut state)
+        };
         self.0.changed.send_replace(());
         result
+    }
+
+    /// Another number after each change.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether peers are met in networks.
+    pub(crate) fn has_networks(&self) -> bool {
+        let state = self.0.state.read();
+        let mut known = state.memberships.iter();
+        known.any(|(id, _)| state.policy.network(id).is_some())
     }
 
     /// What we show in a network.

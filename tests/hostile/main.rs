@@ -32,6 +32,7 @@
 //! | a million subscriptions | `subscriptions::a_million_subscriptions_…`, coming and going: `subscriptions::coming_and_going_…` |
 //! | NULL, PLAIN or a wrong key to a CURVE server | `curve::whoever_does_not_speak_curve_is_refused` |
 //! | another mechanism, network or identity to a NOISE socket | `noise::whoever_…`, `noise::strangers_…` |
+//! | names that nobody has, at a node | `names::names_that_nobody_has_…` |
 //! | another mechanism on a QUIC link; a tag without its network's secret; no trust | `quic::other_mechanisms_…`, `quic::a_tag_…`, `quic::peers_…` |
 //! | CURVE frames replayed or reordered | `curve::frames_that_come_twice_…` |
 //! | NOISE records replayed, reordered, left out, changed | `noise::records_that_…`, frames in them: `noise::what_records_carry_…` |
@@ -57,6 +58,7 @@ mod log;
 mod memory;
 mod middle;
 mod misuse;
+mod names;
 mod noise;
 mod process;
 mod quic;

@@ -1,6 +1,5 @@
 //! What nodes cost that do nothing.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use withy_tests::namespace::run;
@@ -11,17 +10,6 @@ use crate::swarm::{Swarm, home, inside, runtime};
 
 /// How long nobody does anything before it is measured: all links are as they stay.
 const SETTLE: Duration = Duration::from_secs(15);
-
-/// The time for which the processor worked for a process.
-fn worked(process: u32) -> Duration {
-    let of_thread = |thread: fs::DirEntry| {
-        let figures = fs::read_to_string(thread.path().join("schedstat")).unwrap();
-        let (nanoseconds, _) = figures.split_once(' ').unwrap();
-        Duration::from_nanos(nanoseconds.parse().unwrap())
-    };
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    threads.map(|thread| of_thread(thread.unwrap())).sum()
-}
 
 #[test]
 fn idle_nodes_cost_little() {
@@ -47,11 +35,9 @@ fn idle_nodes_cost_little() {
         let knows = format!("knows {}", count - 1);
         swarm.all_say(limit, 0, |what| what == knows);
         std::thread::sleep(SETTLE);
-        let processes: Vec<_> = swarm.numbers().iter().map(|it| swarm.id(*it)).collect();
-        let all = || processes.iter().map(|it| worked(*it)).sum::<Duration>();
-        let (before, start) = (all(), Instant::now());
+        let (before, start) = (swarm.worked(), Instant::now());
         std::thread::sleep(Duration::from_secs(scale::count(5, 20)));
-        let share = (all() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        let share = (swarm.worked() - before).as_secs_f64() / start.elapsed().as_secs_f64();
         scale::report(
             &format!("share of a core that {count} idle nodes use"),
             format!("{:.1} %", share * 100.0),

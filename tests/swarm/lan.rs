@@ -18,8 +18,9 @@ impl Lan {
         let host = |number| {
             let host = Namespace::new();
             run(&format!(
-                "ip link add port{number} type veth peer name eth0 netns {}
+                "ip link add port{number} type veth peer name eth0 address {} netns {}
                 ip link set port{number} master bridge0 up",
+                hardware(number),
                 host.path()
             ));
             host.run(&format!(
@@ -30,8 +31,25 @@ impl Lan {
             ));
             host
         };
-        Self {
+        let lan = Self {
             hosts: (0..hosts).map(host).collect(),
+        };
+        lan.introduce();
+        lan
+    }
+
+    /// Tells each host where all others are. The system has one table of neighbours for all its network
+    /// namespaces, with room for 1,024, where hosts of their own would have one each; those that were
+    /// told do not count.
+    fn introduce(&self) {
+        for (number, host) in self.hosts.iter().enumerate() {
+            let others = (0..self.hosts.len()).filter(|it| *it != number);
+            let add = |other| {
+                let (address, hardware) = (address(other), hardware(other));
+                format!("neigh add {address} lladdr {hardware} dev eth0 nud permanent\n")
+            };
+            let batch: String = others.map(add).collect();
+            host.run(&format!("printf '{batch}' | ip -batch -"));
         }
     }
 
@@ -76,4 +94,9 @@ impl Lan {
 pub(crate) fn address(number: usize) -> IpAddr {
     let last = u8::try_from(number + 1).expect("there are fewer hosts");
     Ipv4Addr::new(10, 77, 0, last).into()
+}
+
+/// Its hardware address.
+fn hardware(number: usize) -> String {
+    format!("02:77:00:00:00:{:02x}", number + 1)
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod addresses;
 mod capture;
 mod idle;
 mod lan;
@@ -14,6 +15,7 @@ mod node;
 mod partitions;
 mod paths;
 mod relays;
+mod revocation;
 mod serving;
 mod sites;
 mod strangers;

@@ -64,6 +64,16 @@ fn all_find_each_other_and_notice_what_changes() {
             format!("{reached:.1?}"),
         );
 
+        // Of all nodes together: each reaches all others, which is a handshake for each two and way.
+        let worked = swarm.worked();
+        scale::report(
+            &format!("processor time until {count} nodes reach each other"),
+            format!("{worked:.1?}"),
+        );
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let bound = worked / processors as u32;
+        let enough = bound <= limit(3);
+
         // A new service.
         let since = now();
         swarm.tell(1, "late news");
@@ -95,10 +105,12 @@ fn all_find_each_other_and_notice_what_changes() {
         let wrong = |what: &str| tags.iter().any(|tag| what == format!("died {tag}"));
         let wrong = swarm.log().iter().filter(|said| wrong(&said.what)).count();
         scale::report(&format!("deaths of {count} nodes that did not die"), wrong);
-        assert!(wrong == 0 || cfg!(debug_assertions), "{wrong}");
+        // Where the processors are the limit, whose nodes they all are, nobody can be on time.
+        assert!(wrong == 0 || !enough || cfg!(debug_assertions), "{wrong}");
+        let limit_of_all = limit(3).max(bound * 3);
         assert!(
-            known <= limit(3) && reached <= limit(3),
-            "{known:?}, {reached:?}"
+            known <= limit_of_all && reached <= limit_of_all,
+            "{known:?}, {reached:?}, {bound:?} of work for each processor"
         );
         assert!(used <= limit(1), "{used:?}");
         // Of a second each.

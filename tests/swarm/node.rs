@@ -194,7 +194,7 @@ async fn live(role: Role) {
     let topic = format!("swarm/{}", role.number);
     let heard = Arc::new(Mutex::new(Heard::default()));
     let subscriber = node.subscriber("swarm/#").unwrap();
-    tokio::spawn(hear(subscriber, topic.clone(), Arc::clone(&heard)));
+    tokio::spawn(hear(subscriber.clone(), topic.clone(), Arc::clone(&heard)));
     let late = node.subscriber("late/#").unwrap();
     tokio::spawn(async move {
         while let Ok(publication) = late.recv().await {
@@ -265,6 +265,28 @@ async fn live(role: Role) {
                 let peers: Vec<_> = peers.iter().map(named).collect();
                 say(&format!("peers {}", peers.join(" ")));
             }
+            // Says when no other is connected to it.
+            "alone" => {
+                let (subscriber, publisher) = (subscriber.clone(), publisher.clone());
+                let topic = format!("swarm/{}", role.number).parse().unwrap();
+                tokio::spawn(async move {
+                    wait(|| subscriber.publishers() <= 1 && publisher.subscribers(&topic) <= 1)
+                        .await;
+                    say("alone");
+                });
+            }
+            // Says when another is known to be at such an address.
+            "reports" | "forgets" => {
+                let (node, begin) = (node.clone(), rest.to_owned());
+                let (wanted, prefix) = (
+                    verb == "reports",
+                    if verb == "reports" { "" } else { "not " },
+                );
+                tokio::spawn(async move {
+                    wait(|| is_another_at(&node, &begin) == wanted).await;
+                    say(&format!("{prefix}at {begin}"));
+                });
+            }
             "close" => {
                 node.clone().close(Duration::from_secs(2)).await;
                 say("closed");
@@ -273,6 +295,22 @@ async fn live(role: Role) {
         }
     }
     std::process::exit(0);
+}
+
+/// Waits until something is so.
+async fn wait(is: impl Fn() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    while !is() {
+        look.tick().await;
+    }
+}
+
+/// Whether another node says that it is at an address that begins like this.
+fn is_another_at(node: &Node, begin: &str) -> bool {
+    let at = |address: &String| address.contains(&format!("//{begin}"));
+    node.peers()
+        .iter()
+        .any(|peer| peer.addresses.iter().any(at))
 }
 
 /// Says when so many others are known.

@@ -1,6 +1,7 @@
 //! The nodes of a test, as it sees them: what it tells them, and what they said.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -147,8 +148,10 @@ impl Swarm {
         &self.nodes[&number].names
     }
 
-    pub(crate) fn id(&self, number: usize) -> u32 {
-        self.nodes[&number].child.id()
+    /// The time for which processors worked for all nodes so far.
+    pub(crate) fn worked(&self) -> Duration {
+        let processes = self.nodes.values().map(|node| node.child.id());
+        processes.map(worked).sum()
     }
 
     /// Tells a node to do something.
@@ -245,6 +248,19 @@ impl Swarm {
         self.log.extend(self.said.try_iter());
         &self.log
     }
+}
+
+/// The time for which processors worked for a process.
+fn worked(process: u32) -> Duration {
+    let of_thread = |thread: fs::DirEntry| {
+        let figures = fs::read_to_string(thread.path().join("schedstat"));
+        // One that ended meanwhile has none.
+        let figures = figures.unwrap_or_default();
+        let nanoseconds = figures.split(' ').next().and_then(|it| it.parse().ok());
+        Duration::from_nanos(nanoseconds.unwrap_or_default())
+    };
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|thread| of_thread(thread.unwrap())).sum()
 }
 
 impl Drop for Swarm {

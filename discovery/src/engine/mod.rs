@@ -86,7 +86,8 @@ pub enum Action {
 pub enum Event {
     /// In the table.
     Table(table::Event),
-    /// A member is in another state.
+    /// A member is in another state: suspected, there after all, or gone. Of one that is new, or was gone,
+    /// the table tells.
     Member(PeerTag, State),
     /// A network revoked something, and signed it.
     Revoked(Revocation),
@@ -135,8 +136,9 @@ impl Discovery {
     const PLAN: Duration = Duration::from_millis(250);
     /// How often else.
     const REST: Duration = Duration::from_secs(1);
-    /// How often a link changes by chance.
-    const MIX: Duration = Duration::from_secs(30);
+    /// How often a link changes by chance. Each costs a handshake, which is most of what a node does that
+    /// has nothing else to do.
+    const MIX: Duration = Duration::from_secs(120);
     /// How often one that was lost is called.
     const CALL: Duration = Duration::from_secs(2);
     /// How often the configured addresses are tried while somebody is lost; without any link, they
@@ -328,8 +330,10 @@ impl Discovery {
             self.gossip.say(peer, &Message::Beat(beat));
         }
         while let Some(change) = self.membership.poll_change() {
-            if let Change::State(peer, state) = change {
-                self.changed(peer, state, time);
+            match change {
+                Change::Appeared(peer) => self.appeared(peer, time),
+                Change::State(peer, state) => self.changed(peer, state, time),
+                Change::Refuted => {}
             }
         }
         while let Some(outgoing) = self.membership.poll_update() {
@@ -339,6 +343,16 @@ impl Discovery {
                 }
                 Outgoing::To(peer, update) => self.gossip.send(peer, Item::Update(update)),
             }
+        }
+    }
+
+    /// A node is there that was not: the table tells of it.
+    fn appeared(&mut self, peer: PeerTag, time: Time) {
+        self.plan_soon(time.monotonic);
+        // It comes back with what was known of it, if that still counts.
+        if let Some(record) = self.graves.remove(&peer) {
+            let origin = Origin::Gossip(peer);
+            let _ = self.table.learn_record(record, origin, time.unix);
         }
     }
 
@@ -357,14 +371,7 @@ impl Discovery {
                 self.close(peer, time.monotonic);
                 self.next_plan = time.monotonic;
             }
-            State::Alive => {
-                self.plan_soon(time.monotonic);
-                // It comes back with what was known of it, if that still counts.
-                if let Some(record) = self.graves.remove(&peer) {
-                    let origin = Origin::Gossip(peer);
-                    let _ = self.table.learn_record(record, origin, time.unix);
-                }
-            }
+            State::Alive => self.plan_soon(time.monotonic),
             State::Suspected => {}
         }
         self.tell(Event::Member(peer, state));

@@ -248,6 +248,9 @@ impl Gossip {
 
     /// The next message to send, and to whom: the neighbours take turns.
     pub fn poll_transmit(&mut self, now: Duration) -> Option<(PeerTag, Bytes)> {
+        if !self.lanes.values().any(Lane::waits) {
+            return None;
+        }
         let after = |turn: &PeerTag| self.lanes.range(*turn..).skip(1).map(|(peer, _)| *peer);
         let mut order: Vec<_> = self.turn.iter().flat_map(after).collect();
         order.extend(self.lanes.keys());

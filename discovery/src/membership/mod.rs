@@ -9,7 +9,10 @@
 //!   Alive --told that it is dead--> Suspected (for H / 2)      any --it leaves--> Left
 //! ```
 //!
-//! H is the heartbeat. Who has a link to a member watches it: silence of 1.25 H asks for an answer each
+//! H is the heartbeat. Of two neighbours one leads: it beats on all the links that it leads at one moment,
+//! and the other answers at once, so that few moments wake a node. A leader that is late is one no longer.
+//!
+//! Who has a link to a member watches it: silence of 1.25 H asks for an answer each
 //! quarter of H, silence of 1.5 H is suspicion, which spreads, and reaches the suspect on other
 //! ways, who refutes it by raising its incarnation (as SWIM does). Watchers declare it dead after
 //! another H. Others believe them, but let a member that they took for alive have H / 2 for its
@@ -68,6 +71,8 @@ pub struct Beat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
+    /// It is a member now, and was none, or was gone.
+    Appeared(PeerTag),
     /// The member is in another state.
     State(PeerTag, State),
     /// Others took this node for gone, and it told them otherwise.
@@ -145,6 +150,8 @@ struct Link {
     heard: Duration,
     next_beat: Duration,
     next_question: Duration,
+    /// Whether this side beats and the other answers.
+    leads: bool,
     /// When it was last told that it is taken for gone.
     told: Option<Duration>,
 }
@@ -208,7 +215,7 @@ impl Membership {
             said: State::Alive,
         };
         self.members.insert(peer, member);
-        self.change(Change::State(peer, State::Alive));
+        self.change(Change::Appeared(peer));
         true
     }
 
@@ -228,6 +235,7 @@ impl Membership {
             heard: now,
             next_beat: now,
             next_question: now + self.patience(),
+            leads: true,
             told: None,
         };
         self.links.insert(peer, link);
@@ -300,6 +308,21 @@ impl Membership {
         }
         if beat.asks && !self.leaving {
             self.beat(from, false);
+            self.follow(from, now);
+        }
+    }
+
+    /// Lets a neighbour that asked lead from now on: what it was answered is our heartbeat.
+    fn follow(&mut self, peer: PeerTag, now: Duration) {
+        let (heartbeat, patience) = (self.pace.heartbeat, self.patience());
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        // Where both ask at the same moment, one of them goes on.
+        let crossed = link.leads && now + heartbeat * 7 / 8 < link.next_beat;
+        if !crossed || peer < self.own {
+            link.leads = false;
+            link.next_beat = now + patience;
         }
     }
 
@@ -450,7 +473,10 @@ impl Membership {
             State::Dead => self.counters.died += 1,
             State::Left => self.counters.left += 1,
         }
-        self.change(Change::State(peer, state));
+        self.change(match state {
+            State::Alive if before.is_gone() => Change::Appeared(peer),
+            state => Change::State(peer, state),
+        });
         if self.graves > Self::MAX_GRAVES {
             self.drop_a_grave();
         }
@@ -487,8 +513,14 @@ impl Membership {
 
     /// Sends heartbeats, and judges who is silent.
     pub fn handle_timeout(&mut self, now: Duration) {
+        if self.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
         // All that are due soon go now: the fewer moments there are, the less often a node wakes.
-        let due = self.links.values().any(|link| link.next_beat <= now);
+        let due = self
+            .links
+            .values()
+            .any(|it| it.leads && it.next_beat <= now);
         let early = match due {
             true => self.pace.heartbeat / 2,
             false => Duration::ZERO,
@@ -512,16 +544,18 @@ impl Membership {
             return;
         };
         let asks = link.next_question <= now;
+        let early = if link.leads { early } else { Duration::ZERO };
         let beats = link.next_beat <= now + early;
         if beats {
             link.next_beat = now + heartbeat;
+            link.leads = true;
         }
         if asks {
             link.next_question = now + heartbeat / 4;
         }
         let silent = now.saturating_sub(link.heard) >= heartbeat * 3 / 2;
         if beats || asks {
-            self.beat(peer, asks);
+            self.beat(peer, true);
         }
         let alive = self
             .members

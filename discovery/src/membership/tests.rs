@@ -51,7 +51,7 @@ fn a_silent_neighbour_is_asked_then_suspected_then_dead() {
             peer(2),
             Beat {
                 incarnation: 0,
-                asks: false
+                asks: true
             }
         )]
     );
@@ -104,6 +104,52 @@ fn heartbeats_go_out_together() {
         "{beats} in 19 seconds, over 3 links"
     );
     assert!(moments.len() <= 40, "at {} moments", moments.len());
+}
+
+#[test]
+fn one_of_two_neighbours_beats_and_the_other_answers() {
+    // Both link up at the same moment, so that both begin.
+    for delay in [0, 3, 400] {
+        let mut sides = [
+            Membership::new(peer(1), Pace::default()),
+            Membership::new(peer(2), Pace::default()),
+        ];
+        sides[0].learnt(peer(2));
+        sides[1].learnt(peer(1));
+        sides[0].link_up(peer(2), ms(0));
+        sides[1].link_up(peer(1), ms(delay));
+        let (mut woken, mut beats) = ([0, 0], [0, 0]);
+        // What was said arrives a millisecond later.
+        let mut under_way: Vec<(usize, Beat)> = Vec::new();
+        for now in (0..20_000).map(ms) {
+            for (to, beat) in std::mem::take(&mut under_way) {
+                sides[to].handle_beat(peer(2 - to as u8), beat, now);
+            }
+            for (at, side) in sides.iter_mut().enumerate() {
+                if side.poll_timeout().is_some_and(|due| due <= now) {
+                    side.handle_timeout(now);
+                    woken[at] += u32::from(now > BEAT * 2);
+                }
+                while let Some((_, beat)) = side.poll_beat() {
+                    under_way.push((1 - at, beat));
+                    beats[at] += 1;
+                }
+            }
+        }
+        let state = |at: usize, other| sides[at].state(peer(other));
+        assert_eq!(
+            (state(0, 2), state(1, 1)),
+            (Some(State::Alive), Some(State::Alive))
+        );
+        // Each says once a second that it is there; only one of them is woken by its own clock.
+        assert!(beats.iter().all(|it| (18..=24).contains(it)), "{beats:?}");
+        assert_eq!(
+            *woken.iter().min().unwrap(),
+            0,
+            "{woken:?} after {delay} ms"
+        );
+        assert!(sides.iter().all(|it| it.counters().suspected == 0));
+    }
 }
 
 #[test]

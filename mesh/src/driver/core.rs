@@ -227,6 +227,8 @@ pub(crate) struct Core {
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
+    /// The dials of a node whose listener this is.
+    pub(crate) dialling: crate::driver::dialling::Dialling,
     pub(crate) half_open: Mutex<crate::driver::listen::HalfOpens>,
     /// How many connections may still be accepted.
     pub(crate) places: Arc<Semaphore>,
@@ -301,6 +303,7 @@ impl Core {
             started: tokio::time::Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
+            dialling: Default::default(),
             half_open: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
         })

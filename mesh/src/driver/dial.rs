@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,9 +46,6 @@ pub(crate) struct Active {
     pub(crate) endpoint: Endpoint,
     pub(crate) stop: CancellationToken,
 }
-
-/// How long a way to a peer has before the next is tried beside it.
-const HEAD_START: Duration = Duration::from_millis(250);
 
 /// What is dialled.
 #[derive(Debug)]
@@ -272,7 +269,7 @@ impl Core {
                 return;
             }
             // Boxed: an idle connection does not keep the memory of how it came about.
-            let attempt = Box::pin(self.dial_once(to));
+            let attempt = Box::pin(self.dial_in_turn(to));
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
                 () = retired(wanted) => continue,
@@ -325,6 +322,8 @@ impl Core {
         to: &Arc<Dialed>,
         limit: Duration,
     ) -> Result<OneConnection, NotConnected> {
+        // Links for gossip are few, and others learn of peers through them: they do not wait.
+        let _counted = self.dialling.count();
         let attempt = Box::pin(tokio::time::timeout(limit, self.dial_once(to)));
         match attempt.await {
             Ok(Ok((endpoint, taken))) => Ok(OneConnection { endpoint, taken }),
@@ -334,6 +333,17 @@ impl Core {
                 Err(NotConnected)
             }
             Err(_) => Err(NotConnected),
+        }
+    }
+
+    /// As [`dial_once`](Self::dial_once), for a node's socket when it is its turn among the node's dials.
+    async fn dial_in_turn(
+        self: &Arc<Self>,
+        to: &Arc<Dialed>,
+    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
+        match &to.host {
+            Some(host) => host.dialling.in_turn(self.dial_once(to)).await,
+            None => self.dial_once(to).await,
         }
     }
 
@@ -357,20 +367,31 @@ impl Core {
     async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Reached, (Endpoint, DialFailure)> {
         let mut ways = to.ways.lock().clone();
         if ways.len() == 1 {
-            return self.try_way(to, ways.remove(0)).await;
+            return self
+                .try_way(to, ways.remove(0), &AtomicBool::default())
+                .await;
         }
         ways.reverse();
+        let dialling = &to.host.as_ref().unwrap_or(self).dialling;
         let mut under_way = JoinSet::new();
         let mut failed = None;
+        // Whether the last way was answered, and may lead to the peer.
+        let mut answered = Arc::default();
         loop {
             if let Some(way) = ways.pop() {
+                answered = Arc::new(AtomicBool::default());
                 let (core, to) = (Arc::clone(self), Arc::clone(to));
-                under_way.spawn(async move { core.try_way(&to, way).await });
+                let answered = Arc::clone(&answered);
+                under_way.spawn(async move { core.try_way(&to, way, &answered).await });
             }
             let head_start = async {
-                match ways.is_empty() {
-                    true => std::future::pending().await,
-                    false => tokio::time::sleep(HEAD_START).await,
+                if ways.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(dialling.head_start()).await;
+                // Then a handshake is under way, which has as much time.
+                if answered.load(Ordering::Relaxed) {
+                    tokio::time::sleep(dialling.head_start()).await;
                 }
             };
             tokio::select! {
@@ -395,12 +416,14 @@ impl Core {
         self: &Arc<Self>,
         to: &Dialed,
         endpoint: Endpoint,
+        answered: &AtomicBool,
     ) -> Result<Reached, (Endpoint, DialFailure)> {
         self.emit(&endpoint, EventKind::Dialing);
         let connected = match self.link(to, &endpoint).await {
             Ok(connected) => connected,
             Err(reason) => return Err((endpoint, reason)),
         };
+        answered.store(true, Ordering::Relaxed);
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
         match self.handshake(connected, Side::Dialing(to)).await {
             Ok(ready) if !to.admits(&ready) => {
@@ -601,7 +624,7 @@ impl Core {
             link.settled().await;
             self.read_rest(link.key());
         }
-        self.detach(link.key(), reason.is_loss() || reason == Reason::Silent);
+        self.detach(link.key(), reason.leaves_doubt());
         link.shutdown();
         drop(distrusted);
         // Before anybody hears of it: there is a place for the next peer then.

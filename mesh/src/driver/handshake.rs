@@ -166,7 +166,15 @@ impl Core {
                 tokio::time::timeout(deadline, self.shake_items(end, side)).await
             }
         };
-        result.unwrap_or(Err(HandshakeFailure::Timeout(deadline)))
+        match result.unwrap_or(Err(HandshakeFailure::Timeout(deadline))) {
+            // Of the ways to a node that a peer tries, it gives up all but one.
+            Err(HandshakeFailure::Link(why))
+                if side.is_accepting() && self.options.hosts.is_some() =>
+            {
+                Err(HandshakeFailure::Abandoned(why))
+            }
+            shaken => shaken,
+        }
     }
 
     async fn shake_octets(

@@ -13,6 +13,7 @@ mod away;
 mod buffer;
 pub(crate) mod core;
 pub(crate) mod dial;
+pub(crate) mod dialling;
 pub(crate) mod direct;
 pub(crate) mod flush;
 pub(crate) mod handshake;

@@ -20,6 +20,7 @@ use withy_proto::crypto::{Provider, Randomness as _};
 use withy_proto::relay::Party;
 use withy_proto::trust::{IdentityId, Name};
 
+use super::addresses::Followed;
 use super::bus::history::History;
 use super::engine::Engine;
 use super::error::NodeError;
@@ -117,7 +118,8 @@ impl NodeBuilder {
     }
 
     /// Finds the nodes of the local network by multicast DNS, and is found by them: it listens at the
-    /// loopback, private and link-local addresses of this host, at free ports, over QUIC and over TCP.
+    /// loopback, private and link-local addresses of this host, at free ports, over QUIC and over TCP, and
+    /// follows these addresses as they come and go.
     /// Members of a network are found by each other only, and by nobody else. Default off.
     pub fn lan(mut self) -> Self {
         self.lan = true;
@@ -147,8 +149,8 @@ impl NodeBuilder {
     }
 
     /// Listens at the loopback, private and link-local addresses of this host at this port, over QUIC
-    /// and over TCP, whether it is to be found by multicast or not. If somebody has the port at one of
-    /// them, there is no node.
+    /// and over TCP, whether it is to be found by multicast or not, and follows these addresses as they
+    /// come and go. If somebody has the port at one of them now, there is no node.
     pub fn near_port(mut self, port: u16) -> Self {
         self.site = Site::At(port);
         self
@@ -255,13 +257,19 @@ impl NodeBuilder {
         }
         let mut sources = Sources::new(self.seeds);
         sources.file = self.seed_file.as_deref().map(SeedFile::new);
+        let mut followed = None;
         match self.site {
             Site::At(port) => {
-                addresses.extend(listen::at_site_port(&control, port).await?);
-                sources.port = listen::announced(&addresses);
+                let site = listen::at_site_port(&control, port).await?;
+                followed = Some(Followed::new(&addresses, &site, Some(port), false));
+                addresses.extend(site);
+                // What comes later has this port, too.
+                let later = (port != 0).then_some(port);
+                sources.port = listen::announced(&addresses).or(later);
             }
             Site::IfFound if self.lan => {
                 let (site, port) = listen::at_site(&control).await;
+                followed = Some(Followed::new(&addresses, &site, port, true));
                 addresses.extend(site);
                 sources.port = port;
             }
@@ -321,6 +329,7 @@ impl NodeBuilder {
                 strangers: Default::default(),
                 multicast: None,
             }),
+            verdicts: Default::default(),
             bus: Default::default(),
             history: self.history,
             relaying: Relaying::new(party, self.relay, self.direct_again),
@@ -340,6 +349,9 @@ impl NodeBuilder {
         relay::start(&shared);
         let engine = Engine::new(Arc::clone(&shared), sources, dialled);
         shared.spawn(engine.run());
+        if let Some(followed) = followed {
+            shared.spawn(followed.run(Arc::clone(&shared)));
+        }
         Ok(Node::over(shared))
     }
 }

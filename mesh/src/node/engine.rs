@@ -51,6 +51,8 @@ pub(super) struct Engine {
     permissions: Option<Arc<Permissions>>,
     /// What came of dials.
     dialled: UnboundedReceiver<Dialled>,
+    /// The links are others than when they were last looked at.
+    relinked: bool,
 }
 
 /// What came of a dial.
@@ -84,6 +86,7 @@ impl Engine {
             shared,
             sources,
             dialled,
+            relinked: true,
         }
     }
 
@@ -94,6 +97,8 @@ impl Engine {
         let mut trust = shared.trust.changes();
         let mut look = Instant::now();
         loop {
+            self.relinked |= links.has_changed().unwrap_or(true);
+            links.mark_unchanged();
             let due = self.settle();
             tokio::select! {
                 () = shared.stop.cancelled() => break,
@@ -102,7 +107,7 @@ impl Engine {
                 }
                 Some(hint) = self.sources.resolved() => shared.hint(hint, Origin::Fixed),
                 () = shared.work.notified() => {}
-                Ok(()) = links.changed() => {}
+                Ok(()) = links.changed() => self.relinked = true,
                 Ok(()) = trust.changed() => self.look_at_all(),
                 Some(dialled) = self.dialled.recv() => self.take_dialled(dialled),
                 Ok((message, key)) = shared.control.recv_from() => shared.heard(message, key.0),
@@ -178,6 +183,8 @@ impl Engine {
         let tags: Vec<_> = state.discovery.table().peers().map(|it| it.0).collect();
         tags.into_iter()
             .for_each(|tag| self.shared.look_again(&mut state, tag));
+        // Others are trusted now, though the table is as it was.
+        self.shared.count(&state);
         let strangers = std::mem::take(&mut state.strangers);
         drop(state);
         for record in strangers.into_values() {
@@ -188,12 +195,13 @@ impl Engine {
     }
 
     /// Does everything that is to be done now, and says when there is more.
-    fn settle(&self) -> Instant {
-        let shared = &self.shared;
+    fn settle(&mut self) -> Instant {
         let all = self.take();
+        let relinked = all && std::mem::take(&mut self.relinked);
+        let shared = &self.shared;
         let time = shared.now();
         let mut state = shared.state.lock();
-        if all {
+        if relinked || all && state.links.is_restless() {
             // What a link brought before it ended counts.
             shared.settle_links(&mut state, time);
         }
@@ -313,11 +321,11 @@ impl Shared {
         for (tag, meant) in changes.down {
             state.discovery.link_down(tag, !meant, time);
         }
+        let ttl = self.control().options.heartbeat.ttl();
+        for key in changes.chosen {
+            self.control().ping(key, ttl);
+        }
         for tag in changes.up {
-            if let Some(key) = state.links.key(tag) {
-                let ttl = self.control().options.heartbeat.ttl();
-                self.control().ping(key, ttl);
-            }
             state.discovery.link_up(tag, time);
         }
     }
@@ -353,6 +361,9 @@ impl Shared {
             _ => return self.look_at_table(state),
         };
         self.look_again(state, tag);
+        if matches!(event, Table::Forgotten(_)) {
+            self.verdicts.lock().forget(tag);
+        }
         if tag == self.own {
             return;
         }

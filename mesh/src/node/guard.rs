@@ -3,19 +3,23 @@
 //! The side that is affected decides: a publisher who may subscribe, a subscriber who may publish, a
 //! service who may call, a client who may serve. Both sides of a connection ask, whoever made it.
 //!
-//! Invariant: what changes in the permissions holds for connections that are open, too.
+//! Invariant: what changes in the permissions holds for connections that are open, too; and nobody
+//! sees the marks of others' snapshots, whatever the permissions are.
+
+use std::sync::LazyLock;
 
 use withy_discovery::Kind;
 use withy_proto::SocketType;
-use withy_proto::bus::{Filter, Topic};
+use withy_proto::bus::{Filter, Topic, snapshot};
 use withy_proto::trust::IdentityId;
 
 use super::interest::Wants;
 use crate::driver::resources::Guard;
 use crate::trust::{Permissions, Principal, Shown, Trust, Verb};
 
-/// How the topics begin that say when a snapshot holds: nothing else is published there.
-const MARKS: &[u8] = b"$withy/joined/";
+/// The topics that say when a snapshot holds, each for the one joiner that drew its number.
+static MARKS: LazyLock<Filter> =
+    LazyLock::new(|| "$withy/joined/+".parse().expect("it obeys the rules"));
 
 /// Asks whether a peer may do something under a name.
 #[derive(Debug)]
@@ -114,13 +118,14 @@ impl Guard for Permitted {
     }
 
     fn may_subscribe(&self, shown: Option<&Shown>, filter: &[u8]) -> bool {
-        if filter.starts_with(MARKS) {
-            return true;
-        }
         let Ok(filter) = Filter::try_from(filter) else {
             // Whoever sent it is let go for that.
             return true;
         };
+        if filter.overlaps(&MARKS) {
+            // Who knows the number is the one who drew it; a wildcard would show those of others.
+            return snapshot::is_mark(&filter);
+        }
         self.allows(shown, |rules, whom| {
             rules.allow_all(whom, Verb::Subscribe, &filter)
         })
@@ -161,5 +166,38 @@ const fn socket(ours: SocketType) -> &'static [Verb] {
         SocketType::Sub | SocketType::XSub => &[Verb::Publish],
         SocketType::Pub | SocketType::XPub => &[Verb::Subscribe],
         _ => &[Verb::Serve],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_seen_by_who_knows_its_number_and_by_no_wildcard() {
+        let guard = Permitted::to_use(
+            crate::Identity::ephemeral().id(),
+            &Trust::new(),
+            Kind::Publisher,
+            "bus",
+        );
+        let mark = snapshot::mark_topic(7);
+        assert!(guard.may_subscribe(None, mark.as_octets()));
+        for filter in [
+            "$withy/#",
+            "$withy/+/#",
+            "$withy/+/+",
+            "$withy/joined/#",
+            "$withy/joined/+",
+            "$withy/+/0000000000000007",
+            "$withy/joined/7",
+            "$withy/joined/000000000000000A",
+            "$withy/joined/0000000000000007/#",
+        ] {
+            assert!(!guard.may_subscribe(None, filter.as_bytes()), "{filter}");
+        }
+        for filter in ["#", "+/+/+", "$withy/other", "$withy/joined/+/+", "home/#"] {
+            assert!(guard.may_subscribe(None, filter.as_bytes()), "{filter}");
+        }
     }
 }

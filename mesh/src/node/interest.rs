@@ -14,6 +14,7 @@ use withy_proto::mechanism::party::Expected;
 use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::{Endpoint, SocketType};
 
+use super::addresses;
 use super::bus::history::{self, PROPERTY};
 use super::guard::Permitted;
 use super::shared::{Shared, State};
@@ -270,6 +271,9 @@ impl Known {
         }
         let known = self.dials.get(&tag);
         if known.is_some_and(|dial| dial.renew(&ways)) {
+            if let Some(core) = self.core.upgrade() {
+                addresses::leave_old(&core, (record.identity(), record.node()), &ways);
+            }
             return;
         }
         self.dials.retain(|_, dial| !dial.is_over());

@@ -35,6 +35,8 @@ pub(super) struct Links {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) up: Vec<PeerTag>,
+    /// The pipes that are the link to somebody from now on.
+    pub(super) chosen: Vec<PipeKey>,
     /// And whether that was meant.
     pub(super) down: Vec<(PeerTag, bool)>,
     /// Links that were one too many for long enough.
@@ -88,6 +90,11 @@ impl Links {
         }
         let new = open.keys().filter(|tag| !self.open.contains_key(tag));
         changes.up = new.copied().collect();
+        let known = |tag| self.open.get(tag).map(|(key, _)| *key);
+        let chosen = open
+            .iter()
+            .filter(|(tag, (key, _))| known(*tag) != Some(*key));
+        changes.chosen = chosen.map(|(_, (key, _))| *key).collect();
         self.open = open;
         self.spare.retain(|key, _| spare.contains(key));
         for key in spare {
@@ -114,6 +121,11 @@ impl Links {
     /// Whether this side made the link to a peer.
     pub(super) fn is_made(&self, tag: PeerTag) -> bool {
         self.open.get(&tag).is_some_and(|(_, info)| !info.accepted)
+    }
+
+    /// Whether some link is to be closed after a while.
+    pub(super) fn is_restless(&self) -> bool {
+        !self.spare.is_empty() || !self.given_up.is_empty()
     }
 
     /// To how many peers there is a link.

@@ -14,6 +14,7 @@
 //! Invariant: whoever is dialled because of a record has to prove the record's node key, and is dialled
 //! only if its identity is trusted, as far as a record can show it.
 
+mod addresses;
 mod builder;
 mod bus;
 pub mod door;
@@ -36,6 +37,7 @@ mod sources;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::net::IpAddr;
 use std::pin::Pin;

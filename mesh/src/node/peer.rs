@@ -93,13 +93,13 @@ impl Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// It is known.
+    /// It is known, and was not, or was gone.
     Joined(Box<Peer>),
     /// It offers something else, or is at other addresses.
     Changed(Box<Peer>),
     /// Somebody does not reach it.
     Suspected(PeerTag),
-    /// It is there after all.
+    /// It was suspected, and is there after all.
     Returned(PeerTag),
     /// It said goodbye.
     Left(PeerTag),

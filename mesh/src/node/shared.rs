@@ -26,6 +26,7 @@ use super::offer::Offers;
 use super::peer::{NodeEvent, Peer, Presence};
 use super::relay::Relaying;
 use super::stats::Multicast;
+use super::verdicts::Verdicts;
 use crate::driver::core::Core;
 use crate::driver::resources::Resources;
 use crate::error::Closed;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// The socket that listens, over which nodes gossip. A DEALER: its links are told apart by keys.
     pub(super) control: Owner,
     pub(super) state: Mutex<State>,
+    pub(super) verdicts: Mutex<Verdicts>,
     /// What this node publishes, once it publishes anything.
     pub(super) bus: OnceLock<(Owner, Option<Arc<Kept>>)>,
     /// What is kept of it.
@@ -126,20 +128,29 @@ impl Shared {
     /// Whether a node is trusted, as far as its record can show it: its identity is, or it knows the
     /// secret of a network. A handshake decides.
     pub(super) fn may_trust(&self, record: &Record) -> bool {
-        let shown = Shown::from(&record.content().certificate);
-        let networks = self.trust.networks();
-        let (identity, node) = (shown.identity, shown.node);
-        if !networks.is_empty() {
-            let shows = |network: &Network| {
-                let tag = NetworkTag::of(&network.secret, identity, node);
-                record.content().networks.contains(&tag)
-            };
-            return networks.iter().any(shows) && !self.trust.is_revoked(&identity);
+        if !self.trust.has_networks() {
+            let shown = Shown::from(&record.content().certificate);
+            let us = self.identity.id();
+            let verdict = self.trust.judge(us, &shown, None, identity::now());
+            return verdict.is_trusted();
         }
-        let us = self.identity.id();
-        self.trust
-            .judge(us, &shown, None, identity::now())
-            .is_trusted()
+        let generation = self.trust.generation();
+        let known = self.verdicts.lock().of(record, generation);
+        known.unwrap_or_else(|| {
+            let trusted = self.shows_network(record);
+            self.verdicts.lock().keep(record, generation, trusted);
+            trusted
+        })
+    }
+
+    /// Whether a record shows one of our networks, in which its identity was not revoked.
+    fn shows_network(&self, record: &Record) -> bool {
+        let (identity, node) = (record.identity(), record.node());
+        let shows = |network: &Network| {
+            let tag = NetworkTag::of(&network.secret, identity, node);
+            record.content().networks.contains(&tag)
+        };
+        self.trust.networks().iter().any(shows) && !self.trust.is_revoked(&identity)
     }
 
     /// Whether the node of a hint is trusted, as far as that can be told before it shows itself.

@@ -28,6 +28,10 @@ const NETWORK_MTU: u16 = 1_452;
 /// Octets of a datagram that any network takes (RFC 9000 §14).
 const MIN_MTU: u16 = 1_200;
 
+/// By how much at least a search goes on that looks for what a network takes: two probes find out whether
+/// it is Ethernet's. Each costs both sides a packet and an answer, for each of many connections.
+const STEP: u16 = (NETWORK_MTU - MIN_MTU) / 2;
+
 /// When one that was lost on loopback is sent again; on networks quinn's ten minutes are enough.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -176,6 +180,8 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         // It is known, so that one probe shows it. A search costs as much as the rest of a handshake.
         discovery.minimum_change(mtu - MIN_MTU);
         discovery.interval(PROBE_AGAIN);
+    } else {
+        discovery.minimum_change(STEP);
     }
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);

@@ -103,10 +103,20 @@ pub enum SnapshotError {
     Publication(#[from] PublicationError),
 }
 
+/// What the topics of marks begin with.
+const MARKS: &str = "$withy/joined/";
+
 /// The topic on which a joiner expects its mark.
 pub fn mark_topic(mark: u64) -> Topic {
-    let text = format!("$withy/joined/{mark:016x}");
+    let text = format!("{MARKS}{mark:016x}");
     text.parse().expect("it obeys the rules")
+}
+
+/// Whether a filter chooses one [`mark_topic`] and nothing else.
+pub fn is_mark(filter: &Filter) -> bool {
+    let number = filter.as_str().strip_prefix(MARKS);
+    let digit = |octet: u8| matches!(octet, b'0'..=b'9' | b'a'..=b'f');
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(digit))
 }
 
 impl From<Ask> for Message {

@@ -4,10 +4,11 @@
 //! Each publisher with a history has a [`Joiner`] of its own. One task feeds them from the bus, from the
 //! publishers' answers and from the clock, and hands out what comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::MissedTickBehavior;
 use withy_discovery::{Kind, PeerTag};
 use withy_proto::bus::Filter;
 use withy_proto::bus::joiner::{Joiner, Limits, Step};
@@ -26,8 +27,8 @@ use crate::driver::handshake::OsRandomness;
 use crate::event::{PeerInfo, Reason};
 use crate::socket::{Owner, PeerKey};
 
-/// How often links are looked at while nothing comes.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often links are looked at that did not change: their nodes may have said something new.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A joiner, and the connection over which its publisher's updates come.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ pub(super) struct Late {
     bus: Reader,
     asks: Owner,
     joining: BTreeMap<PeerTag, Joining>,
+    /// Those that are not live.
+    waiting: BTreeSet<PeerTag>,
+    /// The links of the bus when they were last looked at.
+    known: BTreeSet<PipeKey>,
+    /// Over which pipe each publisher is asked.
+    asked: BTreeMap<PeerTag, PipeKey>,
     started: Instant,
     out: Arc<Waiting>,
 }
@@ -66,6 +73,9 @@ impl Late {
             bus,
             asks: asks.clone(),
             joining: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            known: BTreeSet::new(),
+            asked: BTreeMap::new(),
             started: Instant::now(),
             out,
         };
@@ -91,14 +101,19 @@ impl Late {
     async fn join(&mut self) {
         let mut links = self.bus.socket.core().peers.subscribe();
         let mut asks = self.asks.core().peers.subscribe();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.look_at_links();
             let due = self.ask();
             tokio::select! {
                 Ok(received) = self.bus.socket.recv_from() => self.updated(received).await,
                 Ok((message, key)) = self.asks.recv_from() => self.answered(message, key).await,
-                Ok(()) = links.changed() => {}
-                Ok(()) = asks.changed() => {}
+                Ok(()) = links.changed() => self.look_at_links(),
+                Ok(()) = asks.changed() => self.look_at_asks(),
+                _ = look.tick() => {
+                    self.look_at_links();
+                    self.look_at_asks();
+                }
                 () = tokio::time::sleep(due) => self.handle_timeout(),
             }
         }
@@ -111,6 +126,7 @@ impl Late {
     /// Begins to join whoever has a history, and again whoever was away.
     fn look_at_links(&mut self) {
         let links = self.bus.socket.core().links();
+        self.known = links.iter().map(|(key, _)| *key).collect();
         for (key, info) in links {
             let Some(tag) = links::tag_of(&info).filter(|tag| self.has_history(*tag)) else {
                 continue;
@@ -125,6 +141,7 @@ impl Late {
                         self.bus.socket.core().subscribe(old.as_octets(), false);
                     }
                     known.joiner.restart(mark);
+                    self.waiting.insert(tag);
                 }
                 None => {
                     let joiner = Joiner::new(self.filter.clone(), mark, Limits::default());
@@ -134,6 +151,7 @@ impl Late {
                         marked: false,
                     };
                     self.joining.insert(tag, joining);
+                    self.waiting.insert(tag);
                 }
             }
         }
@@ -148,6 +166,15 @@ impl Late {
             }
             !goes
         });
+        let joining = &self.joining;
+        self.waiting.retain(|tag| joining.contains_key(tag));
+    }
+
+    /// Notes over which pipe each publisher is asked: the newest.
+    fn look_at_asks(&mut self) {
+        let links = self.asks.core().links().into_iter();
+        let tagged = links.filter_map(|(key, info)| Some((links::tag_of(&info)?, key)));
+        self.asked = tagged.collect();
     }
 
     fn has_history(&self, tag: PeerTag) -> bool {
@@ -167,19 +194,19 @@ impl Late {
         let now = self.now();
         let mut due = LOOK;
         let core = self.asks.core();
-        for (key, info) in core.links() {
-            let tag = links::tag_of(&info);
-            let Some(joining) = tag.and_then(|tag| self.joining.get_mut(&tag)) else {
+        for tag in &self.waiting {
+            let (Some(joining), Some(key)) = (self.joining.get_mut(tag), self.asked.get(tag))
+            else {
                 continue;
             };
-            if !joining.joiner.is_live() && !joining.marked {
+            if !joining.marked {
                 let mark = joining.joiner.mark_topic();
                 self.bus.socket.core().subscribe(mark.as_octets(), true);
                 joining.marked = true;
             }
             if let Some(ask) = joining.joiner.poll_ask(now) {
                 // One that does not arrive is asked again.
-                let _ = core.try_send_to(key, &mut Message::from(ask));
+                let _ = core.try_send_to(*key, &mut Message::from(ask));
             }
             if let Some(deadline) = joining.joiner.poll_timeout() {
                 due = due.min(deadline.saturating_sub(now));
@@ -190,8 +217,11 @@ impl Late {
 
     fn handle_timeout(&mut self) {
         let now = self.now();
-        let all = self.joining.values_mut();
-        all.for_each(|joining| joining.joiner.handle_timeout(now));
+        for tag in &self.waiting {
+            if let Some(joining) = self.joining.get_mut(tag) {
+                joining.joiner.handle_timeout(now);
+            }
+        }
     }
 
     /// Takes in what came over the bus.
@@ -199,9 +229,10 @@ impl Late {
         let Some(publication) = self.bus.read((message, key)) else {
             return;
         };
-        let sender = self.bus.socket.core().sender(key.0);
+        let core = self.bus.socket.core();
+        let sender = core.sender(key.0);
         let tag = sender.and_then(|info: Arc<PeerInfo>| links::tag_of(&info));
-        if tag.is_some_and(|tag| !self.joining.contains_key(&tag)) {
+        if !self.known.contains(&key.0) && core.peer(key.0).is_some() {
             // It came over a link that is newer than the last look.
             self.look_at_links();
         }
@@ -248,6 +279,9 @@ impl Late {
             Step::Nothing => return,
             Step::Deliver(publication) => vec![*publication],
             Step::Live(all) => {
+                if let Some(tag) = tag {
+                    self.waiting.remove(&tag);
+                }
                 if let Some(joining) = tag.and_then(|tag| self.joining.get_mut(&tag))
                     && std::mem::take(&mut joining.marked)
                 {
