@@ -2,7 +2,7 @@
 //!
 //! Reading and writing are polled or tried, never awaited: the driver decides who waits.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -46,6 +46,26 @@ impl ByteReader {
             Self::Quic(half) => half.poll_read(cx, buf),
             Self::Memory(half) => half.poll_read(cx, buf),
         }
+    }
+
+    /// Reads what has arrived of a link that broke, whether the runtime has noticed it or not; nothing
+    /// added to `buf` means the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing now, which is always so of links that are no
+    /// socket: reading them notices at once. Else any error of the socket.
+    pub fn read_left(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let read = {
+            let room = buf.initialize_unfilled();
+            match self {
+                Self::Tcp(half) => (&*SockRef::from((*half).as_ref())).read(room)?,
+                Self::Ipc(half) => (&*SockRef::from((*half).as_ref())).read(room)?,
+                Self::Quic(_) | Self::Memory(_) => return Err(io::ErrorKind::WouldBlock.into()),
+            }
+        };
+        buf.advance(read);
+        Ok(())
     }
 
     /// Reads into the spare capacity of `buf` without zeroing it first, and returns how many octets.

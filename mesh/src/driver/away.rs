@@ -84,6 +84,9 @@ impl Core {
         if !self.options.conflate_received {
             self.keep_queued(&mut receiving, key);
         }
+        if let Some(receive_link) = receive_link(&mut receiving, key) {
+            receive_link.broken = true;
+        }
         let cx = &mut Context::from_waker(Waker::noop());
         let _ = self.pump_pipe(&mut receiving, key, cx, Until::End);
     }

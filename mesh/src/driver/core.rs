@@ -162,6 +162,8 @@ pub(crate) struct ReceiveLink {
     pub(crate) had_turn: bool,
     /// The peer ended; nothing more comes.
     pub(crate) ended: bool,
+    /// The link broke, and what is left is read.
+    pub(crate) broken: bool,
     /// What the peer used of its rate limit; `None` without one.
     pub(crate) bucket: Option<Bucket>,
     /// What the decoder stashed may have whole frames.
@@ -399,6 +401,7 @@ impl Core {
             listed: false,
             had_turn: true,
             ended: false,
+            broken: false,
             bucket: self
                 .options
                 .rate

@@ -1,15 +1,18 @@
 //! Reading a link once: octets into the lent buffer, or items of a link inside the process.
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use bytes::BufMut;
 use tokio::io::ReadBuf;
 use withy_proto::Message;
 use withy_proto::SocketType;
 use withy_proto::pattern::PipeKey;
 use withy_proto::zmtp::{DecodeError, Item};
+use withy_transports::ByteReader;
 
 use super::buffer;
 use super::core::{Core, Current, ReceiveLink, Receiving};
@@ -22,6 +25,9 @@ use crate::event::Reason;
 const ROUND: usize = 1024 * 1024;
 /// The least that a pipe gets in one turn.
 const TURN: usize = 4 * 1024;
+
+/// Octets of a body that are read at a time of a link that broke.
+const LEFT: usize = 4 * 1024;
 
 /// Octets read that count as one receive.
 const COUNTED: usize = 1024;
@@ -41,6 +47,24 @@ pub(super) enum Read {
 /// Octets that a pipe may give in one turn, with `others` in the rotation.
 pub(super) fn share(others: usize) -> usize {
     (ROUND / (others + 1)).max(TURN)
+}
+
+/// Reads of a link that broke what has arrived, some of it at a time.
+fn read_left(reader: &mut ByteReader, body: &mut impl BufMut) -> Poll<io::Result<usize>> {
+    let mut piece = [0; LEFT];
+    let room = body.remaining_mut().min(LEFT);
+    let mut piece = ReadBuf::new(&mut piece[..room]);
+    or_pending(reader.read_left(&mut piece)).map_ok(|()| {
+        body.put_slice(piece.filled());
+        piece.filled().len()
+    })
+}
+
+fn or_pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
 }
 
 impl Core {
@@ -68,6 +92,7 @@ impl Core {
         receive_link.link.catch_up();
         receive_link.had_turn = true;
         let by_items = matches!(receive_link.reader, Reader::Items { .. });
+        let broken = receive_link.broken;
         let mut unsound = None;
         let mut ended = None;
         let polled = match &mut receive_link.reader {
@@ -94,7 +119,10 @@ impl Core {
                 let mut read = |cx: &mut Context<'_>| {
                     let unopened = decoder.unopened().len();
                     if let Some(mut body) = decoder.body() {
-                        let polled = reader.poll_read_buf(cx, &mut body);
+                        let polled = match reader.poll_read_buf(cx, &mut body) {
+                            Poll::Pending if broken => read_left(reader, &mut body),
+                            polled => polled,
+                        };
                         if matches!(polled, Poll::Ready(Ok(1..))) {
                             *current = Some(Current {
                                 key,
@@ -128,7 +156,11 @@ impl Core {
                     buffer[tail.len()..from].copy_from_slice(decoder.unopened());
                     let end = buffer.len().min(from + turn);
                     let mut room = ReadBuf::new(&mut buffer[from..end]);
-                    match reader.poll_read(cx, &mut room) {
+                    let polled = match reader.poll_read(cx, &mut room) {
+                        Poll::Pending if broken => or_pending(reader.read_left(&mut room)),
+                        polled => polled,
+                    };
+                    match polled {
                         Poll::Ready(Ok(())) => {
                             let read = room.filled().len();
                             let full = room.remaining() == 0;
