@@ -166,16 +166,17 @@ pub(crate) enum Verb {
         after_help = "Example: withy proxy router:tcp://127.0.0.1:5559 dealer:tcp://127.0.0.1:5560"
     )]
     Proxy(Relay),
-    /// Show who answers at an endpoint, how it is protected, and the round trip
+    /// Show who answers by a name or at an endpoint, how it is protected, and the round trip
     ///
-    /// Shakes hands as a socket of a type that fits, and measures how long answers to heartbeats
+    /// Of a name, each node that offers it answers. At an endpoint it shakes hands as a socket of a type that fits, and measures how long answers to heartbeats
     /// take. Sockets that would give messages or their only place to it (PUSH, DEALER, PAIR) are not
     /// bothered.
-    #[command(after_help = "Example: withy ping tcp://127.0.0.1:5555 --identity --count 3")]
+    #[command(after_help = "Example: withy ping adder --count 3")]
     Ping(Ping),
     /// List the nodes that are there, those that are not trusted included
     ///
-    /// One a line: presence, node, identity, and what it offers.
+    /// One a line: presence, node, identity, how it is reached and how long it takes to answer, and what
+    /// it offers.
     #[command(after_help = "Example: withy peers --json")]
     Peers(Look),
     /// List what is offered on the mesh: topics, services, queues, by how many nodes
@@ -495,7 +496,8 @@ pub(crate) enum Besides {
 /// `ping`.
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
-    /// Where to
+    /// A name on the mesh, each node that offers it, or an endpoint
+    #[arg(value_name = "NAME|ENDPOINT")]
     pub(crate) endpoint: String,
     /// Ends after this many answers
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
@@ -506,6 +508,8 @@ pub(crate) struct Ping {
     /// Prints one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) mesh: Mesh,
     #[command(flatten)]
     pub(crate) keys: Keys,
 }

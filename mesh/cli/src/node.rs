@@ -204,13 +204,24 @@ fn line(peer: &Peer) -> String {
         .map(|it| format!("{}:{}", kind(it.kind), it.name))
         .collect();
     let line = format!(
-        "{:<9}  {}  {}  {}",
+        "{:<9}  {}  {}  {:<14}  {}",
         presence(peer.presence),
         peer.node,
         peer.identity,
+        path(peer),
         offers.join(" ")
     );
     format!("{}\n", line.trim_end())
+}
+
+/// How a peer is reached, and how long it takes to answer.
+fn path(peer: &Peer) -> String {
+    let Some(link) = &peer.link else {
+        return "-".to_owned();
+    };
+    let trip = link.round_trip.map(|trip| trip.as_secs_f64() * 1e3);
+    let trip = trip.map(|millis| format!(" {millis:.1} ms"));
+    format!("{}{}", link.transport, trip.unwrap_or_default())
 }
 
 /// The relay that a peer is reached through: its node, if that is known.

@@ -189,3 +189,39 @@ fn what_a_network_takes_back_reaches_its_members() {
     assert_eq!(code, 0);
     assert!(err.contains("made elsewhere"), "{err}");
 }
+
+#[test]
+fn ping_asks_all_that_offer_a_name() {
+    let user = User::new();
+    let _instances = [
+        Program::start(&mut user.withy(&["rep", "adder", "--echo"])),
+        Program::start(&mut user.withy(&["rep", "adder", "--echo"])),
+    ];
+    let start = Instant::now();
+    let found = loop {
+        let (code, out, err) = user.run(&["ping", "adder", "--count", "2", "--json"]);
+        assert_eq!(code, 0, "{err}");
+        let found: Vec<serde_json::Value> = out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        if found.len() == 2 || start.elapsed() > Duration::from_secs(20) {
+            break found;
+        }
+    };
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_ne!(found[0]["node"], found[1]["node"]);
+    for instance in &found {
+        assert_eq!(instance["round_trips"], 2, "{instance}");
+        assert_eq!(instance["transport"], "ipc", "{instance}");
+        assert!(instance["p50_us"].as_f64().unwrap() > 0.0, "{instance}");
+    }
+    let text = user.does(&["ping", "adder"]);
+    assert!(
+        text.contains("path        ipc to ipc:") && text.contains("median"),
+        "{text}"
+    );
+    let (code, _, err) = user.run(&["ping", "nobody", "--timeout", "300ms"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("nobody offers nobody; "), "{err}");
+}

@@ -20,6 +20,8 @@ pub(super) struct Trips {
     asked: Option<Instant>,
     /// What the last one took that was timed.
     last: Option<Duration>,
+    /// How many were timed.
+    answers: u64,
 }
 
 impl Link {
@@ -28,6 +30,7 @@ impl Link {
         let mut trips = self.trips.lock();
         let took = trips.asked.take()?.elapsed();
         trips.last = Some(took);
+        trips.answers += 1;
         Some(took)
     }
 }
@@ -69,5 +72,10 @@ impl Core {
     /// How long the last answer over one connection took; `None` before the first.
     pub(crate) fn round_trip(&self, key: PipeKey) -> Option<Duration> {
         self.open_link(key)?.trips.lock().last
+    }
+
+    /// How many answers came over one connection that were timed; `None` once it is gone.
+    pub(crate) fn answers(&self, key: PipeKey) -> Option<u64> {
+        Some(self.open_link(key)?.trips.lock().answers)
     }
 }

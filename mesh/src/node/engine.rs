@@ -422,7 +422,7 @@ impl Shared {
         }
     }
 
-    fn act(&self, state: &mut State, action: Action, time: Time) {
+    pub(super) fn act(&self, state: &mut State, action: Action, time: Time) {
         match action {
             Action::Open(tag) => {
                 let table = state.discovery.table();

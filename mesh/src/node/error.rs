@@ -88,3 +88,21 @@ pub enum PublishError {
     #[error("the node is closed")]
     Closed,
 }
+
+/// Why a node does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PingError {
+    /// No such node is known.
+    #[error("no such node is known")]
+    Unknown,
+    /// It is not trusted, and nothing is sent to it.
+    #[error("the node is not trusted")]
+    NotTrusted,
+    /// The link to it broke.
+    #[error("the link to the node broke")]
+    Lost,
+    /// This node was closed.
+    #[error("the node is closed")]
+    Closed,
+}

@@ -28,6 +28,7 @@ mod links;
 mod listen;
 mod offer;
 mod peer;
+mod ping;
 mod place;
 pub mod queue;
 mod relay;
@@ -52,7 +53,7 @@ pub use builder::NodeBuilder;
 pub use bus::history::History;
 pub use bus::{BusPublisher, BusSubscriber};
 pub use door::{DoorError, DoorStats, ZmtpDoor, ZmtpDoorBuilder};
-pub use error::{NameError, NodeError, PublishError};
+pub use error::{NameError, NodeError, PingError, PublishError};
 pub use group::{Group, Heard};
 pub use peer::{NodeEvent, Offered, Peer, Presence};
 pub use queue::{Job, Producer, QueueKeeper, QueueOptions, Worker};
@@ -341,6 +342,18 @@ impl Node {
     /// The other nodes that are known, those that are not trusted included.
     pub fn peers(&self) -> Vec<Peer> {
         self.shared().peers()
+    }
+
+    /// Asks another node for an answer, and says how long that took. Where there is no link to it, one is
+    /// made, which takes as long as it takes; put a timeout around it.
+    ///
+    /// # Errors
+    /// It is not known or not trusted, the link broke, or this node was closed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn ping(&self, peer: PeerTag) -> Result<Duration, PingError> {
+        self.shared().ping(peer).await
     }
 
     /// Tells what happens to other nodes from now on. Who falls behind by more than

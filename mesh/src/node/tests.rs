@@ -74,7 +74,11 @@ async fn nodes_of_a_host_find_each_other_and_see_each_other_leave() {
 #[tokio::test]
 async fn how_long_answers_take_is_known_once_there_is_a_link() {
     let user = User::new();
-    let (_one, two) = (user.node().await, user.node().await);
+    let (one, two) = (user.node().await, user.node().await);
+    soon(one.wait_peers(1)).await.unwrap();
+    assert!(soon(one.ping(two.tag())).await.unwrap() > Duration::ZERO);
+    let stranger = PeerTag::from_octets([0; 16]);
+    assert_eq!(one.ping(stranger).await, Err(PingError::Unknown));
     let round_trip = || {
         let peers = two.peers();
         peers.first()?.link.as_ref()?.round_trip

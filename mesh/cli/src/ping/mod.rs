@@ -1,7 +1,10 @@
-//! `ping`: who answers at an endpoint, how the connection is protected, and how long answers take.
+//! `ping`: who answers at an endpoint, or by a [name](named), how the connection is protected, and how long
+//! answers take.
 //!
-//! The socket has a type that the peer talks to; which that is, only trying tells. Types that a peer
+//! At an endpoint, the socket has a type that the peer talks to; which that is, only trying tells. Types that a peer
 //! gives messages to unasked, or its only place, are not tried: nothing may be lost by looking.
+
+mod named;
 
 use std::time::Duration;
 
@@ -40,6 +43,9 @@ pub(crate) async fn run(options: &Ping) -> Outcome {
 }
 
 async fn ping(options: &Ping) -> Outcome {
+    if !options.endpoint.contains("://") {
+        return named::ping(options, &options.endpoint).await;
+    }
     let endpoint = place::to_connect(&options.endpoint)?;
     let deadline = Instant::now() + options.timeout;
     let late = || Failure::TimedOut(format!("{endpoint}: nobody answered in time"));
@@ -152,6 +158,12 @@ async fn measure(socket: &AnySocket, count: u64, deadline: Instant) -> Vec<Durat
     trips
 }
 
+/// Least, median and most of round trips in their order, in microseconds.
+fn quantiles(trips: &[Duration]) -> Option<[f64; 3]> {
+    let last = trips.len().checked_sub(1)?;
+    Some([0, last / 2, last].map(|at| trips[at].as_nanos() as f64 / 1e3))
+}
+
 /// What was found.
 struct Found {
     endpoint: Endpoint,
@@ -175,18 +187,12 @@ impl Found {
         scheme.unwrap_or_default().to_owned()
     }
 
-    /// Least, median and most, in microseconds.
-    fn quantiles(&self) -> Option<[f64; 3]> {
-        let last = self.trips.len().checked_sub(1)?;
-        Some([0, last / 2, last].map(|at| self.trips[at].as_nanos() as f64 / 1e3))
-    }
-
     fn json(&self) -> String {
         let peer = &self.peer;
         let proven = peer.proven.as_deref();
         let shown = proven.map(|proven| proven.shown);
         let network = shown.and_then(|shown| shown.network());
-        let [least, median, most] = self.quantiles().map_or([None; 3], |all| all.map(Some));
+        let [least, median, most] = quantiles(&self.trips).map_or([None; 3], |all| all.map(Some));
         let object = json!({
             "endpoint": self.endpoint.to_string(),
             "address": peer.address,
@@ -221,7 +227,7 @@ impl Found {
             Some(proven) => text.push_str(&shown(mechanism, proven)),
             None => text.push_str(&format!("mechanism   {mechanism}\n")),
         }
-        if let Some([least, median, most]) = self.quantiles() {
+        if let Some([least, median, most]) = quantiles(&self.trips) {
             text.push_str(&format!(
                 "round trip  {least:.0} us least, {median:.0} us median, {most:.0} us most, of {}\n",
                 self.trips.len()
