@@ -32,9 +32,9 @@ mod interfaces;
 mod tests;
 mod worker;
 
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 
 use withy_proto::crypto::Randomness;
 use withy_proto::crypto::sign::SigningKey;
@@ -170,7 +170,19 @@ pub struct MdnsCounters {
 
 /// What the handle and the worker share.
 #[derive(Debug, Default)]
-struct Shared(Mutex<Board>);
+struct Shared {
+    board: Mutex<Board>,
+    call: OnceLock<Call>,
+}
+
+/// Says that there is something to poll.
+struct Call(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call")
+    }
+}
 
 #[derive(Debug, Default)]
 struct Board {
@@ -185,7 +197,13 @@ struct Board {
 
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self) {
+        if let Some(Call(call)) = self.call.get() {
+            call();
+        }
     }
 }
 
@@ -222,6 +240,13 @@ impl Mdns {
             shared,
             worker: Some(worker),
         })
+    }
+
+    /// Calls something whenever there may be something to [`poll`](Self::poll), or another
+    /// [`state`](Self::state): on the thread that listens, which it must not keep. Only the first counts.
+    pub fn call(&self, what: impl Fn() + Send + Sync + 'static) {
+        // A second one is not called.
+        let _ = self.shared.call.set(Call(Box::new(what)));
     }
 
     /// Announces a node, instead of what was announced before.

@@ -308,7 +308,7 @@ impl Worker {
             return;
         }
         let late = |it: &Spoken| !it.heard && now >= it.since + ECHO;
-        board.state = if self.locals.is_empty() {
+        let state = if self.locals.is_empty() {
             State::NoInterface
         } else if self.spoken.iter().any(|it| it.heard) {
             State::Working
@@ -317,6 +317,12 @@ impl Worker {
         } else {
             State::Listening
         };
+        let changed = std::mem::replace(&mut board.state, state.clone()) != state;
+        let tells = changed | board.instances.has_news();
+        drop(board);
+        if tells {
+            self.shared.call();
+        }
     }
 
     /// Takes events as they come, for a moment.
@@ -331,6 +337,9 @@ impl Worker {
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => return self.subscribe_again(),
+            }
+            if self.shared.board().instances.has_news() {
+                self.shared.call();
             }
             if left.is_zero() {
                 return;
