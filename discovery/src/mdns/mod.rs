@@ -32,6 +32,7 @@ mod interfaces;
 mod tests;
 mod worker;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::{fmt, io};
@@ -41,7 +42,7 @@ use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::Secret;
 
 use crate::hints::Hint;
-use crate::record::Record;
+use crate::record::{Address, Record};
 use crate::table::Origin;
 use instances::Instances;
 use worker::Worker;
@@ -91,10 +92,25 @@ pub struct Speaker {
     pub key: SigningKey,
     /// The node's record; a later one announces it anew.
     pub record: Record,
-    /// The UDP port at which the node listens on all near addresses.
+    /// The UDP port at which the node listens: on all near addresses, or on those that its record names
+    /// with this port, if it names any of QUIC.
     pub port: u16,
     /// Who may read it.
     pub audience: Audience,
+}
+
+impl Speaker {
+    /// Whether the node listens at an address of this host: whoever is told another one tries that first,
+    /// perhaps, and waits for an answer.
+    fn is_at(&self, ip: IpAddr) -> bool {
+        let quic = |address: &Address| match address {
+            Address::Quic(at) => Some(*at),
+            _ => None,
+        };
+        let mut named = self.record.content().addresses.iter().filter_map(quic);
+        let all = named.clone().next().is_none();
+        all || named.any(|at| at == SocketAddr::new(ip, self.port))
+    }
 }
 
 /// Who may read an announcement. Its addresses everybody sees, those of the other interfaces included.

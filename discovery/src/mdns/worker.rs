@@ -260,7 +260,8 @@ impl Worker {
         let Some(speaker) = self.speaker.clone() else {
             return Vec::new();
         };
-        let Ok(places) = Places::choose(self.locals.iter().map(|local| local.ip)) else {
+        let locals = self.locals.iter().map(|local| local.ip);
+        let Ok(places) = Places::choose(locals.filter(|ip| speaker.is_at(*ip))) else {
             return Vec::new();
         };
         let announcements: Vec<_> = match &speaker.audience {
