@@ -13,6 +13,7 @@
 //!   network of the interface that it was heard on.
 //! - The daemon keeps all that anybody sends for as long as its sender says. What grows beyond
 //!   [`Mdns::MAX_CACHED`] is thrown away together with the daemon, and a new one begins.
+//! - A node that comes asks who is there and is answered at once, which the daemon is not: `first`.
 //! - An announcement is made anew when the record or an address changes, and one for members every
 //!   hour, under another name.
 //! - That multicast does not work shows in that a node does not hear itself: [`State::Unheard`].
@@ -25,7 +26,9 @@
 //!
 //! Invariant: at most [`Mdns::MAX_INSTANCES`] instances are kept, however many are heard.
 
+mod answer;
 mod daemon;
+mod first;
 mod instances;
 mod interfaces;
 #[cfg(test)]
@@ -41,7 +44,7 @@ use withy_proto::crypto::Randomness;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::Secret;
 
-use crate::hints::Hint;
+use crate::hints::{Heard, Hint};
 use crate::record::{Address, Record};
 use crate::table::Origin;
 use instances::Instances;
@@ -209,6 +212,38 @@ struct Board {
     instances: Instances,
     state: State,
     counters: MdnsCounters,
+}
+
+impl Board {
+    /// Takes in what was heard of an instance; `elsewhere` more addresses are not near.
+    fn hear(
+        &mut self,
+        instance: &str,
+        txt: Option<Vec<u8>>,
+        port: u16,
+        addresses: Vec<SocketAddr>,
+        elsewhere: u64,
+    ) {
+        self.counters.heard += 1;
+        self.counters.elsewhere += elsewhere;
+        let Some(txt) = txt else {
+            self.counters.invalid += 1;
+            return;
+        };
+        let Some(first) = addresses.first() else {
+            return;
+        };
+        let origin = Origin::Mdns(first.ip());
+        let heard = Heard {
+            instance: instance.into(),
+            txt,
+            port,
+            addresses,
+        };
+        if !self.instances.insert(heard, origin) {
+            self.counters.skipped += 1;
+        }
+    }
 }
 
 impl Shared {
