@@ -86,6 +86,6 @@ fn who_opens_on_this_host_is_heard_at_once() {
             runtime: runtime("all"),
             ..Role::default()
         };
-        appear(TEST, None, role, limit(200, 50));
+        appear(TEST, None, role, limit(500, 50));
     });
 }

@@ -37,5 +37,5 @@ async fn who_opens_on_this_host_is_heard_at_once() {
     println!(
         "count: ms from opening a node to its first message at another, on one host: {median:?}, at worst {worst:?}"
     );
-    assert!(median < Duration::from_millis(100), "{all:?}");
+    assert!(median < Duration::from_millis(200), "{all:?}");
 }
