@@ -35,7 +35,7 @@ async fn who_opens_on_this_host_is_heard_at_once() {
     all.sort_unstable();
     let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
     println!(
-        "count: ms from opening a node to its first message at another, on one host: {median:?}, at worst {worst:?}"
+        "count: from opening a node to its first message at another, within a process: {median:.1?}, at worst {worst:.1?}"
     );
     assert!(median < Duration::from_millis(200), "{all:?}");
 }
