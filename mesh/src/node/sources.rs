@@ -38,10 +38,10 @@ const RARELY: Duration = Duration::from_secs(2);
 const SELDOM: Duration = Duration::from_secs(15);
 
 /// How often they are asked within a second because they stir. What comes beyond waits for its turn.
-const MOST: u32 = 64;
+const MOST: u32 = 32;
 
 /// How much of that may be used at once.
-const BURST: Duration = Duration::from_millis(250);
+const BURST: Duration = Duration::from_secs(1);
 
 /// The sources of a node.
 #[derive(Debug)]
