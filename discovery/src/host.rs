@@ -7,17 +7,24 @@
 //!    TAG.lock       locked by its node for as long as it lives
 //! ```
 //!
-//! Nobody watches the directory: [`Host::poll`] looks, which costs a question about the directory as
-//! long as nothing in it changed, and reads only what did. Now and then it looks at all files, since
-//! who dies changes none. The files of a node whose lock is free are those of one that died; whoever sees them
-//! first takes them away.
+//! [`Host::poll`] reads only what changed. Which files those are the system tells, and when
+//! ([`Host::stirs`]); where it does not, or its limits are reached, `poll` asks whether the directory is as
+//! it was. Now and then it looks at all files, since who dies changes none. The files of a node whose lock
+//! is free are those of one that died; whoever sees them first takes them away.
 //!
 //! Invariant: a file that is read is a regular one of ours, no longer than a record, and of a node
 //! that lives; there are at most [`Host::MAX`].
 
-use std::collections::BTreeMap;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "host/unwatched.rs"
+)]
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +34,7 @@ use nix::unistd::Uid;
 
 use crate::peer::PeerTag;
 use crate::record::Record;
+use watch::{Stirred, Watch};
 
 /// How often all files are looked at, though nothing seems to have changed.
 const LOOK_THROUGH: Duration = Duration::from_secs(60);
@@ -48,6 +56,8 @@ pub trait Source {
 pub struct Host {
     directory: PathBuf,
     own: PeerTag,
+    /// Tells what is put there, if the system has that.
+    watch: Option<Watch>,
     /// Holds the lock of this node.
     _lock: File,
     /// What was read of each file, by its name.
@@ -111,6 +121,8 @@ impl Host {
         let host = Self {
             directory: directory.into(),
             own,
+            // Before it is looked through, so that nothing is missed.
+            watch: Watch::new(directory).ok(),
             _lock: lock,
             seen: BTreeMap::new(),
             looked: None,
@@ -144,6 +156,17 @@ impl Host {
         self.directory.join(format!("{}.{suffix}", self.own))
     }
 
+    /// What becomes readable when there is something for [`poll`](Source::poll), if the system tells of it;
+    /// else it has to be asked often.
+    pub fn stirs(&self) -> Option<OwnedFd> {
+        self.watch.as_ref()?.handle().ok()
+    }
+
+    /// Whether the system still tells when something is put into the directory.
+    pub const fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// How many files were not looked at because there were too many.
     pub const fn skipped(&self) -> u64 {
         self.skipped
@@ -160,14 +183,11 @@ impl Host {
         let own = self.own.to_string();
         for entry in fs::read_dir(&self.directory)? {
             let name = entry?.file_name().into_string().unwrap_or_default();
-            let Some(tag) = name.strip_suffix(".record") else {
+            let Some(tag) = tag_of(&name, &own) else {
                 continue;
             };
-            if tag.len() != 2 * PeerTag::SIZE || tag == own {
-                continue;
-            }
             match names.len() < Self::MAX {
-                true => names.push(tag.to_owned()),
+                true => names.push(tag),
                 false => self.skipped += 1,
             }
         }
@@ -215,32 +235,73 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The names of files that were put there, if that is all that happened.
+    fn stirred(&mut self) -> Option<BTreeSet<String>> {
+        match self.watch.as_ref()?.stirred() {
+            Stirred::Named(names) => Some(names),
+            Stirred::Much => None,
+            Stirred::Over => {
+                self.watch = None;
+                None
+            }
+        }
+    }
+
+    /// The nodes of these that live, and what is new of them.
+    fn look_at(&mut self, tags: impl IntoIterator<Item = String>) -> (Vec<String>, Vec<Vec<u8>>) {
+        let (mut there, mut found) = (Vec::new(), Vec::new());
+        for tag in tags {
+            if self.lives(&tag) {
+                // One that vanishes meanwhile is of no interest.
+                found.extend(self.read(&tag).ok().flatten());
+                there.push(tag);
+            }
+        }
+        (there, found)
+    }
+
+    /// Those of these nodes whose files are read: the others, as many as there is room for.
+    fn chosen(&mut self, names: BTreeSet<String>) -> Vec<String> {
+        let own = self.own.to_string();
+        let tags = names.into_iter().filter_map(|name| tag_of(&name, &own));
+        let (known, new): (Vec<_>, Vec<_>) = tags.partition(|tag| self.seen.contains_key(tag));
+        let room = Self::MAX.saturating_sub(self.seen.len());
+        self.skipped += new.len().saturating_sub(room) as u64;
+        known
+            .into_iter()
+            .chain(new.into_iter().take(room))
+            .collect()
+    }
+
+    /// Looks through the whole directory.
+    fn look_through(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let names = self.names()?;
+        let (there, found) = self.look_at(names);
+        self.seen.retain(|tag, _| there.contains(tag));
+        Ok(found)
+    }
+}
+
 impl Source for Host {
     fn poll(&mut self) -> io::Result<Vec<Vec<u8>>> {
-        let changed = fs::metadata(&self.directory)?.modified()?;
+        let stirred = self.stirred();
         let (now, clock) = (Instant::now(), SystemTime::now());
-        let same = |(at, then): &(Instant, SystemTime)| {
-            *then == changed && now.duration_since(*at) < LOOK_THROUGH
-        };
-        if self.looked.as_ref().is_some_and(same) {
+        let lately = |(at, _): &&(Instant, _)| now.duration_since(*at) < LOOK_THROUGH;
+        let looked = self.looked.as_ref().filter(lately).map(|(_, then)| *then);
+        if let (Some(names), Some(_)) = (stirred, looked) {
+            let chosen = self.chosen(names);
+            return Ok(self.look_at(chosen).1);
+        }
+        let changed = fs::metadata(&self.directory)?.modified()?;
+        if self.watch.is_none() && looked == Some(changed) {
             return Ok(Vec::new());
         }
         // What changes within one tick of the file system's clock looks the same.
         let age = clock.duration_since(changed).unwrap_or_default();
-        self.looked = (age > TICK).then_some((now, changed));
-        let names = self.names()?;
-        let mut found = Vec::new();
-        let mut there = Vec::new();
-        for tag in names {
-            if !self.lives(&tag) {
-                continue;
-            }
-            // One that vanishes meanwhile is of no interest.
-            found.extend(self.read(&tag).ok().flatten());
-            there.push(tag);
-        }
-        self.seen.retain(|tag, _| there.contains(tag));
-        Ok(found)
+        let counts = self.watch.is_some() || age > TICK;
+        self.looked = counts.then_some((now, changed));
+        self.look_through()
     }
 }
 
@@ -274,6 +335,12 @@ pub fn make(directory: &Path) -> Result<(), HostError> {
         true => Ok(()),
         false => Err(HostError::Untrusted { path: path() }),
     }
+}
+
+/// The node whose record has this name, unless it is this node's own.
+fn tag_of(name: &str, own: &str) -> Option<String> {
+    let tag = name.strip_suffix(".record")?;
+    (tag.len() == 2 * PeerTag::SIZE && tag != own).then(|| tag.to_owned())
 }
 
 /// How files of this node are opened.

@@ -170,6 +170,7 @@ struct Heard {
 }
 
 async fn live(role: Role) {
+    say("opens");
     let node = role.builder().build().await.unwrap();
     say(&format!(
         "built {} {} {}",

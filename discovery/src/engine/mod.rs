@@ -427,10 +427,13 @@ impl Discovery {
         span * (self.random.next_u64() % 1_024) as u32 / 1_024
     }
 
-    /// Plans links earlier than a node at rest does.
+    /// Plans links earlier than a node at rest does, and at once if there is none: through the first one
+    /// others learn of this node.
     fn plan_soon(&mut self, now: Duration) {
         self.rests = false;
-        self.next_plan = self.next_plan.min(now + Self::PLAN);
+        let lonely = self.gossip.links().next().is_none() && self.dials.under_way() == 0;
+        let soon = if lonely { Duration::ZERO } else { Self::PLAN };
+        self.next_plan = self.next_plan.min(now + soon);
     }
 
     /// Opens and closes links; whether there was none to.

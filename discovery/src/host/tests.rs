@@ -16,6 +16,12 @@ fn place() -> (tempfile::TempDir, PathBuf) {
     (parent, directory)
 }
 
+/// Looks through all files, as after a minute.
+fn look_through(host: &mut Host) -> Vec<Vec<u8>> {
+    host.looked = None;
+    host.poll().unwrap()
+}
+
 fn files(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
@@ -39,6 +45,66 @@ fn nodes_of_one_host_see_each_other_come_change_and_go() {
         matches!(again, Err(HostError::Io { .. })),
         "one process each"
     );
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn what_is_put_there_is_told_at_once() {
+    use std::os::fd::AsFd as _;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let (_parent, directory) = place();
+    let mut one = Host::open(&directory, &record(1, 1)).unwrap();
+    let stirs = one.stirs().unwrap();
+    let is_told = |timeout: PollTimeout| {
+        let mut asked = [PollFd::new(stirs.as_fd(), PollFlags::POLLIN)];
+        poll(&mut asked, timeout).unwrap() == 1
+    };
+    // What it put there itself is told, and is no news.
+    assert!(is_told(PollTimeout::from(10_000_u16)));
+    assert!(one.poll().unwrap().is_empty());
+    assert!(!is_told(PollTimeout::ZERO));
+    for sequence in 1..4 {
+        let two = Host::open(&directory, &record(2, sequence)).unwrap();
+        assert!(is_told(PollTimeout::from(10_000_u16)));
+        let expected = [record(2, sequence).octets().to_vec()];
+        assert_eq!(one.poll().unwrap(), expected);
+        drop(two);
+        assert!(one.poll().unwrap().is_empty());
+        assert!(!is_told(PollTimeout::ZERO), "who leaves is no news");
+    }
+    // Of more than the system notes, all is read.
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    let two = Host::open(&directory, &record(2, 1)).unwrap();
+    let (here, there) = (directory.join("here"), directory.join("there"));
+    fs::write(&here, "").unwrap();
+    for _ in 0..limit.div_ceil(2) + 1 {
+        fs::rename(&here, &there).unwrap();
+        fs::rename(&there, &here).unwrap();
+    }
+    two.publish(&record(2, 2)).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..limit {
+        found.extend(one.poll().unwrap());
+        if !is_told(PollTimeout::ZERO) {
+            break;
+        }
+    }
+    assert_eq!(found.last(), Some(&record(2, 2).octets().to_vec()));
+}
+
+#[test]
+fn without_a_watch_the_directory_is_asked() {
+    let (_parent, directory) = place();
+    let mut one = Host::open(&directory, &record(1, 1)).unwrap();
+    one.watch = None;
+    assert!(one.stirs().is_none() && !one.is_watched());
+    assert!(one.poll().unwrap().is_empty());
+    let _two = Host::open(&directory, &record(2, 1)).unwrap();
+    assert_eq!(one.poll().unwrap(), [record(2, 1).octets().to_vec()]);
+    assert!(one.poll().unwrap().is_empty());
 }
 
 /// A process that holds its lock and is killed: the test runs itself.
@@ -75,7 +141,7 @@ fn what_a_killed_process_left_is_taken_away() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(files(&directory), 4);
-    assert!(one.poll().unwrap().is_empty());
+    assert!(look_through(&mut one).is_empty());
     assert_eq!((one.cleaned(), files(&directory)), (1, 2));
 }
 
@@ -118,9 +184,9 @@ fn links_and_files_that_are_too_long_are_not_read() {
     symlink(&secret, &locks[0].1).unwrap();
     fs::write(&locks[1].1, vec![0; Record::MAX + 1]).unwrap();
     fs::write(directory.join("other.record"), "x").unwrap();
-    assert!(one.poll().unwrap().is_empty());
+    assert!(look_through(&mut one).is_empty());
     fs::write(&locks[1].1, vec![0; Record::MAX]).unwrap();
-    assert_eq!(one.poll().unwrap().len(), 1);
+    assert_eq!(look_through(&mut one).len(), 1);
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(super) struct Instances {
     gone: BTreeSet<Box<str>>,
     /// Counts what was heard.
     clock: u64,
+    /// There is something to take of which nobody was told.
+    news: bool,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ impl Instances {
             known.heard_at = self.clock;
             if known.heard != heard {
                 (known.heard, known.origin, known.fresh) = (heard, origin, true);
+                self.news = true;
             }
             return true;
         }
@@ -53,6 +56,7 @@ impl Instances {
             heard,
         };
         self.there.insert(instance.heard.instance.clone(), instance);
+        self.news = true;
         true
     }
 
@@ -64,6 +68,7 @@ impl Instances {
             && self.gone.len() < Mdns::MAX_INSTANCES
         {
             self.gone.insert(name);
+            self.news = true;
         }
     }
 
@@ -72,6 +77,12 @@ impl Instances {
         self.there
             .values_mut()
             .for_each(|instance| instance.fresh = true);
+        self.news = true;
+    }
+
+    /// Whether somebody should be told that there is something to take.
+    pub(super) fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// What nobody took yet.
@@ -107,8 +118,10 @@ mod tests {
         let found = |port| Found::Hint(Hint::Heard(heard(1, port)), FROM);
         assert!(instances.insert(heard(1, 1), FROM));
         assert!(instances.insert(heard(1, 1), FROM));
+        assert!(instances.has_news() && !instances.has_news());
         assert_eq!(instances.take(), [found(1)]);
         assert!(instances.insert(heard(1, 1), FROM));
+        assert!(!instances.has_news());
         assert_eq!(instances.take(), []);
         assert!(instances.insert(heard(1, 2), FROM));
         assert_eq!(instances.take(), [found(2)]);

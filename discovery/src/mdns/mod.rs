@@ -13,6 +13,7 @@
 //!   network of the interface that it was heard on.
 //! - The daemon keeps all that anybody sends for as long as its sender says. What grows beyond
 //!   [`Mdns::MAX_CACHED`] is thrown away together with the daemon, and a new one begins.
+//! - A node that comes asks who is there and is answered at once, which the daemon is not: `first`.
 //! - An announcement is made anew when the record or an address changes, and one for members every
 //!   hour, under another name.
 //! - That multicast does not work shows in that a node does not hear itself: [`State::Unheard`].
@@ -25,23 +26,26 @@
 //!
 //! Invariant: at most [`Mdns::MAX_INSTANCES`] instances are kept, however many are heard.
 
+mod answer;
 mod daemon;
+mod first;
 mod instances;
 mod interfaces;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 
 use withy_proto::crypto::Randomness;
 use withy_proto::crypto::sign::SigningKey;
 use withy_proto::trust::Secret;
 
-use crate::hints::Hint;
-use crate::record::Record;
+use crate::hints::{Heard, Hint};
+use crate::record::{Address, Record};
 use crate::table::Origin;
 use instances::Instances;
 use worker::Worker;
@@ -91,10 +95,25 @@ pub struct Speaker {
     pub key: SigningKey,
     /// The node's record; a later one announces it anew.
     pub record: Record,
-    /// The UDP port at which the node listens on all near addresses.
+    /// The UDP port at which the node listens: on all near addresses, or on those that its record names
+    /// with this port, if it names any of QUIC.
     pub port: u16,
     /// Who may read it.
     pub audience: Audience,
+}
+
+impl Speaker {
+    /// Whether the node listens at an address of this host: whoever is told another one tries that first,
+    /// perhaps, and waits for an answer.
+    fn is_at(&self, ip: IpAddr) -> bool {
+        let quic = |address: &Address| match address {
+            Address::Quic(at) => Some(*at),
+            _ => None,
+        };
+        let mut named = self.record.content().addresses.iter().filter_map(quic);
+        let all = named.clone().next().is_none();
+        all || named.any(|at| at == SocketAddr::new(ip, self.port))
+    }
 }
 
 /// Who may read an announcement. Its addresses everybody sees, those of the other interfaces included.
@@ -170,7 +189,19 @@ pub struct MdnsCounters {
 
 /// What the handle and the worker share.
 #[derive(Debug, Default)]
-struct Shared(Mutex<Board>);
+struct Shared {
+    board: Mutex<Board>,
+    call: OnceLock<Call>,
+}
+
+/// Says that there is something to poll.
+struct Call(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call")
+    }
+}
 
 #[derive(Debug, Default)]
 struct Board {
@@ -183,9 +214,47 @@ struct Board {
     counters: MdnsCounters,
 }
 
+impl Board {
+    /// Takes in what was heard of an instance; `elsewhere` more addresses are not near.
+    fn hear(
+        &mut self,
+        instance: &str,
+        txt: Option<Vec<u8>>,
+        port: u16,
+        addresses: Vec<SocketAddr>,
+        elsewhere: u64,
+    ) {
+        self.counters.heard += 1;
+        self.counters.elsewhere += elsewhere;
+        let Some(txt) = txt else {
+            self.counters.invalid += 1;
+            return;
+        };
+        let Some(first) = addresses.first() else {
+            return;
+        };
+        let origin = Origin::Mdns(first.ip());
+        let heard = Heard {
+            instance: instance.into(),
+            txt,
+            port,
+            addresses,
+        };
+        if !self.instances.insert(heard, origin) {
+            self.counters.skipped += 1;
+        }
+    }
+}
+
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self) {
+        if let Some(Call(call)) = self.call.get() {
+            call();
+        }
     }
 }
 
@@ -222,6 +291,13 @@ impl Mdns {
             shared,
             worker: Some(worker),
         })
+    }
+
+    /// Calls something whenever there may be something to [`poll`](Self::poll), or another
+    /// [`state`](Self::state): on the thread that listens, which it must not keep. Only the first counts.
+    pub fn call(&self, what: impl Fn() + Send + Sync + 'static) {
+        // A second one is not called.
+        let _ = self.shared.call.set(Call(Box::new(what)));
     }
 
     /// Announces a node, instead of what was announced before.

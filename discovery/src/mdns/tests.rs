@@ -1,6 +1,6 @@
 //! Sources on a port of their own, with multicast on the interfaces that there are.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime};
 
 use withy_proto::crypto::{Provider, Seeded};
@@ -24,6 +24,8 @@ fn source(port: u16, seed: u64) -> Mdns {
 fn speaker(node: u8, sequence: u64, audience: Audience) -> Speaker {
     let mut content = content(1, node);
     content.sequence = sequence;
+    // It listens at all addresses of this host.
+    content.addresses = Vec::new();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap().as_secs();
     content.validity = withy_proto::trust::Validity::starting(now, Record::LIFETIME);
@@ -88,7 +90,7 @@ fn two_nodes_find_each_other_change_and_go() {
     };
     let heard = wait(&one, sequence(2, 1));
     assert_eq!(heard.port, 7_100);
-    let local = |address: &std::net::SocketAddr| {
+    let local = |address: &SocketAddr| {
         interfaces::locals()
             .unwrap()
             .iter()
@@ -174,7 +176,7 @@ fn what_is_found_is_dialled() {
         attempt.tag,
         speaker(2, 1, Audience::Everybody).record.peer()
     );
-    let near = |it: &crate::Address| it.ip().is_some_and(|ip| !ip.is_unspecified());
+    let near = |it: &Address| it.ip().is_some_and(|ip| !ip.is_unspecified());
     assert!(!attempt.addresses.is_empty() && attempt.addresses.iter().all(near));
 }
 

@@ -10,11 +10,10 @@ use mdns_sd::{
 use withy_proto::crypto::Randomness;
 
 use super::daemon::{Daemon, addresses, full_name, instance, service_info, txt};
+use super::first;
 use super::interfaces::{Local, locals};
 use super::{Audience, Mdns, Shared, Speaker, State};
 use crate::announcement::{Announcement, Content, Opened, Places, Private, SERVICE};
-use crate::hints::Heard;
-use crate::table::Origin;
 
 /// How long it waits for an event before it looks after the rest.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,6 +45,8 @@ pub(super) struct Worker {
     speaker: Option<Speaker>,
     /// What is announced is not what should be.
     stale: bool,
+    /// Nobody was asked who is there, since there is a daemon and these are the addresses.
+    strange: bool,
     /// Members change names this many seconds after the hour, so that not all do so at once.
     shift: u64,
     epoch: u64,
@@ -79,6 +80,7 @@ impl Worker {
             spoken: Vec::new(),
             speaker: None,
             stale: false,
+            strange: false,
             epoch: 0,
             next_look: now,
             next_start: now,
@@ -94,6 +96,7 @@ impl Worker {
             let now = Instant::now();
             self.look(now);
             self.start(now);
+            self.ask();
             self.measure(now);
             self.watch(now);
             self.speak(now);
@@ -123,7 +126,7 @@ impl Worker {
         let found = locals().unwrap_or_default();
         if found != self.locals {
             self.locals = found;
-            self.stale = true;
+            (self.stale, self.strange) = (true, true);
         }
     }
 
@@ -140,9 +143,17 @@ impl Worker {
             Ok(daemon) => {
                 self.daemon = Some(daemon);
                 self.spoken.clear();
-                self.stale = true;
+                (self.stale, self.strange) = (true, true);
             }
             Err(error) => self.shared.board().state = State::Failed(error.to_string()),
+        }
+    }
+
+    /// Asks who is there, where that was not done.
+    fn ask(&mut self) {
+        if self.daemon.is_some() && std::mem::take(&mut self.strange) {
+            let id = self.randomness.next_u64() as u16;
+            first::ask(&self.shared, &self.locals, self.port, id);
         }
     }
 
@@ -260,7 +271,8 @@ impl Worker {
         let Some(speaker) = self.speaker.clone() else {
             return Vec::new();
         };
-        let Ok(places) = Places::choose(self.locals.iter().map(|local| local.ip)) else {
+        let locals = self.locals.iter().map(|local| local.ip);
+        let Ok(places) = Places::choose(locals.filter(|ip| speaker.is_at(*ip))) else {
             return Vec::new();
         };
         let announcements: Vec<_> = match &speaker.audience {
@@ -308,7 +320,7 @@ impl Worker {
             return;
         }
         let late = |it: &Spoken| !it.heard && now >= it.since + ECHO;
-        board.state = if self.locals.is_empty() {
+        let state = if self.locals.is_empty() {
             State::NoInterface
         } else if self.spoken.iter().any(|it| it.heard) {
             State::Working
@@ -317,6 +329,12 @@ impl Worker {
         } else {
             State::Listening
         };
+        let changed = std::mem::replace(&mut board.state, state.clone()) != state;
+        let tells = changed | board.instances.has_news();
+        drop(board);
+        if tells {
+            self.shared.call();
+        }
     }
 
     /// Takes events as they come, for a moment.
@@ -331,6 +349,9 @@ impl Worker {
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => return self.subscribe_again(),
+            }
+            if self.shared.board().instances.has_news() {
+                self.shared.call();
             }
             if left.is_zero() {
                 return;
@@ -385,25 +406,7 @@ impl Worker {
         let txt = txt(service);
         let (addresses, elsewhere) = addresses(service, &self.locals);
         let mut board = self.shared.board();
-        board.counters.heard += 1;
-        board.counters.elsewhere += elsewhere;
-        let Some(txt) = txt else {
-            board.counters.invalid += 1;
-            return;
-        };
-        let Some(first) = addresses.first() else {
-            return;
-        };
-        let origin = Origin::Mdns(first.ip());
-        let heard = Heard {
-            instance: instance.into(),
-            txt,
-            port: service.port,
-            addresses,
-        };
-        if !board.instances.insert(heard, origin) {
-            board.counters.skipped += 1;
-        }
+        board.hear(instance, txt, service.port, addresses, elsewhere);
     }
 }
 

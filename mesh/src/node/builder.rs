@@ -279,9 +279,10 @@ impl NodeBuilder {
         if self.lan {
             let randomness = Box::new(OsRandomness);
             let mdns = Mdns::new_with_port(self.mdns_port.unwrap_or(Mdns::PORT), randomness);
-            sources.mdns = mdns
-                .inspect_err(|error| tracing::warn!(%error, "no multicast DNS"))
-                .ok();
+            match mdns {
+                Ok(mdns) => sources.use_mdns(mdns),
+                Err(error) => tracing::warn!(%error, "no multicast DNS"),
+            }
         }
         addresses.truncate(Record::MAX_ADDRESSES);
 
@@ -298,7 +299,7 @@ impl NodeBuilder {
         offers.changed = sources.mdns.is_some();
         let record = offers.sign(&identity, &trust)?;
         if let Some(directory) = &directory {
-            sources.host = Some(Host::open(directory, &record)?);
+            sources.use_host(Host::open(directory, &record)?);
         }
         let config = Config {
             networks: trust.networks(),

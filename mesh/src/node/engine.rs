@@ -105,7 +105,10 @@ impl Engine {
                 () = tokio::time::sleep_until(look) => {
                     look = Instant::now() + self.sources.look(&shared);
                 }
-                Some(hint) = self.sources.resolved() => shared.hint(hint, Origin::Fixed),
+                news = self.sources.news() => match news {
+                    Some(hint) => shared.hint(hint, Origin::Fixed),
+                    None => look = Instant::now() + self.sources.look(&shared),
+                },
                 () = shared.work.notified() => {}
                 Ok(()) = links.changed() => self.relinked = true,
                 Ok(()) = trust.changed() => self.look_at_all(),

@@ -1,34 +1,61 @@
 //! Where a node hears of others: its host, the local network, and what was configured.
 //!
-//! Each source is asked now and then; what blocks runs on a thread of its own. None that fails is a
-//! reason to stop: the others go on, and it is asked again.
+//! The host and the local network say when they have something; each source is also asked now and then.
+//! What blocks runs on a thread of its own. None that fails is a reason to stop: the others go on, and it
+//! is asked again.
+//!
+//! Invariant: however often a source stirs, it is asked [`MOST`] times a second on the long run.
 
+use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 use withy_discovery::file::SeedFile;
 use withy_discovery::fixed::Fixed;
 use withy_discovery::host::{Host, Source as _};
 use withy_discovery::mdns::{Audience, Found, Mdns, Speaker, State};
 use withy_discovery::{Hint, Origin, Record};
+use withy_proto::rate::{Bucket, RateLimit};
 
 use super::shared::Shared;
 use super::stats::Multicast;
 use crate::home::file::Stamp;
 
-/// How often the sources are asked while there is something new, or one of them may tell of much.
+/// How often the sources are asked while there is something new, if one of them does not say so.
 const OFTEN: Duration = Duration::from_millis(250);
 
 /// How often they are asked when nothing was new for a while: who comes looks for himself, and his
 /// record comes by gossip.
 const RARELY: Duration = Duration::from_secs(2);
 
+/// How often they are asked if each says by itself that it has something.
+const SELDOM: Duration = Duration::from_secs(15);
+
+/// How often they are asked within a second because they stir. What comes beyond waits for its turn.
+const MOST: u32 = 32;
+
+/// How much of that may be used at once.
+const BURST: Duration = Duration::from_secs(1);
+
 /// The sources of a node.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) host: Option<Host>,
     pub(super) mdns: Option<Mdns>,
+    /// The host has something.
+    stirs: Option<AsyncFd<OwnedFd>>,
+    /// So has the local network.
+    heard: Arc<Notify>,
+    /// One of them has, and was not asked yet.
+    stirred: bool,
+    asked: Bucket,
+    started: Instant,
     /// The UDP port that is announced.
     pub(super) port: Option<u16>,
     pub(super) seeds: Arc<Fixed>,
@@ -50,6 +77,14 @@ impl Sources {
         Self {
             host: None,
             mdns: None,
+            stirs: None,
+            heard: Arc::default(),
+            stirred: false,
+            asked: Bucket::new(RateLimit {
+                messages: Some(MOST),
+                octets: None,
+            }),
+            started: Instant::now(),
             port: None,
             seeds: Arc::new(seeds),
             file: None,
@@ -61,15 +96,38 @@ impl Sources {
         }
     }
 
+    /// Uses the runtime directory.
+    pub(super) fn use_host(&mut self, host: Host) {
+        let stirs = host.stirs().map(watched);
+        self.stirs = match stirs {
+            Some(Ok(stirs)) => Some(stirs),
+            _ => {
+                tracing::info!("the runtime directory is not watched, but looked at now and then");
+                None
+            }
+        };
+        self.host = Some(host);
+    }
+
+    /// Uses multicast DNS.
+    pub(super) fn use_mdns(&mut self, mdns: Mdns) {
+        let heard = Arc::clone(&self.heard);
+        mdns.call(move || heard.notify_one());
+        self.mdns = Some(mdns);
+    }
+
     /// Takes in what is new, and says after how long to look again.
     pub(super) fn look(&mut self, shared: &Shared) -> Duration {
-        self.pause = match self.mdns {
-            Some(_) => OFTEN,
-            None => (self.pause * 2).min(RARELY),
+        self.stirred = false;
+        self.asked.charge(1, 0, self.started.elapsed());
+        let most = match self.must_be_asked(shared) {
+            true => RARELY,
+            false => SELDOM,
         };
+        self.pause = (self.pause * 2).min(most);
         match self.host.as_mut().map(Host::poll) {
             Some(Ok(found)) => {
-                if !found.is_empty() {
+                if !found.is_empty() && self.stirs.is_none() {
                     self.pause = OFTEN;
                 }
                 let learn = |octets: Vec<u8>| shared.learn(&octets, Origin::Host);
@@ -77,6 +135,10 @@ impl Sources {
             }
             Some(Err(error)) => tracing::warn!(%error, "the runtime directory is unreadable"),
             None => {}
+        }
+        // Else nothing is told any more.
+        if !self.host.as_ref().is_some_and(Host::is_watched) {
+            self.stirs = None;
         }
         self.look_around(shared);
         self.look_at_revoked(shared);
@@ -134,9 +196,31 @@ impl Sources {
         }
     }
 
-    /// The next seed whose name was looked up.
-    pub(super) async fn resolved(&mut self) -> Option<Hint> {
-        self.resolved.recv().await
+    /// Whether one of them does not say by itself that it has something.
+    fn must_be_asked(&self, shared: &Shared) -> bool {
+        self.host.is_some() && self.stirs.is_none()
+            || self.file.is_some()
+            // How it goes is told, and what it counts is not.
+            || self.mdns.is_some()
+            || shared.trust.home_of_network().is_some()
+    }
+
+    /// The next seed whose name was looked up; without one, it is time to [`look`](Self::look).
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub(super) async fn news(&mut self) -> Option<Hint> {
+        if !self.stirred {
+            tokio::select! {
+                hint = self.resolved.recv() => return hint,
+                () = self.heard.notified() => {}
+                () = readable(self.stirs.as_ref()) => {}
+            }
+            self.stirred = true;
+        }
+        let rest = self.asked.rest(self.started.elapsed());
+        tokio::time::sleep(rest.unwrap_or_default().saturating_sub(BURST)).await;
+        None
     }
 
     /// Looks up all seeds, on a thread of its own.
@@ -179,3 +263,27 @@ impl Sources {
         }
     }
 }
+
+#[expect(
+    deprecated,
+    reason = "its unsafe successor asks for what an owned descriptor has: it stays open, and the same"
+)]
+fn watched(from: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(from, Interest::READABLE)
+}
+
+/// Waits until something can be read, for ever if there is nothing to read from.
+async fn readable(from: Option<&AsyncFd<OwnedFd>>) {
+    let Some(from) = from else {
+        return pending().await;
+    };
+    match from.readable().await {
+        // It is read until nothing is left.
+        Ok(mut ready) => ready.clear_ready(),
+        // The runtime ends.
+        Err(_) => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

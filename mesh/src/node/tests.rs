@@ -13,7 +13,7 @@ use crate::error::Closed;
 pub(in crate::node) struct User(pub(in crate::node) TempDir);
 
 impl User {
-    pub(super) fn new() -> Self {
+    pub(in crate::node) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -33,14 +33,14 @@ impl User {
     }
 
     /// A node that reaches others as one of another process does.
-    pub(super) async fn node_apart(&self) -> Node {
+    pub(in crate::node) async fn node_apart(&self) -> Node {
         let mut builder = self.builder();
         builder.apart = true;
         builder.build().await.unwrap()
     }
 }
 
-pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(in crate::node) async fn soon<T>(what: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(10);
     tokio::time::timeout(limit, what)
         .await
