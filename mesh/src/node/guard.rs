@@ -86,8 +86,9 @@ impl Permitted {
     }
 
     /// Whether there are permissions at all.
+    #[inline]
     pub(super) fn is_asked(&self) -> bool {
-        self.trust.permissions().is_some()
+        self.trust.has_permissions()
     }
 
     fn allows(
