@@ -108,7 +108,21 @@ impl Topic {
     ///
     /// # Errors
     /// The rule that they break.
+    #[inline]
     pub fn check(octets: &[u8]) -> Result<(), TopicError> {
+        // Most are short and plain, which one look tells; their levels are too few to be counted.
+        let is_plain =
+            |octet: u8| octet.is_ascii() & (octet != 0) & (octet != b'+') & (octet != b'#');
+        let all = octets
+            .iter()
+            .fold(true, |all, &octet| all & is_plain(octet));
+        if all && (1..MAX_LEVELS).contains(&octets.len()) {
+            return Ok(());
+        }
+        Self::check_rules(octets)
+    }
+
+    fn check_rules(octets: &[u8]) -> Result<(), TopicError> {
         check_text(octets)?;
         let wildcard = |&octet: &u8| octet == b'+' || octet == b'#';
         match octets.iter().position(wildcard) {
