@@ -142,6 +142,13 @@ impl Topic {
         &self.0
     }
 
+    /// The topic that a frame is, which was checked.
+    #[inline]
+    pub(super) fn of_checked(frame: Frame) -> Self {
+        debug_assert_eq!(Self::check(&frame), Ok(()));
+        Self(frame)
+    }
+
     /// The first frame of a message on this topic.
     pub fn into_frame(self) -> Frame {
         self.0
@@ -294,7 +301,7 @@ fn check_text(octets: &[u8]) -> Result<(), TopicError> {
     Ok(())
 }
 
-fn text(octets: &[u8]) -> &str {
+pub(super) fn text(octets: &[u8]) -> &str {
     std::str::from_utf8(octets).expect("it was checked when it was made")
 }
 
