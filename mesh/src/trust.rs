@@ -8,7 +8,7 @@ mod admission;
 mod place;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     changed: watch::Sender<()>,
     /// How often it changed.
     generation: AtomicU64,
+    /// Whether there are permissions: each message asks, and most nodes have none.
+    has_permissions: AtomicBool,
     /// Where first uses are noted.
     home: Option<Place>,
 }
@@ -165,6 +167,7 @@ impl Trust {
             }),
             changed: watch::Sender::new(()),
             generation: AtomicU64::new(0),
+            has_permissions: AtomicBool::new(false),
             home,
         }))
     }
@@ -251,7 +254,17 @@ impl Trust {
     /// What is open and allowed no longer closes. Sockets without a name on the mesh know no
     /// permissions.
     pub fn set_permissions(&self, permissions: Option<Permissions>) {
-        self.change(|state| state.permissions = permissions.map(Arc::new));
+        self.change(|state| {
+            let has = permissions.is_some();
+            self.0.has_permissions.store(has, Ordering::Release);
+            state.permissions = permissions.map(Arc::new);
+        });
+    }
+
+    /// Whether there are permissions, without a lock.
+    #[inline]
+    pub(crate) fn has_permissions(&self) -> bool {
+        self.0.has_permissions.load(Ordering::Acquire)
     }
 
     /// What those who are trusted may do.

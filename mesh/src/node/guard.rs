@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use withy_discovery::Kind;
 use withy_proto::SocketType;
-use withy_proto::bus::{Filter, Topic, snapshot};
+use withy_proto::bus::{Filter, snapshot};
 use withy_proto::trust::IdentityId;
 
 use super::interest::Wants;
@@ -72,10 +72,8 @@ impl Permitted {
     }
 
     /// Whether a peer may publish on a topic.
-    pub(super) fn may_publish(&self, shown: Option<&Shown>, topic: &Topic) -> bool {
-        self.allows(shown, |rules, whom| {
-            rules.allow(whom, Verb::Publish, topic.as_str())
-        })
+    pub(super) fn may_publish(&self, shown: Option<&Shown>, topic: &str) -> bool {
+        self.allows(shown, |rules, whom| rules.allow(whom, Verb::Publish, topic))
     }
 
     /// Whether a peer may do one of these under a name.
@@ -86,8 +84,9 @@ impl Permitted {
     }
 
     /// Whether there are permissions at all.
+    #[inline]
     pub(super) fn is_asked(&self) -> bool {
-        self.trust.permissions().is_some()
+        self.trust.has_permissions()
     }
 
     fn allows(

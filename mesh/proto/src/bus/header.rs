@@ -196,6 +196,9 @@ impl Header {
 
     /// The frame.
     pub fn encode(&self) -> Frame {
+        if *self == Self::default() {
+            return Frame::from([VERSION]);
+        }
         let mut octets = vec![VERSION];
         if self.priority != Priority::default() {
             field(&mut octets, PRIORITY, &[&[self.priority.0]]);
@@ -231,7 +234,15 @@ impl Header {
     ///
     /// # Errors
     /// The octets are no header.
+    #[inline]
     pub fn decode(octets: &[u8]) -> Result<Self, HeaderError> {
+        match octets {
+            [VERSION] => Ok(Self::default()),
+            octets => Self::decode_fields(octets),
+        }
+    }
+
+    fn decode_fields(octets: &[u8]) -> Result<Self, HeaderError> {
         if octets.len() > MAX_HEADER {
             let octets = octets.len();
             return Err(HeaderError::TooLarge { octets });

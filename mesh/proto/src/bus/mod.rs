@@ -27,7 +27,7 @@ pub mod window;
 pub use header::{Header, HeaderError, Priority};
 pub use joiner::{Joiner, Step};
 pub use keeper::Keeper;
-pub use publication::{Publication, PublicationError};
+pub use publication::{Opened, Publication, PublicationError};
 pub use replay::Replay;
 pub use retained::Retained;
 pub use topic::{Filter, Topic, TopicError};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::header::{Header, HeaderError};
-use super::topic::{Topic, TopicError};
+use super::topic::{self, Topic, TopicError};
 use crate::message::{Frame, Message};
 
 /// A message on the bus.
@@ -74,6 +74,56 @@ impl Publication {
     }
 }
 
+/// A message that is a [`Publication`], before it is taken apart: a look costs less than a move.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    /// Of three frames: a topic, the header, and a body.
+    message: &'a mut Message,
+    header: Header,
+}
+
+impl<'a> Opened<'a> {
+    /// Looks at a message, which stays as it is.
+    ///
+    /// # Errors
+    /// It is no publication.
+    #[inline]
+    pub fn new(message: &'a mut Message) -> Result<Self, PublicationError> {
+        let [topic, header, _] = message.frames() else {
+            let frames = message.len();
+            return Err(PublicationError::Frames { frames });
+        };
+        Topic::check(topic)?;
+        let header = Header::decode(header)?;
+        Ok(Self { message, header })
+    }
+
+    /// What it is about.
+    pub fn topic(&self) -> &str {
+        topic::text(self.message.first())
+    }
+
+    /// What is said about it beside.
+    #[inline]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The publication; the message is empty then.
+    #[inline(always)]
+    pub fn into_publication(self) -> Publication {
+        // One by one, from the end: none is moved more than once.
+        let mut frames = std::mem::take(self.message).into_frames().into_iter();
+        let body = frames.next_back();
+        let topic = frames.next();
+        Publication {
+            topic: Topic::of_checked(topic.expect("it has three frames")),
+            header: self.header,
+            body: body.expect("it has three frames"),
+        }
+    }
+}
+
 impl From<Publication> for Message {
     fn from(publication: Publication) -> Self {
         Self::from_frames(publication.into_frames().into())
@@ -83,12 +133,9 @@ impl From<Publication> for Message {
 impl TryFrom<Message> for Publication {
     type Error = PublicationError;
 
-    fn try_from(message: Message) -> Result<Self, PublicationError> {
-        let frames = <[Frame; 3]>::try_from(message.into_frames());
-        let frames = frames.map_err(|frames| PublicationError::Frames {
-            frames: frames.len(),
-        })?;
-        Self::from_frames(frames)
+    #[inline]
+    fn try_from(mut message: Message) -> Result<Self, PublicationError> {
+        Opened::new(&mut message).map(Opened::into_publication)
     }
 }
 

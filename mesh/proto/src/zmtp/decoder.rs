@@ -156,6 +156,13 @@ impl Decoder {
                 message.become_front(&input[start..], size);
                 return Ok((used, Some(Decoded::Message)));
             }
+            if header.flags & COMMAND == 0 && !self.is_sealed() {
+                let frame = Frame::copy_from_front(&input[start..], size);
+                if let Some(decoded) = self.part(header.flags, frame, message)? {
+                    return Ok((used, Some(decoded)));
+                }
+                continue;
+            }
             if let Some(decoded) = self.frame(header.flags, &mut input[start..used], message)? {
                 return Ok((used, Some(decoded)));
             }
@@ -353,6 +360,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn part(
         &mut self,
         flags: u8,

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use withy_discovery::{Kind, Service};
-use withy_proto::bus::{Filter, Publication, Topic};
+use withy_proto::bus::{Filter, Opened, Publication, Topic};
+use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::Matching;
 use withy_proto::{Frame, Message, SocketType};
 
@@ -34,7 +35,7 @@ use super::shared::Shared;
 use crate::driver::core::Core;
 use crate::driver::resources::Guard;
 use crate::error::Closed;
-use crate::socket::{Owner, PeerKey};
+use crate::socket::Owner;
 use crate::stats::Stats;
 use history::Kept;
 
@@ -216,14 +217,15 @@ impl Shared {
 }
 
 /// Whether who sent a message may publish on its topic; if not, that is counted.
-fn permits(permitted: &Permitted, core: &Core, publication: &Publication, from: PeerKey) -> bool {
+#[inline]
+fn permits(permitted: &Permitted, core: &Core, opened: &Opened<'_>, from: PipeKey) -> bool {
     if !permitted.is_asked() {
         return true;
     }
     // Of whom has long left nobody knows who it was.
-    let allowed = core.sender(from.0).is_some_and(|peer| {
+    let allowed = core.sender(from).is_some_and(|peer| {
         let shown = peer.proven.as_ref().map(|proven| &proven.shown);
-        permitted.may_publish(shown, &publication.topic)
+        permitted.may_publish(shown, opened.topic())
     });
     if !allowed {
         core.counters.denied.fetch_add(1, Relaxed);

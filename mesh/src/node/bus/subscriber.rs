@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use withy_proto::Message;
 use withy_proto::SocketType;
-use withy_proto::bus::{Filter, Priority, Publication};
+use withy_proto::bus::{Filter, Opened, Priority, Publication};
+use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::Matching;
 
 use super::super::Node;
@@ -20,6 +21,7 @@ use super::super::interest::{Interest, Wants};
 use super::late::Late;
 use super::permits;
 use super::waiting::Waiting;
+use crate::driver::receive::Stalled;
 use crate::error::ReceiveError;
 use crate::event::Reason;
 use crate::socket::{Owner, PeerKey};
@@ -95,22 +97,29 @@ impl BusSubscriber {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&self) -> Result<Publication, ReceiveError> {
+        let mut message = Message::new();
         loop {
-            match self.try_recv() {
-                Err(ReceiveError::Empty) => {}
-                received => return received,
-            }
-            let mut ahead = std::pin::pin!(self.0.ahead.notified());
-            ahead.as_mut().enable();
             if let Some(waiting) = self.0.waiting.get() {
                 return waiting.take().await;
             }
-            let received = tokio::select! {
-                received = self.0.reader.socket.recv_from() => received?,
-                () = ahead => continue,
-            };
-            if let Some(publication) = self.take(received) {
-                return Ok(publication);
+            match self.0.reader.socket.core().receive_or_wait(&mut message) {
+                Ok(from) => {
+                    if let Some(opened) = self.open(&mut message, from) {
+                        return Ok(opened.into_publication());
+                    }
+                }
+                Err(Stalled::Wait(arrival)) => {
+                    let mut ahead = std::pin::pin!(self.0.ahead.notified());
+                    ahead.as_mut().enable();
+                    if self.0.waiting.get().is_none() {
+                        tokio::select! {
+                            () = arrival => {}
+                            () = ahead => {}
+                        }
+                    }
+                }
+                Err(Stalled::Yield) => tokio::task::yield_now().await,
+                Err(Stalled::Closed) => return Err(ReceiveError::Closed),
             }
         }
     }
@@ -124,21 +133,29 @@ impl BusSubscriber {
             if let Some(waiting) = self.0.waiting.get() {
                 return waiting.try_take();
             }
-            let received = self.0.reader.socket.try_recv_from()?;
-            if let Some(publication) = self.take(received) {
-                return Ok(publication);
+            let (mut message, from) = self.0.reader.socket.try_recv_from()?;
+            if let Some(opened) = self.open(&mut message, from.0) {
+                return Ok(opened.into_publication());
             }
         }
     }
 
-    /// Takes a message in, and hands it out if its turn has come.
-    fn take(&self, received: (Message, PeerKey)) -> Option<Publication> {
-        let publication = self.0.reader.read(received)?;
-        let header = &publication.header;
+    /// Looks at a message, and returns it if it is to be handed out at once; others wait for their turn.
+    #[inline]
+    fn open<'a>(&self, message: &'a mut Message, from: PipeKey) -> Option<Opened<'a>> {
+        let opened = self.0.reader.open(message, from)?;
+        let header = opened.header();
         let is_plain = header.priority == Priority::default() && header.expiry.is_none();
         if is_plain && self.0.waiting.get().is_none() {
-            return Some(publication);
+            return Some(opened);
         }
+        self.put_aside(opened.into_publication());
+        None
+    }
+
+    /// Lets a message wait for its turn, which from now on all do.
+    #[cold]
+    fn put_aside(&self, publication: Publication) {
         let waiting = self.0.waiting.get_or_init(|| {
             let waiting = Arc::new(Waiting::default());
             let shared = self.0.node.shared();
@@ -148,7 +165,6 @@ impl BusSubscriber {
         });
         waiting.put_at_once(publication);
         self.0.ahead.notify_waiters();
-        None
     }
 
     /// The nodes that it is connected to.
@@ -194,19 +210,23 @@ impl Subscribes {
 }
 
 impl Reader {
-    /// Reads a message. One that may not be published is counted; whoever sends what is none is let go.
-    pub(super) fn read(&self, (message, from): (Message, PeerKey)) -> Option<Publication> {
+    /// Looks at a message. One that may not be published is counted; whoever sends what is none is let go.
+    #[inline]
+    fn open<'a>(&self, message: &'a mut Message, from: PipeKey) -> Option<Opened<'a>> {
         let core = self.socket.core();
-        match Publication::try_from(message) {
-            Ok(publication) => {
-                let permits = permits(&self.permitted, core, &publication, from);
-                permits.then_some(publication)
-            }
+        match Opened::new(message) {
+            Ok(opened) => permits(&self.permitted, core, &opened, from).then_some(opened),
             Err(error) => {
-                core.close_link(from.0, Reason::Application(error.to_string()));
+                core.close_link(from, Reason::Application(error.to_string()));
                 None
             }
         }
+    }
+
+    /// As [`Reader::open`], and takes the message apart.
+    pub(super) fn read(&self, (mut message, from): (Message, PeerKey)) -> Option<Publication> {
+        let opened = self.open(&mut message, from.0)?;
+        Some(opened.into_publication())
     }
 
     async fn read_ahead(self, waiting: Arc<Waiting>, stop: CancellationToken) {
