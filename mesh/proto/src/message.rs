@@ -176,6 +176,7 @@ impl std::ops::Deref for Frame {
 }
 
 impl AsRef<[u8]> for Frame {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self
     }
@@ -183,6 +184,7 @@ impl AsRef<[u8]> for Frame {
 
 /// A frame equals whatever has the same octets.
 impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Frame {
+    #[inline]
     fn eq(&self, other: &T) -> bool {
         self.as_slice() == other.as_ref()
     }

@@ -110,7 +110,7 @@ impl<'a> Opened<'a> {
     }
 
     /// The publication; the message is empty then.
-    #[inline]
+    #[inline(always)]
     pub fn into_publication(self) -> Publication {
         // One by one, from the end: none is moved more than once.
         let mut frames = std::mem::take(self.message).into_frames().into_iter();

@@ -110,13 +110,8 @@ impl Topic {
     /// The rule that they break.
     #[inline]
     pub fn check(octets: &[u8]) -> Result<(), TopicError> {
-        // Most are short and plain, which one look tells; their levels are too few to be counted.
-        let is_plain =
-            |octet: u8| octet.is_ascii() & (octet != 0) & (octet != b'+') & (octet != b'#');
-        let all = octets
-            .iter()
-            .fold(true, |all, &octet| all & is_plain(octet));
-        if all && (1..MAX_LEVELS).contains(&octets.len()) {
+        // Most are short and plain; they have too few levels to be counted.
+        if (1..MAX_LEVELS).contains(&octets.len()) && is_plain(octets) {
             return Ok(());
         }
         Self::check_rules(octets)
@@ -278,6 +273,26 @@ impl Filter {
     }
 }
 
+/// Whether all octets are ASCII, and none is NUL or a wildcard: eight at a time.
+#[inline]
+fn is_plain(octets: &[u8]) -> bool {
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The top bit of an octet that is zero, and perhaps of those above it.
+    let zero = |word: u64| word.wrapping_sub(LOW) & !word;
+    let special = |eight: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*eight);
+        let (plus, hash) = (LOW * u64::from(b'+'), LOW * u64::from(b'#'));
+        (word | zero(word) | zero(word ^ plus) | zero(word ^ hash)) & HIGH != 0
+    };
+    match octets.last_chunk() {
+        Some(last) => !special(last) && !octets.as_chunks().0.iter().any(special),
+        None => !octets
+            .iter()
+            .any(|&octet| !octet.is_ascii() || matches!(octet, 0 | b'+' | b'#')),
+    }
+}
+
 /// What topics and filters have in common.
 fn check_text(octets: &[u8]) -> Result<(), TopicError> {
     if octets.is_empty() {
@@ -353,6 +368,26 @@ texts! { Topic Filter }
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_topic_is_one_that_breaks_no_rule() {
+        for length in 1..40 {
+            for at in 0..length {
+                for octet in 0..=255 {
+                    let mut octets = vec![b'a'; length];
+                    octets[at] = octet;
+                    let rules = Topic::check_rules(&octets);
+                    assert_eq!(Topic::check(&octets), rules);
+                    assert_eq!(is_plain(&octets), rules.is_ok(), "{octets:?}");
+                }
+            }
+        }
+        let deep = "/".repeat(MAX_LEVELS - 1);
+        assert_eq!(Topic::check(deep.as_bytes()), Ok(()));
+        let levels = MAX_LEVELS + 1;
+        let error = Err(TopicError::TooDeep { levels });
+        assert_eq!(Topic::check(format!("{deep}/").as_bytes()), error);
+    }
 
     fn topic(text: &str) -> Topic {
         text.parse().unwrap()

@@ -5,6 +5,7 @@
 //! bounded by 2^n for a topic of n levels and by the filters' levels altogether, whichever is less.
 
 use super::topic::{Filter, Topic};
+use crate::message::Frame;
 use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};
 
 /// The filters of all subscribers.
@@ -12,12 +13,22 @@ use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};
 /// Subscribers are small numbers, as a slab hands them out: some tables are as long as the
 /// greatest number in use.
 #[derive(Debug, Default)]
-pub struct FilterTree(Trie);
+pub struct FilterTree {
+    filters: Trie,
+    /// The topic that was asked for last, if it has at most [`Frame::INLINE`] octets, and nothing
+    /// changed since: in a run of messages on one topic, only the first is looked up.
+    last: Option<Frame>,
+    /// Who wants that.
+    chosen: Vec<u32>,
+}
 
 impl FilterTree {
     /// An empty tree. [`Limits::prefix`] is the longest filter.
     pub fn new(limits: Limits, repeats: Repeats) -> Self {
-        Self(Trie::new(limits, repeats))
+        Self {
+            filters: Trie::new(limits, repeats),
+            ..Self::default()
+        }
     }
 
     /// Subscribes to the topics that a filter chooses.
@@ -25,24 +36,28 @@ impl FilterTree {
     /// # Errors
     /// A limit is reached; nothing changed.
     pub fn subscribe(&mut self, filter: &Filter, subscriber: u32) -> Result<Change, TrieError> {
-        self.0.subscribe(filter.as_octets(), subscriber)
+        self.last = None;
+        self.filters.subscribe(filter.as_octets(), subscriber)
     }
 
     /// Takes a subscription back; `None` is a CANCEL without SUBSCRIBE.
     pub fn cancel(&mut self, filter: &Filter, subscriber: u32) -> Option<Change> {
-        self.0.cancel(filter.as_octets(), subscriber)
+        self.last = None;
+        self.filters.cancel(filter.as_octets(), subscriber)
     }
 
     /// Takes back all that a subscriber subscribed to, and reports each filter that nobody else
     /// has, in no particular order.
     pub fn remove(&mut self, subscriber: u32, cancelled: &mut impl FnMut(&[u8])) {
-        self.0.remove(subscriber, cancelled);
+        self.last = None;
+        self.filters.remove(subscriber, cancelled);
     }
 
     /// As [`FilterTree::remove`], but reports each filter that the subscriber had, whoever else
     /// has it.
     pub fn remove_reporting_all(&mut self, subscriber: u32, held: &mut impl FnMut(&[u8])) {
-        self.0.remove_reporting_all(subscriber, held);
+        self.last = None;
+        self.filters.remove_reporting_all(subscriber, held);
     }
 
     /// Reports each subscriber that has a filter which chooses `topic`, once, in no particular
@@ -56,27 +71,41 @@ impl FilterTree {
     /// wildcard is none.
     #[inline]
     pub(crate) fn matches_octets(&mut self, topic: &[u8], each: &mut impl FnMut(u32)) {
-        self.0.matches_levels(topic, each);
+        if self.last.as_deref() != Some(topic) {
+            self.look_up(topic);
+        }
+        for &subscriber in &self.chosen {
+            each(subscriber);
+        }
+    }
+
+    fn look_up(&mut self, topic: &[u8]) {
+        let short = topic.len() <= Frame::INLINE;
+        self.last = short.then(|| Frame::copy_from_slice(topic));
+        let chosen = &mut self.chosen;
+        chosen.clear();
+        self.filters
+            .matches_levels(topic, &mut |subscriber| chosen.push(subscriber));
     }
 
     /// Subscriptions of all subscribers; a repeated one counts once.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.filters.len()
     }
 
     /// Whether nobody has subscribed to anything.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.filters.is_empty()
     }
 
     /// Different filters.
     pub fn filters(&self) -> usize {
-        self.0.prefixes()
+        self.filters.prefixes()
     }
 
     /// Subscriptions of one subscriber; a repeated one counts once.
     pub fn subscriptions_of(&self, subscriber: u32) -> usize {
-        self.0.subscriptions_of(subscriber)
+        self.filters.subscriptions_of(subscriber)
     }
 }
 
@@ -164,6 +193,7 @@ mod tests {
             let mut random = Seeded::new(seed);
             let mut tree = FilterTree::new(Limits::default(), Repeats::Counted);
             let mut list = List::default();
+            let mut asked = topic(&mut random);
             for _ in 0..300 {
                 let subscriber = (random.next_u64() % 5) as u32;
                 match random.next_u64() % 12 {
@@ -185,12 +215,16 @@ mod tests {
                         assert_eq!(gone, list.remove(subscriber));
                     }
                     _ => {
-                        let topic = topic(&mut random);
+                        // Often the last one again, with or without a change in between.
+                        if random.next_u64().is_multiple_of(2) {
+                            asked = topic(&mut random);
+                        }
+                        let topic = &asked;
                         let mut found = BTreeSet::new();
-                        tree.matches(&topic, &mut |subscriber| {
+                        tree.matches(topic, &mut |subscriber| {
                             assert!(found.insert(subscriber), "twice");
                         });
-                        assert_eq!(found, list.matches(&topic), "{topic}");
+                        assert_eq!(found, list.matches(topic), "{topic}");
                     }
                 }
                 assert_eq!(tree.len(), list.0.len());

@@ -90,46 +90,8 @@ enum Source {
 #[derive(Debug)]
 enum Passing {
     Prefixes(Filters),
-    Filters(Box<Chosen>),
-}
-
-/// What filters choose, and what they said last: a run of messages on one topic is looked up once.
-#[derive(Debug)]
-struct Chosen {
     /// With one subscriber.
-    tree: FilterTree,
-    /// The last topic of at most [`Frame::INLINE`] octets, and whether it is chosen.
-    last: Option<(Frame, bool)>,
-}
-
-impl Chosen {
-    fn change(&mut self, filter: &Filter, add: bool) -> Option<Change> {
-        self.last = None;
-        match add {
-            true => self.tree.subscribe(filter, 0).ok(),
-            false => self.tree.cancel(filter, 0),
-        }
-    }
-
-    #[inline]
-    fn matches(&mut self, topic: &Frame) -> bool {
-        match &self.last {
-            Some((last, chosen)) if last == topic => *chosen,
-            _ => self.look_up(topic),
-        }
-    }
-
-    fn look_up(&mut self, topic: &Frame) -> bool {
-        let mut found = false;
-        if Topic::check(topic).is_ok() {
-            self.tree.matches_octets(topic, &mut |_| found = true);
-        }
-        // A longer one is shared: what a peer sent would be held for longer than it counts.
-        if topic.as_shared().is_none() {
-            self.last = Some((topic.clone(), found));
-        }
-        found
-    }
+    Filters(Box<FilterTree>),
 }
 
 /// Only peers are limited in what they subscribe to.
@@ -145,8 +107,7 @@ impl Passing {
         match matching {
             Matching::Prefixes => Self::Prefixes(Filters::new()),
             Matching::Filters => {
-                let tree = FilterTree::new(NO_LIMITS, Repeats::Counted);
-                Self::Filters(Box::new(Chosen { tree, last: None }))
+                Self::Filters(Box::new(FilterTree::new(NO_LIMITS, Repeats::Counted)))
             }
         }
     }
@@ -155,20 +116,30 @@ impl Passing {
         match (self, add) {
             (Self::Prefixes(filters), true) => filters.add(topic),
             (Self::Prefixes(filters), false) => filters.remove(topic),
-            (Self::Filters(chosen), add) => {
+            (Self::Filters(tree), add) => {
                 let Ok(filter) = Filter::try_from(topic) else {
                     return false;
                 };
-                chosen.change(&filter, add) == Some(Change::Prefix)
+                let change = match add {
+                    true => tree.subscribe(&filter, 0).ok(),
+                    false => tree.cancel(&filter, 0),
+                };
+                change == Some(Change::Prefix)
             }
         }
     }
 
     #[inline]
-    fn matches(&mut self, topic: &Frame) -> bool {
+    fn matches(&mut self, topic: &[u8]) -> bool {
         match self {
             Self::Prefixes(filters) => filters.matches(topic),
-            Self::Filters(chosen) => chosen.matches(topic),
+            Self::Filters(tree) => {
+                let mut found = false;
+                if Topic::check(topic).is_ok() {
+                    tree.matches_octets(topic, &mut |_| found = true);
+                }
+                found
+            }
         }
     }
 }

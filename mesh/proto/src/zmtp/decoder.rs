@@ -360,6 +360,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn part(
         &mut self,
         flags: u8,
