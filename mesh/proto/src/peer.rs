@@ -104,7 +104,7 @@ impl Heartbeat {
     }
 
     /// The TTL that a PING carries: the timeout, but never so short that the peer could give up
-    /// between two PINGs. Zero, which is none, where that is over [`MAX_TTL`].
+    /// between two PINGs. Zero, which is none, where that is over 60 s.
     pub fn ttl(&self) -> Duration {
         let least = self.interval.saturating_mul(2);
         if least > MAX_TTL {
