@@ -47,14 +47,37 @@ pub(crate) fn meet(swarm: &mut Swarm) -> (u64, Duration, Duration) {
     (built, between(built, known), between(built, heard))
 }
 
+/// As [`meet`], for nodes that wait to be told: counted since then, with the time for which processors
+/// worked meanwhile.
+fn meet_at_once(swarm: &mut Swarm) -> (Duration, Duration, Duration) {
+    let told = swarm.go();
+    let before = swarm.worked();
+    let others = swarm.numbers().len() - 1;
+    swarm.tell_all(&format!("expect {others}"));
+    let known = swarm.all_say(LONG, told, |what| what == format!("knows {others}"));
+    let heard = swarm.all_say(LONG, told, |what| what == format!("heard {others}"));
+    let worked = swarm.worked() - before;
+    swarm.built(LONG);
+    (between(told, known), between(told, heard), worked)
+}
+
+/// The role of a node that [meets all others at once](meet_at_once).
+fn at_once(role: Role, count: usize) -> Role {
+    Role {
+        waits: true,
+        others: count - 1,
+        ..role
+    }
+}
+
 #[test]
 fn all_find_each_other_and_notice_what_changes() {
     const TEST: &str = "meshing::all_find_each_other_and_notice_what_changes";
     inside(TEST, || {
         let count = count();
         let lan = Lan::new(count);
-        let mut swarm = swarm(TEST, &lan, count, |role| role);
-        let (_, known, reached) = meet(&mut swarm);
+        let mut swarm = swarm(TEST, &lan, count, |role| at_once(role, count));
+        let (known, reached, worked) = meet_at_once(&mut swarm);
         scale::report(
             &format!("{count} nodes know each other after"),
             format!("{known:.1?}"),
@@ -65,7 +88,6 @@ fn all_find_each_other_and_notice_what_changes() {
         );
 
         // Of all nodes together: each reaches all others, which is a handshake for each two and way.
-        let worked = swarm.worked();
         scale::report(
             &format!("processor time until {count} nodes reach each other"),
             format!("{worked:.1?}"),
@@ -130,14 +152,14 @@ fn a_seed_is_enough_where_multicast_does_not_reach() {
         let mut swarm = swarm(TEST, &lan, count, |role| match role.number {
             0 => Role {
                 listen: Some(seed),
-                ..role
+                ..at_once(role, count)
             },
             _ => Role {
                 seed: Some(seed.to_string()),
-                ..role
+                ..at_once(role, count)
             },
         });
-        let (_, known, reached) = meet(&mut swarm);
+        let (known, reached, worked) = meet_at_once(&mut swarm);
         scale::report(
             &format!("{count} nodes with a seed know each other after"),
             format!("{known:.1?}"),
@@ -145,6 +167,10 @@ fn a_seed_is_enough_where_multicast_does_not_reach() {
         scale::report(
             &format!("{count} nodes with a seed reach each other after"),
             format!("{reached:.1?}"),
+        );
+        scale::report(
+            &format!("processor time until {count} nodes with a seed reach each other"),
+            format!("{worked:.1?}"),
         );
         assert!(reached <= limit(10), "{known:?}, {reached:?}");
     });
