@@ -1,5 +1,6 @@
 //! The thread that tells the daemon of `mdns-sd` what to say, and takes what it hears.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,6 +33,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const ECHO: Duration = Duration::from_secs(10);
 /// How often all that is there is offered again.
 const OFFER: Duration = Duration::from_secs(60);
+/// How soon a record is announced that took another's place. Each announcement has everybody on the network
+/// read five packets or more, of each family of addresses; and who is linked hears of it by gossip.
+const RENEW: Duration = Duration::from_secs(10);
+/// Of how many others an answer is enough: they tell of all that they know by gossip. Until then the daemon
+/// asks again and again, which everybody who is there reads, and afterwards it only listens: who comes
+/// announces itself.
+const ENOUGH: usize = 8;
+/// How long it only listens, until it asks again: what was announced may have been lost.
+const LISTEN: Duration = Duration::from_secs(60);
 /// How soon a name that somebody else claims is changed once more.
 const RENAME: Duration = Duration::from_secs(10);
 pub(super) struct Worker {
@@ -46,6 +56,12 @@ pub(super) struct Worker {
     speaker: Option<Speaker>,
     /// What is announced is not what should be.
     stale: bool,
+    /// What is announced is of an older record, which may stay so until then.
+    renewed: bool,
+    next_renewal: Instant,
+    /// Who was heard since the daemon began to ask, up to [`ENOUGH`]; `None` while it only listens.
+    answered: Option<BTreeSet<String>>,
+    next_question: Instant,
     /// Members change names this many seconds after the hour, so that not all do so at once.
     shift: u64,
     epoch: u64,
@@ -79,6 +95,10 @@ impl Worker {
             spoken: Vec::new(),
             speaker: None,
             stale: false,
+            renewed: false,
+            next_renewal: now,
+            answered: Some(BTreeSet::new()),
+            next_question: now,
             epoch: 0,
             next_look: now,
             next_start: now,
@@ -97,6 +117,7 @@ impl Worker {
             self.measure(now);
             self.watch(now);
             self.speak(now);
+            self.ask(now);
             self.tell(now);
             self.listen();
         }
@@ -107,8 +128,11 @@ impl Worker {
     fn is_stopped(&mut self) -> bool {
         let mut board = self.shared.board();
         if std::mem::take(&mut board.renewed) {
-            self.speaker = board.speaker.clone();
-            self.stale = true;
+            let before = std::mem::replace(&mut self.speaker, board.speaker.clone());
+            match (&before, &self.speaker) {
+                (Some(before), Some(now)) if before.differs_by_record(now) => self.renewed = true,
+                _ => self.stale = true,
+            }
         }
         board.stop
     }
@@ -141,6 +165,7 @@ impl Worker {
                 self.daemon = Some(daemon);
                 self.spoken.clear();
                 self.stale = true;
+                self.answered = Some(BTreeSet::new());
             }
             Err(error) => self.shared.board().state = State::Failed(error.to_string()),
         }
@@ -220,10 +245,12 @@ impl Worker {
             self.epoch = epoch;
             self.stale |= self.is_private();
         }
+        self.stale |= self.renewed && now >= self.next_renewal;
         if !self.stale || self.daemon.is_none() || now < self.next_name {
             return;
         }
-        self.stale = false;
+        (self.stale, self.renewed) = (false, false);
+        self.next_renewal = now + RENEW;
         let services = self.services(unix);
         let Some(daemon) = &self.daemon else {
             return;
@@ -248,6 +275,27 @@ impl Worker {
             }
         }
         self.spoken = spoken;
+    }
+
+    /// Asks no more once enough have answered, and again after a while.
+    fn ask(&mut self, now: Instant) {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        let (events, answered) = match &self.answered {
+            Some(answered) if answered.len() >= ENOUGH => {
+                self.next_question = now + LISTEN;
+                (daemon.handle.browse_cache(SERVICE), None)
+            }
+            None if now >= self.next_question => {
+                (daemon.handle.browse(SERVICE), Some(BTreeSet::new()))
+            }
+            _ => return,
+        };
+        // Its queue may be full: then it goes on as before, until the next time.
+        if let Ok(events) = events {
+            (daemon.events, self.answered) = (events, answered);
+        }
     }
 
     fn is_private(&self) -> bool {
@@ -347,6 +395,7 @@ impl Worker {
         match daemon.handle.browse(SERVICE) {
             Ok(events) => {
                 daemon.events = events;
+                self.answered = Some(BTreeSet::new());
                 self.shared.board().counters.resubscribed += 1;
             }
             Err(mdns_sd::Error::Again) => {}
@@ -381,6 +430,11 @@ impl Worker {
         if let Some(own) = self.spoken.iter_mut().find(own) {
             own.heard = true;
             return;
+        }
+        if let Some(answered) = &mut self.answered
+            && answered.len() < ENOUGH
+        {
+            answered.insert(instance.to_owned());
         }
         let txt = txt(service);
         let (addresses, elsewhere) = addresses(service, &self.locals);
