@@ -8,6 +8,10 @@ use crate::lan::{Lan, address};
 use crate::node::{Role, now};
 use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
 
+/// The processor time in which two nodes know and reach each other: 8 ms were measured, on a machine that
+/// did other things as well.
+const EACH_TWO: Duration = Duration::from_millis(14);
+
 /// How many nodes there are.
 pub(crate) fn count() -> usize {
     scale::count(20, 50) as usize
@@ -94,7 +98,6 @@ fn all_find_each_other_and_notice_what_changes() {
         );
         let processors = std::thread::available_parallelism().unwrap().get();
         let bound = worked / processors as u32;
-        let enough = bound <= limit(3);
 
         // A new service.
         let since = now();
@@ -127,9 +130,18 @@ fn all_find_each_other_and_notice_what_changes() {
         let wrong = |what: &str| tags.iter().any(|tag| what == format!("died {tag}"));
         let wrong = swarm.log().iter().filter(|said| wrong(&said.what)).count();
         scale::report(&format!("deaths of {count} nodes that did not die"), wrong);
-        // Where the processors are the limit, whose nodes they all are, nobody can be on time.
-        assert!(wrong == 0 || !enough || cfg!(debug_assertions), "{wrong}");
-        let limit_of_all = limit(3).max(bound * 3);
+        assert!(wrong == 0 || cfg!(debug_assertions), "{wrong}");
+        // Each two nodes cost so much at most: where all of them share a few processors, that is the limit.
+        let most = EACH_TWO * (count * (count - 1) / 2) as u32;
+        assert!(worked <= most || cfg!(debug_assertions), "{worked:?}");
+        let limit_of_all = match bound <= limit(3) {
+            true => limit(3),
+            false => {
+                let missed = format!("{known:.1?}, {reached:.1?}: {bound:.1?} for each processor");
+                scale::report(&format!("MISSED: {count} nodes in 3 s"), missed);
+                bound * 3
+            }
+        };
         assert!(
             known <= limit_of_all && reached <= limit_of_all,
             "{known:?}, {reached:?}, {bound:?} of work for each processor"
