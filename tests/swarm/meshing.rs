@@ -8,6 +8,10 @@ use crate::lan::{Lan, address};
 use crate::node::{Role, now};
 use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
 
+/// The processor time in which two nodes know and reach each other: 8 ms were measured, on a machine that
+/// did other things as well.
+const EACH_TWO: Duration = Duration::from_millis(14);
+
 /// How many nodes there are.
 pub(crate) fn count() -> usize {
     scale::count(20, 50) as usize
@@ -47,14 +51,37 @@ pub(crate) fn meet(swarm: &mut Swarm) -> (u64, Duration, Duration) {
     (built, between(built, known), between(built, heard))
 }
 
+/// As [`meet`], for nodes that wait to be told: counted since then, with the time for which processors
+/// worked meanwhile.
+fn meet_at_once(swarm: &mut Swarm) -> (Duration, Duration, Duration) {
+    let told = swarm.go();
+    let before = swarm.worked();
+    let others = swarm.numbers().len() - 1;
+    swarm.tell_all(&format!("expect {others}"));
+    let known = swarm.all_say(LONG, told, |what| what == format!("knows {others}"));
+    let heard = swarm.all_say(LONG, told, |what| what == format!("heard {others}"));
+    let worked = swarm.worked() - before;
+    swarm.built(LONG);
+    (between(told, known), between(told, heard), worked)
+}
+
+/// The role of a node that [meets all others at once](meet_at_once).
+fn at_once(role: Role, count: usize) -> Role {
+    Role {
+        waits: true,
+        others: count - 1,
+        ..role
+    }
+}
+
 #[test]
 fn all_find_each_other_and_notice_what_changes() {
     const TEST: &str = "meshing::all_find_each_other_and_notice_what_changes";
     inside(TEST, || {
         let count = count();
         let lan = Lan::new(count);
-        let mut swarm = swarm(TEST, &lan, count, |role| role);
-        let (_, known, reached) = meet(&mut swarm);
+        let mut swarm = swarm(TEST, &lan, count, |role| at_once(role, count));
+        let (known, reached, worked) = meet_at_once(&mut swarm);
         scale::report(
             &format!("{count} nodes know each other after"),
             format!("{known:.1?}"),
@@ -65,14 +92,12 @@ fn all_find_each_other_and_notice_what_changes() {
         );
 
         // Of all nodes together: each reaches all others, which is a handshake for each two and way.
-        let worked = swarm.worked();
         scale::report(
             &format!("processor time until {count} nodes reach each other"),
             format!("{worked:.1?}"),
         );
         let processors = std::thread::available_parallelism().unwrap().get();
         let bound = worked / processors as u32;
-        let enough = bound <= limit(3);
 
         // A new service.
         let since = now();
@@ -105,9 +130,18 @@ fn all_find_each_other_and_notice_what_changes() {
         let wrong = |what: &str| tags.iter().any(|tag| what == format!("died {tag}"));
         let wrong = swarm.log().iter().filter(|said| wrong(&said.what)).count();
         scale::report(&format!("deaths of {count} nodes that did not die"), wrong);
-        // Where the processors are the limit, whose nodes they all are, nobody can be on time.
-        assert!(wrong == 0 || !enough || cfg!(debug_assertions), "{wrong}");
-        let limit_of_all = limit(3).max(bound * 3);
+        assert!(wrong == 0 || cfg!(debug_assertions), "{wrong}");
+        // Each two nodes cost so much at most: where all of them share a few processors, that is the limit.
+        let most = EACH_TWO * (count * (count - 1) / 2) as u32;
+        assert!(worked <= most || cfg!(debug_assertions), "{worked:?}");
+        let limit_of_all = match bound <= limit(3) {
+            true => limit(3),
+            false => {
+                let missed = format!("{known:.1?}, {reached:.1?}: {bound:.1?} for each processor");
+                scale::report(&format!("MISSED: {count} nodes in 3 s"), missed);
+                bound * 3
+            }
+        };
         assert!(
             known <= limit_of_all && reached <= limit_of_all,
             "{known:?}, {reached:?}, {bound:?} of work for each processor"
@@ -130,14 +164,14 @@ fn a_seed_is_enough_where_multicast_does_not_reach() {
         let mut swarm = swarm(TEST, &lan, count, |role| match role.number {
             0 => Role {
                 listen: Some(seed),
-                ..role
+                ..at_once(role, count)
             },
             _ => Role {
                 seed: Some(seed.to_string()),
-                ..role
+                ..at_once(role, count)
             },
         });
-        let (_, known, reached) = meet(&mut swarm);
+        let (known, reached, worked) = meet_at_once(&mut swarm);
         scale::report(
             &format!("{count} nodes with a seed know each other after"),
             format!("{known:.1?}"),
@@ -145,6 +179,10 @@ fn a_seed_is_enough_where_multicast_does_not_reach() {
         scale::report(
             &format!("{count} nodes with a seed reach each other after"),
             format!("{reached:.1?}"),
+        );
+        scale::report(
+            &format!("processor time until {count} nodes with a seed reach each other"),
+            format!("{worked:.1?}"),
         );
         assert!(reached <= limit(10), "{known:?}, {reached:?}");
     });

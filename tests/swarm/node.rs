@@ -40,6 +40,10 @@ pub(crate) struct Role {
     pub(crate) again: Option<u64>,
     /// It does nothing at all.
     pub(crate) idle: bool,
+    /// It opens only once it is told `go`.
+    pub(crate) waits: bool,
+    /// It says something first when so many others want to hear it.
+    pub(crate) others: usize,
 }
 
 impl Role {
@@ -47,7 +51,8 @@ impl Role {
         json!({
             "number": self.number, "home": self.home, "runtime": self.runtime,
             "network": self.network, "lan": self.lan, "listen": self.listen, "seed": self.seed,
-            "idle": self.idle, "relay": self.relay, "again": self.again,
+            "idle": self.idle, "relay": self.relay, "again": self.again, "waits": self.waits,
+            "others": self.others,
         })
         .to_string()
     }
@@ -67,6 +72,8 @@ impl Role {
             idle: role["idle"].as_bool().unwrap(),
             relay: role["relay"].as_bool().unwrap(),
             again: role["again"].as_u64(),
+            waits: role["waits"].as_bool().unwrap(),
+            others: role["others"].as_u64().unwrap() as usize,
         })
     }
 
@@ -170,6 +177,12 @@ struct Heard {
 }
 
 async fn live(role: Role) {
+    if role.waits {
+        say("ready");
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).unwrap();
+        assert_eq!(line, "go\n");
+    }
     say("opens");
     let node = role.builder().build().await.unwrap();
     say(&format!(
@@ -203,7 +216,7 @@ async fn live(role: Role) {
         }
     });
     let publisher = node.publisher(&topic).unwrap();
-    tokio::spawn(greet(publisher.clone(), topic));
+    tokio::spawn(greet(publisher.clone(), topic, role.others));
     let mut tick = None;
     let mut kept = Vec::new();
     while let Some(command) = commands.recv().await {
@@ -233,7 +246,7 @@ async fn live(role: Role) {
                 let topic = format!("late/{rest}");
                 let publisher = node.publisher(&topic).unwrap();
                 say("offered");
-                tokio::spawn(greet(publisher.clone(), topic));
+                tokio::spawn(greet(publisher.clone(), topic, 0));
                 kept.push(publisher);
             }
             "links" => {
@@ -325,10 +338,12 @@ fn expect(node: &Node, command: &str) {
     });
 }
 
-/// Publishes something whenever there is another subscriber.
-async fn greet(publisher: BusPublisher, topic: String) {
+/// Publishes something whenever there is another subscriber, once there are so many others and itself:
+/// a message for each two and way shows that they reach each other, and one for each two and each of the
+/// others is none of what is measured.
+async fn greet(publisher: BusPublisher, topic: String, others: usize) {
     let topic = topic.parse().unwrap();
-    let mut most = 0;
+    let mut most = others;
     while publisher.wait_subscribed(most + 1).await.is_ok() {
         most = publisher.subscribers(&topic).max(most + 1);
         if publisher.publish(now().to_string()).await.is_err() {

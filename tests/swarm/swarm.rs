@@ -134,6 +134,14 @@ impl Swarm {
         last
     }
 
+    /// Has nodes open that wait for it, once the process of each is there, and says when.
+    pub(crate) fn go(&mut self) -> u64 {
+        self.all_say(LONG, 0, |what| what == "ready");
+        let at = node::now();
+        self.tell_all("go");
+        at
+    }
+
     pub(crate) fn numbers(&self) -> Vec<usize> {
         self.nodes.keys().copied().collect()
     }

@@ -131,6 +131,10 @@ pub struct QuicOptions {
     /// The node key that a dial expects of the peer; default none: any key is good until somebody
     /// judges it. It means nothing to a listener.
     pub expected_key: Option<[u8; 32]>,
+    /// The node key that the peer of a dial is thought to have, without which any other is as good; default
+    /// none. A link to a node that made a connection to this one, from the address that is dialled and in the
+    /// same network, goes over that: no other is made.
+    pub likely_key: Option<[u8; 32]>,
     /// Also accepts the classical X25519 alone with a peer that lacks the hybrid X25519MLKEM768;
     /// default false. What was recorded of such a connection a quantum computer can read some day.
     pub allow_classical: bool,
@@ -190,6 +194,7 @@ impl Default for QuicOptions {
         Self {
             node_key: None,
             expected_key: None,
+            likely_key: None,
             allow_classical: false,
             networks: Vec::new(),
             stream_receive_window: 1 << 20,

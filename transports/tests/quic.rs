@@ -552,3 +552,51 @@ async fn endpoints_of_the_other_side_are_refused() {
 fn is(error: &DialError, reason: &QuicError) -> bool {
     matches!(error, DialError::Quic { failures, .. } if failures.iter().all(|(_, it)| it == reason))
 }
+
+/// Two nodes that dial each other have one connection, if who was dialled knows whom he dials.
+#[tokio::test]
+async fn a_listener_opens_links_over_a_connection_that_the_peer_made() {
+    let (mut one, mut two) = (listener(&listening(1)).await, listener(&listening(2)).await);
+    let (mut first, mut second) = link(&mut two, &dialling(1)).await;
+    let mut options = dialling(2);
+    options.quic.likely_key = Some(key(1));
+    let (mut ours, mut theirs) = link(&mut one, &options).await;
+    // No socket was opened for it.
+    assert_eq!(ours.local, second.local);
+    assert_eq!(theirs.peer.address, second.local);
+    // It is a link to the listener that was dialled, of which both sides know as of any other.
+    assert_eq!(
+        format!("quic://{}", ours.peer.address),
+        one.endpoint().to_string()
+    );
+    assert_eq!((proven(&ours).key, proven(&theirs).key), (key(1), key(2)));
+    assert_eq!(proven(&ours).binding, proven(&theirs).binding);
+    assert_ne!(proven(&ours).binding, proven(&first).binding);
+    talk(&mut first, &mut second).await;
+    // The connection lives as long as any link over it, whoever opened that.
+    drop((first, second));
+    talk(&mut ours, &mut theirs).await;
+}
+
+/// Whoever is behind the same address has to be dialled.
+#[tokio::test]
+async fn a_listener_dials_whom_it_has_no_connection_to() {
+    let (mut one, mut two) = (listener(&listening(1)).await, listener(&listening(2)).await);
+    let (_first, second) = link(&mut two, &dialling(1)).await;
+    // Of another key, though it dialled from this address.
+    let mut three = listener(&listening(3)).await;
+    let mut options = dialling(2);
+    options.quic.likely_key = Some(key(3));
+    let (ours, _theirs) = link(&mut three, &options).await;
+    assert_ne!(ours.local, second.local);
+    // And of the same node at another port, where it does not listen.
+    drop(one.endpoint().clone());
+    let mut options = dialling(2);
+    options.quic.likely_key = Some(key(1));
+    let mut other = listener(&listening(4)).await;
+    let (ours, _theirs) = link(&mut other, &options).await;
+    assert_ne!(ours.local, second.local);
+    assert_eq!(proven(&ours).key, key(4));
+    let (ours, _theirs) = link(&mut one, &options).await;
+    assert_eq!(ours.local, second.local);
+}

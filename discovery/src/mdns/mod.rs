@@ -93,7 +93,7 @@ pub struct Mdns {
 pub struct Speaker {
     /// The node's key.
     pub key: SigningKey,
-    /// The node's record; a later one announces it anew.
+    /// The node's record; a later one announces it anew, 10 s after the last time at the earliest.
     pub record: Record,
     /// The UDP port at which the node listens: on all near addresses, or on those that its record names
     /// with this port, if it names any of QUIC.
@@ -114,10 +114,17 @@ impl Speaker {
         let all = named.clone().next().is_none();
         all || named.any(|at| at == SocketAddr::new(ip, self.port))
     }
+
+    /// Whether another says the same to the same, but for the record.
+    fn differs_by_record(&self, other: &Self) -> bool {
+        self.port == other.port
+            && self.audience == other.audience
+            && self.record.peer() == other.record.peer()
+    }
 }
 
 /// Who may read an announcement. Its addresses everybody sees, those of the other interfaces included.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
     /// Everybody on the local network, who learns the ids of the node and its identity.
     Everybody,

@@ -1,5 +1,6 @@
 //! The thread that tells the daemon of `mdns-sd` what to say, and takes what it hears.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,6 +32,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const ECHO: Duration = Duration::from_secs(10);
 /// How often all that is there is offered again.
 const OFFER: Duration = Duration::from_secs(60);
+/// How soon a record is announced that took another's place. Each announcement has everybody on the network
+/// read five packets or more, of each family of addresses; and who is linked hears of it by gossip.
+const RENEW: Duration = Duration::from_secs(10);
+/// Of how many others an answer is enough: they tell of all that they know by gossip. Until then the daemon
+/// asks again and again, which everybody who is there reads, and afterwards it only listens: who comes
+/// announces itself.
+const ENOUGH: usize = 8;
+/// How long it only listens, until it asks again: what was announced may have been lost.
+const LISTEN: Duration = Duration::from_secs(60);
 /// How soon a name that somebody else claims is changed once more.
 const RENAME: Duration = Duration::from_secs(10);
 pub(super) struct Worker {
@@ -47,6 +57,12 @@ pub(super) struct Worker {
     stale: bool,
     /// Nobody was asked who is there, since there is a daemon and these are the addresses.
     strange: bool,
+    /// What is announced is of an older record, which may stay so until then.
+    renewed: bool,
+    next_renewal: Instant,
+    /// Who was heard since the daemon began to ask, up to [`ENOUGH`]; `None` while it only listens.
+    answered: Option<BTreeSet<String>>,
+    next_question: Instant,
     /// Members change names this many seconds after the hour, so that not all do so at once.
     shift: u64,
     epoch: u64,
@@ -81,6 +97,10 @@ impl Worker {
             speaker: None,
             stale: false,
             strange: false,
+            renewed: false,
+            next_renewal: now,
+            answered: Some(BTreeSet::new()),
+            next_question: now,
             epoch: 0,
             next_look: now,
             next_start: now,
@@ -96,10 +116,11 @@ impl Worker {
             let now = Instant::now();
             self.look(now);
             self.start(now);
-            self.ask();
+            self.ask_at_once();
             self.measure(now);
             self.watch(now);
             self.speak(now);
+            self.ask(now);
             self.tell(now);
             self.listen();
         }
@@ -110,8 +131,11 @@ impl Worker {
     fn is_stopped(&mut self) -> bool {
         let mut board = self.shared.board();
         if std::mem::take(&mut board.renewed) {
-            self.speaker = board.speaker.clone();
-            self.stale = true;
+            let before = std::mem::replace(&mut self.speaker, board.speaker.clone());
+            match (&before, &self.speaker) {
+                (Some(before), Some(now)) if before.differs_by_record(now) => self.renewed = true,
+                _ => self.stale = true,
+            }
         }
         board.stop
     }
@@ -144,13 +168,14 @@ impl Worker {
                 self.daemon = Some(daemon);
                 self.spoken.clear();
                 (self.stale, self.strange) = (true, true);
+                self.answered = Some(BTreeSet::new());
             }
             Err(error) => self.shared.board().state = State::Failed(error.to_string()),
         }
     }
 
     /// Asks who is there, where that was not done.
-    fn ask(&mut self) {
+    fn ask_at_once(&mut self) {
         if self.daemon.is_some() && std::mem::take(&mut self.strange) {
             let id = self.randomness.next_u64() as u16;
             first::ask(&self.shared, &self.locals, self.port, id);
@@ -231,10 +256,12 @@ impl Worker {
             self.epoch = epoch;
             self.stale |= self.is_private();
         }
+        self.stale |= self.renewed && now >= self.next_renewal;
         if !self.stale || self.daemon.is_none() || now < self.next_name {
             return;
         }
-        self.stale = false;
+        (self.stale, self.renewed) = (false, false);
+        self.next_renewal = now + RENEW;
         let services = self.services(unix);
         let Some(daemon) = &self.daemon else {
             return;
@@ -259,6 +286,27 @@ impl Worker {
             }
         }
         self.spoken = spoken;
+    }
+
+    /// Asks no more once enough have answered, and again after a while.
+    fn ask(&mut self, now: Instant) {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        let (events, answered) = match &self.answered {
+            Some(answered) if answered.len() >= ENOUGH => {
+                self.next_question = now + LISTEN;
+                (daemon.handle.browse_cache(SERVICE), None)
+            }
+            None if now >= self.next_question => {
+                (daemon.handle.browse(SERVICE), Some(BTreeSet::new()))
+            }
+            _ => return,
+        };
+        // Its queue may be full: then it goes on as before, until the next time.
+        if let Ok(events) = events {
+            (daemon.events, self.answered) = (events, answered);
+        }
     }
 
     fn is_private(&self) -> bool {
@@ -368,6 +416,7 @@ impl Worker {
         match daemon.handle.browse(SERVICE) {
             Ok(events) => {
                 daemon.events = events;
+                self.answered = Some(BTreeSet::new());
                 self.shared.board().counters.resubscribed += 1;
             }
             Err(mdns_sd::Error::Again) => {}
@@ -402,6 +451,11 @@ impl Worker {
         if let Some(own) = self.spoken.iter_mut().find(own) {
             own.heard = true;
             return;
+        }
+        if let Some(answered) = &mut self.answered
+            && answered.len() < ENOUGH
+        {
+            answered.insert(instance.to_owned());
         }
         let txt = txt(service);
         let (addresses, elsewhere) = addresses(service, &self.locals);

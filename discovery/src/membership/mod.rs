@@ -15,10 +15,12 @@
 //! Who has a link to a member watches it: silence of 1.25 H asks for an answer each
 //! quarter of H, silence of 1.5 H is suspicion, which spreads, and reaches the suspect on other
 //! ways, who refutes it by raising its incarnation (as SWIM does). Watchers declare it dead after
-//! another H. Others believe them, but let a member that they took for alive have H / 2 for its
+//! another H, and who could not dial it after 3 H. Others believe them, but let a member that they took for alive have H / 2 for its
 //! answer; so a mesh that was split, each half of which took the other for dead, merges without a
 //! single member dying. A watcher that hears a member does not believe anybody who says otherwise,
 //! and tells the member.
+//!
+//! A node that is late itself judges nobody as soon as usual: see `lateness`.
 //!
 //! Those that are gone are remembered for a while, so that old news does not revive them, and so
 //! that somebody looks for them: see [`Membership::lost`].
@@ -29,6 +31,7 @@
 //! Invariant: a member is gone only by an update of its incarnation or a later one, and comes back
 //! only by a later one.
 
+mod lateness;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -37,6 +40,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use update::{State, Update};
+
+use lateness::Lateness;
 
 use crate::peer::PeerTag;
 
@@ -118,6 +123,7 @@ pub struct Membership {
     links: BTreeMap<PeerTag, Link>,
     deadlines: BTreeSet<(Duration, PeerTag)>,
     graves: usize,
+    lateness: Lateness,
     beats: VecDeque<(PeerTag, Beat)>,
     updates: VecDeque<Outgoing>,
     changes: VecDeque<Change>,
@@ -177,6 +183,7 @@ impl Membership {
             links: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             graves: 0,
+            lateness: Lateness::NONE,
             beats: VecDeque::new(),
             updates: VecDeque::new(),
             changes: VecDeque::new(),
@@ -248,13 +255,15 @@ impl Membership {
         if self.links.remove(&peer).is_none() || !lost {
             return;
         }
-        self.suspect(peer, now);
+        self.suspect(peer, self.pace.heartbeat, now);
     }
 
     /// Notes that a link to a member could not be opened.
     pub fn unreachable(&mut self, peer: PeerTag, now: Duration) {
         if !self.links.contains_key(&peer) {
-            self.suspect(peer, now);
+            // Who dials hears less than who watches: a member that has much to do misses a dial sooner than
+            // its heartbeats.
+            self.suspect(peer, self.pace.heartbeat * 3, now);
         }
     }
 
@@ -380,14 +389,15 @@ impl Membership {
 
     fn believe(&mut self, update: Update, before: State, now: Duration) {
         let heartbeat = self.pace.heartbeat;
+        let given = self.lateness.given(now, heartbeat);
         if let Some(member) = self.members.get_mut(&update.peer) {
             member.incarnation = update.incarnation;
             member.said = update.state;
         }
         let (state, patience) = match (update.state, before) {
             // Watchers decide; this is for when all of them are gone, too.
-            (State::Suspected, _) => (State::Suspected, heartbeat * 5),
-            (State::Dead, State::Alive) => (State::Suspected, heartbeat / 2),
+            (State::Suspected, _) => (State::Suspected, heartbeat * 5 + given),
+            (State::Dead, State::Alive) => (State::Suspected, heartbeat / 2 + given),
             (state, _) => (state, self.pace.grave),
         };
         self.set(update.peer, state, Some(now + patience), now);
@@ -424,7 +434,8 @@ impl Membership {
         }
     }
 
-    fn suspect(&mut self, peer: PeerTag, now: Duration) {
+    /// Suspects a member, which has so long to refute it.
+    fn suspect(&mut self, peer: PeerTag, patience: Duration, now: Duration) {
         let Some(&member) = self.members.get(&peer) else {
             return;
         };
@@ -432,7 +443,7 @@ impl Membership {
             return;
         }
         // A watcher of its own decides earlier than who was told.
-        let deadline = now + self.pace.heartbeat;
+        let deadline = now + patience + self.lateness.given(now, self.pace.heartbeat);
         let deadline = member.deadline.map_or(deadline, |it| it.min(deadline));
         self.set(peer, State::Suspected, Some(deadline), now);
         let update = Update {
@@ -513,8 +524,12 @@ impl Membership {
 
     /// Sends heartbeats, and judges who is silent.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if self.poll_timeout().is_none_or(|due| due > now) {
+        let Some(due) = self.poll_timeout().filter(|due| *due <= now) else {
             return;
+        };
+        let late = self.lateness.note(due, now, self.pace.heartbeat);
+        if !late.is_zero() {
+            self.allow(late, now);
         }
         // All that are due soon go now: the fewer moments there are, the less often a node wakes.
         let due = self
@@ -537,9 +552,29 @@ impl Membership {
         }
     }
 
+    /// Lets nobody's silence count by which this node is late.
+    fn allow(&mut self, late: Duration, now: Duration) {
+        for link in self.links.values_mut() {
+            link.heard = (link.heard + late).min(now);
+        }
+        let suspected = |(_, peer): &&(Duration, PeerTag)| {
+            let member = self.members.get(peer);
+            member.is_some_and(|member| member.state == State::Suspected)
+        };
+        let suspected: Vec<_> = self.deadlines.iter().filter(suspected).copied().collect();
+        for (deadline, peer) in suspected {
+            self.deadlines.remove(&(deadline, peer));
+            self.deadlines.insert((deadline + late, peer));
+            if let Some(member) = self.members.get_mut(&peer) {
+                member.deadline = Some(deadline + late);
+            }
+        }
+    }
+
     /// Sends a heartbeat, if one is due so soon, and judges who is silent.
     fn watch(&mut self, peer: PeerTag, now: Duration, early: Duration) {
         let heartbeat = self.pace.heartbeat;
+        let given = self.lateness.given(now, heartbeat);
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
@@ -553,7 +588,7 @@ impl Membership {
         if asks {
             link.next_question = now + heartbeat / 4;
         }
-        let silent = now.saturating_sub(link.heard) >= heartbeat * 3 / 2;
+        let silent = now.saturating_sub(link.heard) >= heartbeat * 3 / 2 + given;
         if beats || asks {
             self.beat(peer, true);
         }
@@ -562,7 +597,7 @@ impl Membership {
             .get(&peer)
             .is_some_and(|it| it.state == State::Alive);
         if silent && alive {
-            self.suspect(peer, now);
+            self.suspect(peer, heartbeat, now);
         }
     }
 

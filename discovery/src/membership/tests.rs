@@ -231,9 +231,9 @@ fn who_is_taken_for_alive_has_time_to_refute_its_death() {
     // Or it is dead.
     membership.heard(peer(2), ms(700));
     membership.handle_update(peer(2), update(3, 1, State::Dead), ms(800));
-    membership.handle_timeout(ms(1_299));
+    run(&mut membership, ms(1_299));
     assert_eq!(membership.state(peer(3)), Some(State::Suspected));
-    membership.handle_timeout(ms(1_300));
+    run(&mut membership, ms(1_300));
     assert_eq!(membership.state(peer(3)), Some(State::Dead));
     // Whoever is suspected already has had its time.
     membership.handle_update(peer(2), update(4, 0, State::Suspected), ms(1_300));
@@ -351,4 +351,54 @@ fn graves_are_bounded() {
     assert_eq!(membership.counters().graves_dropped, 1_000 - 512);
     assert_eq!(membership.state(tag(999)), Some(State::Left));
     assert_eq!(membership.state(tag(0)), None);
+}
+
+/// A node that did not run for a while has not heard anybody either.
+#[test]
+fn who_is_late_itself_takes_nobody_for_dead() {
+    let mut membership = one();
+    run(&mut membership, ms(900));
+    membership.heard(peer(2), ms(900));
+    run(&mut membership, ms(1_100));
+    // It was due long ago; what neighbours said since waits.
+    membership.handle_timeout(ms(6_000));
+    assert_eq!(membership.state(peer(2)), Some(State::Alive));
+    assert!(membership.poll_timeout() > Some(ms(6_000)));
+    membership.handle_timeout(ms(6_100));
+    membership.heard(peer(2), ms(6_200));
+    assert_eq!(membership.counters().suspected, 0);
+    // Once it is on time again, others have no more than ever.
+    run(&mut membership, ms(9_900));
+    assert_eq!(membership.state(peer(2)), Some(State::Alive));
+    run(&mut membership, ms(16_000));
+    assert_eq!(membership.state(peer(2)), Some(State::Dead));
+}
+
+/// However late it always is: what is dead is taken for dead in the end.
+#[test]
+fn who_is_always_late_still_notices_who_died() {
+    let mut membership = one();
+    let mut now = Duration::ZERO;
+    while let Some(due) = membership.poll_timeout().filter(|due| *due < BEAT * 40) {
+        now = now.max(due) + ms(400);
+        membership.handle_timeout(now);
+        if membership.state(peer(2)) == Some(State::Dead) {
+            break;
+        }
+    }
+    assert_eq!(membership.state(peer(2)), Some(State::Dead));
+    assert!(now < BEAT * 20, "{now:?}");
+}
+
+/// A deadline that passed while a node did not run gave the suspect no time.
+#[test]
+fn who_was_suspected_before_one_was_late_has_as_much_time_as_ever() {
+    let mut membership = one();
+    run(&mut membership, ms(1_600));
+    assert_eq!(membership.state(peer(2)), Some(State::Suspected));
+    membership.handle_timeout(ms(6_000));
+    assert_eq!(membership.state(peer(2)), Some(State::Suspected));
+    membership.heard(peer(2), ms(6_100));
+    assert_eq!(membership.state(peer(2)), Some(State::Alive));
+    assert_eq!(membership.counters().died, 0);
 }

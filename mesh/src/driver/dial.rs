@@ -457,7 +457,12 @@ impl Core {
         if matches!(endpoint, Endpoint::Quic(_)) {
             let host = to.host.as_deref().unwrap_or(self);
             let quic = host.options.security.quic(&options.quic);
-            options.to_mut().quic = quic.map_err(HandshakeFailure::from)?;
+            let mut quic = quic.map_err(HandshakeFailure::from)?;
+            quic.likely_key = to.expected.map(|expected| match expected {
+                Expected::Node(_, node) => *node.as_octets(),
+                Expected::Key(key) => key,
+            });
+            options.to_mut().quic = quic;
         }
         withy_transports::dial(endpoint, &options)
             .await

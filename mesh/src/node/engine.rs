@@ -30,6 +30,9 @@ use crate::trust::{Permissions, Principal};
 /// How many messages are taken in before anything else is done.
 const TURN: usize = 64;
 
+/// How long what is due waits at most for messages that are to be taken in first.
+const JUDGED: Duration = Duration::from_millis(250);
+
 /// How long a dial for gossip may take.
 const DIAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,8 @@ pub(super) struct Engine {
     dialled: UnboundedReceiver<Dialled>,
     /// The links are others than when they were last looked at.
     relinked: bool,
+    /// When what was due was done last.
+    judged: Duration,
 }
 
 /// What came of a dial.
@@ -87,6 +92,7 @@ impl Engine {
             sources,
             dialled,
             relinked: true,
+            judged: Duration::ZERO,
         }
     }
 
@@ -201,7 +207,7 @@ impl Engine {
     fn settle(&mut self) -> Instant {
         let all = self.take();
         let relinked = all && std::mem::take(&mut self.relinked);
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         let time = shared.now();
         let mut state = shared.state.lock();
         if relinked || all && state.links.is_restless() {
@@ -211,7 +217,11 @@ impl Engine {
         if std::mem::take(&mut state.offers.changed) {
             self.publish(&mut state);
         }
-        state.discovery.handle_timeout(time);
+        // Nobody is judged whose heartbeat waits to be taken in, unless so much waits all the time.
+        if all || time.monotonic >= self.judged + JUDGED {
+            self.judged = time.monotonic;
+            state.discovery.handle_timeout(time);
+        }
         let mut changed = false;
         while let Some(event) = state.discovery.poll_event() {
             shared.handle_event(&mut state, event);
@@ -223,7 +233,7 @@ impl Engine {
         while let Some(action) = state.discovery.poll_action() {
             match action {
                 Action::Renew => self.publish(&mut state),
-                Action::Seek => self.sources.seek(shared),
+                Action::Seek => self.sources.seek(&shared),
                 action => shared.act(&mut state, action, time),
             }
         }

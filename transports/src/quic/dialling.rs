@@ -227,7 +227,7 @@ mod tests {
     fn dial_as(dialler: Dialler, remote: SocketAddr) -> Dialled {
         let options = QuicOptions::default();
         let tls = tls::client(&Secret::from([2; 32]), None, false).unwrap();
-        let config = endpoint::client(tls, remote, &options);
+        let config = endpoint::client(tls, remote, &options, false);
         connect(&config, remote, &options, dialler).unwrap()
     }
 

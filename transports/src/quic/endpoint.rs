@@ -87,17 +87,22 @@ pub(super) fn dialling(remote: SocketAddr, options: &QuicOptions) -> io::Result<
     begin(socket, &guard, None, mtu(remote))
 }
 
-/// How to dial `remote` over a socket of [`dialling`].
+/// How to dial `remote` over a socket of [`dialling`]; whether the peer may open links [back](super::back).
 pub(super) fn client(
     tls: QuicClientConfig,
     remote: SocketAddr,
     options: &QuicOptions,
+    back: bool,
 ) -> ClientConfig {
     let network = tag::shown(&options.networks);
     let network = crate::options::Secret::from(*network);
     let mut config = ClientConfig::new(Arc::new(tls));
-    // A listener opens no links.
-    config.transport_config(Arc::new(transport(options, mtu(remote), 0)));
+    let links = if back {
+        EARLY_LINKS.min(options.max_links)
+    } else {
+        0
+    };
+    config.transport_config(Arc::new(transport(options, mtu(remote), links)));
     config.initial_dst_cid_provider(Arc::new(move || tag::first(network.expose())));
     config
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::back::{Accepted, Listening, Own};
 use super::endpoint::{self, Grant, Serving};
 use super::guests::{Admissions, Guests};
 use super::left;
@@ -27,15 +28,17 @@ use super::wire::{Guest, Wire};
 use crate::options::{QuicOptions, Secret};
 use crate::{AcceptError, Connected, Peer, QuicError, tcp};
 
-type Accepted = Result<Connected, AcceptError>;
+type Taken = Result<Connected, AcceptError>;
 
 /// A listening QUIC socket. Dropping it refuses new links; those that were accepted stay.
 #[derive(Debug)]
 pub(crate) struct Accepting {
-    links: mpsc::Receiver<Accepted>,
+    links: mpsc::Receiver<Taken>,
     guard: Arc<Guard>,
     endpoint: Endpoint,
     taking: AbortHandle,
+    /// Over connections that this node made, too.
+    _back: Arc<Listening>,
 }
 
 impl Accepting {
@@ -50,11 +53,14 @@ impl Accepting {
         let serving = Serving::new(tls, options);
         let (endpoint, guard) = endpoint::listening(address, &serving, options, dual_stack)?;
         let (sender, links) = mpsc::channel(usize::try_from(backlog.max(1)).unwrap_or(1));
+        let (own, bound) = (Own::here(tls::public(seed)), endpoint.local_addr()?);
+        let back = Listening::enter(own, bound, &sender);
         let door = Door {
+            own,
             endpoint: endpoint.clone(),
             guard: Arc::clone(&guard),
             serving,
-            bound: endpoint.local_addr()?,
+            bound,
             links: sender,
             shaking: Arc::default(),
             guests: Arc::default(),
@@ -66,6 +72,7 @@ impl Accepting {
             guard,
             endpoint,
             taking,
+            _back: back,
         })
     }
 
@@ -79,7 +86,7 @@ impl Accepting {
         }
     }
 
-    pub(crate) async fn accept(&mut self) -> Accepted {
+    pub(crate) async fn accept(&mut self) -> Taken {
         let gone = || AcceptError::Failed(std::io::Error::other("the QUIC endpoint has ended"));
         self.links.recv().await.unwrap_or_else(|| Err(gone()))
     }
@@ -98,11 +105,12 @@ impl Drop for Accepting {
 
 /// What the loop that takes first packets needs.
 struct Door {
+    own: Own,
     endpoint: Endpoint,
     guard: Arc<Guard>,
     serving: Serving,
     bound: SocketAddr,
-    links: mpsc::Sender<Accepted>,
+    links: mpsc::Sender<Taken>,
     shaking: Arc<Shaking>,
     guests: Arc<Guests>,
     options: QuicOptions,
@@ -171,7 +179,7 @@ impl Door {
         let links = self.links.clone();
         let (limit, linger) = (self.options.handshake_timeout, self.options.linger);
         let (bound, grant) = (self.bound, Grant::new(&self.options, true));
-        let guests = Arc::clone(&self.guests);
+        let (guests, own) = (Arc::clone(&self.guests), self.own);
         let guest = Guest {
             admissions: Admissions::new(),
             patience: self.options.admission_timeout,
@@ -187,6 +195,7 @@ impl Door {
                         let (proven, guest) = (tls::Proven { network, ..proven }, Some(guest));
                         let (wire, lease) =
                             Wire::new(connection, proven, bound, grant, linger, guest, stay);
+                        let _back = Accepted::enter(own, wire.clone(), &lease);
                         wire.serve(lease, links, limit).await;
                     }
                     Err(error) => report(&links, &guest.refusals, from, error),
@@ -198,7 +207,7 @@ impl Door {
 }
 
 /// Tells of what was refused, now and then.
-async fn tell(guard: &Guard, links: &mpsc::Sender<Accepted>) {
+async fn tell(guard: &Guard, links: &mpsc::Sender<Taken>) {
     let refusals: &Refusals = guard.refusals();
     loop {
         let refused = AcceptError::Refused(refusals.taken().await);
@@ -309,12 +318,7 @@ async fn shaken(
 }
 
 /// Tells of a failed handshake, or counts it if too many links and failures wait to be heard of already.
-fn report(
-    links: &mpsc::Sender<Accepted>,
-    refusals: &Refusals,
-    from: SocketAddr,
-    source: QuicError,
-) {
+fn report(links: &mpsc::Sender<Taken>, refusals: &Refusals, from: SocketAddr, source: QuicError) {
     let address = tcp::canonical(from);
     let peer = Peer {
         address,

@@ -7,6 +7,7 @@
 //! | `endpoint` | UDP sockets and the limits of connections |
 //! | `dialling` | the sockets that connections are dialled from |
 //! | `pool` | one connection for all dials to a node |
+//! | `back` | links to a node over a connection that it made |
 //! | `listener`, `left` | handshakes side by side, links in a queue, and addresses that were left |
 //! | `guests`, `refusals` | who may stay at a listener, and who may not, counted |
 //! | `wire`, `lease` | links on a connection, its end, and what closed links leave behind |
@@ -16,6 +17,7 @@
 //! Whom a proven key belongs to is not judged here. Invariant: a link carries octets only between
 //! two sides that have proven a node key.
 
+mod back;
 mod budget;
 mod chunk;
 mod dialling;

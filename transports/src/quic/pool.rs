@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use withy_proto::crypto::tag;
 
+use super::back::{self, Own};
 use super::dialling::{self, Dialler};
 use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
@@ -74,6 +75,15 @@ pub(super) async fn dial(
         classical: options.allow_classical,
         number: 0,
     };
+    if let Some(peer) = options.expected_key.or(options.likely_key)
+        && !POOL.lock().contains_key(&key)
+    {
+        let own = Own::here(key.dialler.node);
+        let network = options.networks.first();
+        if let Some(connected) = back::link(own, peer, remote, network).await {
+            return Ok(connected);
+        }
+    }
     loop {
         if let Some(connected) = link(key.clone(), &seed, &options).await? {
             return Ok(connected);
@@ -147,18 +157,24 @@ async fn connect(
     let remote = vacancy.key.remote;
     let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
     let tls = tls::client(seed, options.expected_key, options.allow_classical).map_err(lost)?;
-    let config = endpoint::client(tls, remote, options);
+    let own = Own::here(vacancy.key.dialler.node);
+    // A node that listens lets the peer open links back to it.
+    let listens = back::listens(own);
+    let config = endpoint::client(tls, remote, options, listens);
     let dialled = dialling::connect(&config, remote, options, vacancy.key.dialler)?;
     let bound = dialled.bound;
     let connection = dialled.finish().await?;
     let proven = tls::proven(&connection).ok_or(QuicError::NoCommonProtocol)?;
     let network = options.networks.first().cloned();
     let proven = tls::Proven { network, ..proven };
-    let grant = Grant::new(options, false);
+    let grant = Grant::new(options, listens);
     let (linger, ended) = (options.linger, vacancy.again());
-    Ok(Wire::new(
-        connection, proven, bound, grant, linger, None, ended,
-    ))
+    let (wire, lease) = Wire::new(connection, proven, bound, grant, linger, None, ended);
+    if listens {
+        let limit = options.handshake_timeout;
+        tokio::spawn(wire.clone().serve_back(lease.downgrade(), own, limit));
+    }
+    Ok((wire, lease))
 }
 
 /// A use of a slot, which leaves the pool with its last use.

@@ -72,7 +72,7 @@ async fn dialled_with(
     let tls = tls.try_into().unwrap();
     let options = options(false);
     let endpoint = endpoint::dialling(remote, &options).unwrap();
-    let config = endpoint::client(tls, remote, &options);
+    let config = endpoint::client(tls, remote, &options, false);
     let connection = endpoint.connect_with(config, remote, SERVER_NAME)?.await?;
     Ok(connection)
 }

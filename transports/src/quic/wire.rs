@@ -28,10 +28,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
+use super::back::{self, Own};
 use super::endpoint::Grant;
 use super::error::{DONE, ENOUGH, NOBODY_LISTENS, NOT_ADMITTED, UNKNOWN_LINK};
 use super::guests::Admissions;
-use super::lease::{Lease, Retired};
+use super::lease::{Lease, Retired, WeakLease};
 use super::link;
 use super::refusals::Refusals;
 use super::sort::{Links, sort};
@@ -44,6 +45,9 @@ const PREAMBLE: [u8; 4] = [b'W', b'Q', 1, BYTES];
 
 /// The kind of link that carries bytes in both directions.
 const BYTES: u8 = 0;
+
+/// How a link begins that is opened [back](super::back), before the address and port that it is for.
+const BACK: [u8; 4] = [b'W', b'Q', 1, 1];
 
 /// What a listener answers to a preamble that it takes.
 const TAKEN: u8 = 0;
@@ -113,14 +117,43 @@ impl Wire {
             self.full.store(true, Ordering::Relaxed);
             return Ok(None);
         };
-        let (mut send, mut receive) = opened?;
+        let (send, receive) = opened?;
+        self.begin(send, receive, lease, &PREAMBLE).await.map(Some)
+    }
+
+    /// As [`open`](Self::open), to the peer's listener at an address, where the peer made the connection;
+    /// it has that address then.
+    pub(super) async fn open_back(
+        &self,
+        lease: Lease,
+        to: SocketAddr,
+    ) -> Result<Option<Connected>, QuicError> {
+        // A peer that listens nowhere allows none, and nobody waits for it.
+        let Ok(opened) = timeout(Duration::ZERO, self.connection.open_bi()).await else {
+            return Ok(None);
+        };
+        let (send, receive) = opened?;
+        let preamble = [&BACK[..], &back::encode(to)].concat();
+        let mut connected = self.begin(send, receive, lease, &preamble).await?;
+        connected.peer.address = tcp::canonical(to);
+        Ok(Some(connected))
+    }
+
+    /// Says what a new link is, and waits until the peer took it.
+    async fn begin(
+        &self,
+        mut send: SendStream,
+        mut receive: RecvStream,
+        lease: Lease,
+        preamble: &[u8],
+    ) -> Result<Connected, QuicError> {
         // It fails only once the stream is reset.
         let _ = send.set_priority(CONTROL);
-        send.write_all(&PREAMBLE).await?;
+        send.write_all(preamble).await?;
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => self.connected(send, receive, lease).map(Some),
+            [TAKEN] => self.connected(send, receive, lease),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -152,18 +185,71 @@ impl Wire {
         }
     }
 
+    /// Serves the links that the peer opens [back](super::back) to listeners of this node, over a connection
+    /// that was dialled, until it ends.
+    pub(super) async fn serve_back(self, lease: WeakLease, own: Own, limit: Duration) {
+        let mut beginning = JoinSet::new();
+        loop {
+            tokio::select! {
+                opened = self.connection.accept_bi() => match (opened, lease.upgrade()) {
+                    (Ok((send, receive)), Some(lease)) => {
+                        beginning.spawn(self.clone().take_back(send, receive, lease, own, limit));
+                    }
+                    (Ok((send, receive)), None) => refuse(send, receive, NOBODY_LISTENS),
+                    (Err(_), _) => return,
+                },
+                Some(_) = beginning.join_next() => {}
+            }
+        }
+    }
+
+    async fn take_back(
+        self,
+        send: SendStream,
+        mut receive: RecvStream,
+        lease: Lease,
+        own: Own,
+        limit: Duration,
+    ) {
+        let mut preamble = [0; BACK.len() + back::ADDRESS];
+        let told = timeout(limit, receive.read_exact(&mut preamble)).await;
+        let to = preamble.split_first_chunk().filter(|it| *it.0 == BACK);
+        let (Ok(Ok(())), Some((_, to))) = (told, to) else {
+            return refuse(send, receive, UNKNOWN_LINK);
+        };
+        match back::takers(own, to) {
+            Some(takers) => self.hand_over(send, receive, lease, takers).await,
+            None => refuse(send, receive, NOBODY_LISTENS),
+        }
+    }
+
     async fn take<E>(
         self,
-        mut send: SendStream,
+        send: SendStream,
         mut receive: RecvStream,
         lease: Lease,
         takers: mpsc::Sender<Result<Connected, E>>,
         limit: Duration,
     ) {
         let mut preamble = [0; PREAMBLE.len()];
-        let told = timeout(limit, receive.read_exact(&mut preamble)).await;
-        let code = match (told, takers.reserve().await) {
-            (Ok(Ok(())), Ok(room)) if preamble == PREAMBLE => {
+        match timeout(limit, receive.read_exact(&mut preamble)).await {
+            Ok(Ok(())) if preamble == PREAMBLE => {
+                self.hand_over(send, receive, lease, takers).await;
+            }
+            _ => refuse(send, receive, UNKNOWN_LINK),
+        }
+    }
+
+    /// Takes a link, and hands it to who listens, once there is room.
+    async fn hand_over<E>(
+        &self,
+        mut send: SendStream,
+        receive: RecvStream,
+        lease: Lease,
+        takers: mpsc::Sender<Result<Connected, E>>,
+    ) {
+        match takers.reserve().await {
+            Ok(room) => {
                 // It fails only once the stream is reset.
                 let _ = send.set_priority(CONTROL);
                 // The stream has room for one octet, since nothing was written before.
@@ -172,12 +258,9 @@ impl Wire {
                 {
                     room.send(Ok(connected));
                 }
-                return;
             }
-            (_, Err(_)) => NOBODY_LISTENS,
-            _ => UNKNOWN_LINK,
-        };
-        refuse(send, receive, code);
+            Err(_) => refuse(send, receive, NOBODY_LISTENS),
+        }
     }
 
     fn connected(
