@@ -383,6 +383,8 @@ fn select_and_monitor() {
 fn every_program_has_its_counterpart() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
     let plain = [
+        // Its counterparts are the two programs that come to it.
+        "bus_door",
         "hello_client_blocking",
         "hello_server_blocking",
         "queue_proxy",
