@@ -7,8 +7,9 @@ use withy_discovery::{Action, PeerTag};
 use super::error::PingError;
 use super::shared::Shared;
 
-/// How often it is looked whether a link can be made, or the answer came.
+/// How often it is tried to make a link.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often it is looked whether the answer came.
 const POLL: Duration = Duration::from_millis(1);
 
 impl Shared {
@@ -17,9 +18,10 @@ impl Shared {
         let asking = async {
             let key = self.link_to(tag).await?;
             let core = self.control();
-            let before = core.answers(key);
+            // A link that is gone has no answers, and would have none for ever.
+            let before = core.answers(key).ok_or(PingError::Lost)?;
             core.ping(key, core.options.heartbeat.ttl());
-            while core.answers(key) == before {
+            while core.answers(key).ok_or(PingError::Lost)? == before {
                 tokio::time::sleep(POLL).await;
             }
             core.round_trip(key).ok_or(PingError::Lost)
