@@ -183,6 +183,10 @@ pub struct QuicOptions {
     pub admission_timeout: Duration,
     /// How long what a closed link had written is sent again until the peer has it; default 10 s.
     pub linger: Duration,
+    /// How long a connection that was dialled stays after its last link, for the next dial to the same peer
+    /// and for links that the peer opens back; default zero. The peer ends it after its
+    /// `admission_timeout`.
+    pub spare: Duration,
     /// Octets of the system's buffers of each socket, as far as it grants them; default 2 MiB. The dials of
     /// a node in a network share as many sockets as there are processors, and 16 at most, for each runtime,
     /// IP version and value of this, apart for loopback.
@@ -208,6 +212,7 @@ impl Default for QuicOptions {
             max_connections: 16_384,
             admission_timeout: Duration::from_secs(15),
             linger: Duration::from_secs(10),
+            spare: Duration::ZERO,
             socket_buffer: 2 << 20,
         }
     }

@@ -28,6 +28,10 @@ use super::resources::Guard;
 use super::task::{Said, Task};
 use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
+/// How long a QUIC connection to a node stays after its last link: who was met for gossip is often connected
+/// to for a topic soon.
+const SPARE: Duration = Duration::from_secs(10);
+
 /// What a socket is bound to and connects to.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
@@ -462,6 +466,9 @@ impl Core {
                 Expected::Node(_, node) => *node.as_octets(),
                 Expected::Key(key) => key,
             });
+            if to.resource.is_some() {
+                quic.spare = SPARE;
+            }
             options.to_mut().quic = quic;
         }
         withy_transports::dial(endpoint, &options)

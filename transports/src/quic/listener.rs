@@ -24,7 +24,7 @@ use super::refusals::Refusals;
 use super::socket::Guard;
 use super::tag::Verdict;
 use super::tls;
-use super::wire::{Guest, Wire};
+use super::wire::{Guest, Stays, Wire};
 use crate::options::{QuicOptions, Secret};
 use crate::{AcceptError, Connected, Peer, QuicError, tcp};
 
@@ -192,9 +192,10 @@ impl Door {
                         let stay = guests.enter(connection.clone(), guest.admissions.clone());
                         // After it, so that nobody else takes the place.
                         begun.succeeded();
-                        let (proven, guest) = (tls::Proven { network, ..proven }, Some(guest));
+                        let (proven, stays) =
+                            (tls::Proven { network, ..proven }, Stays::Guest(guest));
                         let (wire, lease) =
-                            Wire::new(connection, proven, bound, grant, linger, guest, stay);
+                            Wire::new(connection, proven, bound, grant, linger, stays, stay);
                         let _back = Accepted::enter(own, wire.clone(), &lease);
                         wire.serve(lease, links, limit).await;
                     }

@@ -3,7 +3,7 @@
 //!
 //! Dials with the same node key, network and expectation, to the same address, on the same runtime,
 //! share a connection, and while it is being made they share that attempt and its failure. The
-//! first one's options hold for all. Only when the peer allows no more links on a connection is there
+//! first one's options hold for all. One stays for [`spare`](QuicOptions::spare) after its last link. Only when the peer allows no more links on a connection is there
 //! another.
 //!
 //! Invariant: a connection that has ended is not in the pool.
@@ -22,7 +22,7 @@ use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
 use super::tag::shown;
 use super::tls;
-use super::wire::Wire;
+use super::wire::{Stays, Wire};
 use crate::options::{QuicOptions, Secret};
 use crate::{Connected, QuicError};
 
@@ -169,7 +169,8 @@ async fn connect(
     let proven = tls::Proven { network, ..proven };
     let grant = Grant::new(options, listens);
     let (linger, ended) = (options.linger, vacancy.again());
-    let (wire, lease) = Wire::new(connection, proven, bound, grant, linger, None, ended);
+    let stays = Stays::Spare(options.spare);
+    let (wire, lease) = Wire::new(connection, proven, bound, grant, linger, stays, ended);
     if listens {
         let limit = options.handshake_timeout;
         tokio::spawn(wire.clone().serve_back(lease.downgrade(), own, limit));
@@ -217,14 +218,17 @@ pub(super) fn is_unused(remote: SocketAddr) -> bool {
     POOL.lock().keys().all(|key| key.remote != remote)
 }
 
+/// The connections to an address that were made, and have a lease.
 #[cfg(test)]
-pub(super) fn break_connections(remote: SocketAddr) {
+pub(super) fn connections(remote: SocketAddr) -> Vec<quinn::Connection> {
     let pool = POOL.lock();
-    for (_, slot) in pool.iter().filter(|(key, _)| key.remote == remote) {
-        if let Ok(made) = slot.made.try_lock()
-            && let Some(made) = &*made
-        {
-            made.wire.connection.close(9_u32.into(), b"");
-        }
-    }
+    let slots = pool.iter().filter(|(key, _)| key.remote == remote);
+    let made = |(_, slot): (_, &Arc<Slot>)| {
+        let made = slot.made.try_lock().ok()?;
+        let made = made
+            .as_ref()
+            .filter(|made| made.lease.upgrade().is_some())?;
+        Some(made.wire.connection.clone())
+    };
+    slots.filter_map(made).collect()
 }

@@ -2,23 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::{self, Grant, Serving};
 use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
 use super::{QuicError, hybrid, pool};
 use crate::options::{QuicOptions, Secret};
-use crate::{AcceptError, Connected, Proven};
+use crate::{AcceptError, ByteReader, Connected, Link, Proven};
 
 /// Far longer than a handshake takes.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn seed(octet: u8) -> Secret {
     Secret::from([octet; 32])
@@ -109,8 +110,15 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
             let proven = tls::proven(&connection).unwrap();
             let limit = quic.handshake_timeout;
             let grant = Grant::new(&quic, true);
-            let (wire, lease) =
-                super::wire::Wire::new(connection, proven, remote, grant, quic.linger, None, ());
+            let (wire, lease) = super::wire::Wire::new(
+                connection,
+                proven,
+                remote,
+                grant,
+                quic.linger,
+                super::wire::Stays::Spare(quic.spare),
+                (),
+            );
             tokio::spawn(wire.serve(lease, links.clone(), limit));
         }
     });
@@ -258,7 +266,7 @@ async fn dials_at_once_share_one_attempt_and_its_failure() {
     mute.set_nonblocking(true).unwrap();
     let remote = mute.local_addr().unwrap();
     let mut hasty = options(false);
-    hasty.idle_timeout = std::time::Duration::from_millis(300);
+    hasty.idle_timeout = Duration::from_millis(300);
     let dials: Vec<_> = (0..8)
         .map(|_| tokio::spawn(pool::dial(seed(3), remote, hasty.clone())))
         .collect();
@@ -306,10 +314,53 @@ async fn a_lost_connection_leaves_the_pool() {
         accepting.accept()
     );
     let (ours, _theirs) = (ours.unwrap(), theirs.unwrap());
-    pool::break_connections(remote);
+    for connection in pool::connections(remote) {
+        connection.close(9_u32.into(), b"");
+    }
     let (again, _theirs) = tokio::join!(
         pool::dial(seed(5), remote, options(false)),
         accepting.accept()
     );
     assert_ne!(proven(&ours).binding, proven(&again.unwrap()).binding);
+}
+
+/// A link that was dialled with these options and admitted at both ends, and its connection.
+async fn admitted(
+    accepting: &mut Accepting,
+    seed: Secret,
+    options: &QuicOptions,
+) -> ((Connected, Connected), quinn::Connection) {
+    let remote = accepting.local_addr().unwrap();
+    let dial = pool::dial(seed, remote, options.clone());
+    let (ours, theirs) = tokio::join!(dial, accepting.accept());
+    let both = (ours.unwrap(), theirs.unwrap());
+    for side in [&both.0, &both.1] {
+        let Link::Bytes(ByteReader::Quic(reader), _) = &side.link else {
+            unreachable!("{side:?}");
+        };
+        reader.admit();
+    }
+    (both, pool::connections(remote).remove(0))
+}
+
+#[tokio::test]
+async fn a_spare_connection_is_there_for_the_next_dial_and_ends_after_its_time() {
+    let mut accepting = listening(&options(false));
+    let spare = |millis| QuicOptions {
+        spare: Duration::from_millis(millis),
+        ..options(false)
+    };
+    let (link, connection) = admitted(&mut accepting, seed(6), &spare(60_000)).await;
+    drop(link);
+    let closed = timeout(Duration::from_millis(300), connection.closed()).await;
+    assert!(closed.is_err(), "{closed:?}");
+    let (_link, again) = admitted(&mut accepting, seed(6), &spare(60_000)).await;
+    assert_eq!(connection.stable_id(), again.stable_id());
+
+    let mut accepting = listening(&options(false));
+    let (link, connection) = admitted(&mut accepting, seed(6), &spare(200)).await;
+    let shut = Instant::now();
+    drop(link);
+    timeout(PATIENCE, connection.closed()).await.unwrap();
+    assert!(shut.elapsed() >= Duration::from_millis(200));
 }

@@ -19,6 +19,7 @@
 //! [`QuicOptions::admission_timeout`]: crate::QuicOptions::admission_timeout
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -69,22 +70,26 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Takes a connection over, and starts its keeper, which ends it when the returned lease and its
-    /// clones are gone. What the peer dialled is a guest, and kept as long as links of it are admitted.
+    /// clones are gone, and what it stays for is over.
     pub(super) fn new(
         connection: Connection,
         proven: tls::Proven,
         bound: SocketAddr,
         grant: Grant,
         linger: Duration,
-        guest: Option<Guest>,
+        stays: Stays,
         ended: impl Send + 'static,
     ) -> (Self, Lease) {
         let mut local = bound;
         if let Some(ip) = connection.local_ip() {
             local.set_ip(ip);
         }
-        let admissions = guest.as_ref().map(|guest| guest.admissions.clone());
-        let (lease, retired) = Lease::new(admissions.unwrap_or_else(Admissions::new));
+        let admissions = match &stays {
+            Stays::Guest(guest) => guest.admissions.clone(),
+            Stays::Spare(_) => Admissions::new(),
+        };
+        let (lease, retired) = Lease::new(admissions.clone());
+        let spare = matches!(&stays, Stays::Spare(time) if !time.is_zero()).then(|| lease.clone());
         let links = Links::new(connection.clone(), grant);
         let wire = Self {
             connection,
@@ -96,7 +101,7 @@ impl Wire {
         tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
         let connection = wire.connection.clone();
         tokio::spawn(async move {
-            keep(connection, retired, linger, guest).await;
+            keep(connection, retired, linger, stays, admissions, spare).await;
             drop(ended);
         });
         (wire, lease)
@@ -303,6 +308,14 @@ fn refuse(mut send: SendStream, mut receive: RecvStream, code: VarInt) {
     let _ = receive.stop(code);
 }
 
+/// What a connection without an admitted link stays for.
+pub(super) enum Stays {
+    /// The peer dialled it, and may open links for a while.
+    Guest(Guest),
+    /// It was dialled, and may be wanted again for so long after its last link.
+    Spare(Duration),
+}
+
 /// A connection that the peer dialled.
 pub(super) struct Guest {
     pub(super) admissions: Admissions,
@@ -311,39 +324,37 @@ pub(super) struct Guest {
     pub(super) refusals: Arc<Refusals>,
 }
 
-impl Guest {
-    /// Waits until no link was admitted for too long, at the beginning or after the last one ended, of
-    /// which something may linger.
-    async fn outstayed(self, linger: Duration) {
-        let mut admitted = self.admissions.watch();
-        let mut patience = self.patience;
-        loop {
-            let (count, since) = *admitted.borrow_and_update();
-            tokio::select! {
-                // It cannot fail, since we hold a sender.
-                _ = admitted.changed() => patience = self.patience.max(linger),
-                () = sleep_until(since + patience), if count == 0 => break,
-            }
+/// Waits until no link was admitted for so long: at the beginning, or after the last one ended.
+async fn unused(admissions: Admissions, first: Duration, later: Duration) {
+    let mut admitted = admissions.watch();
+    let mut patience = first;
+    loop {
+        let (count, since) = *admitted.borrow_and_update();
+        tokio::select! {
+            // It cannot fail, since we hold a sender.
+            _ = admitted.changed() => patience = later,
+            () = sleep_until(since + patience), if count == 0 => return,
         }
-        self.refusals.give_up();
     }
 }
 
-/// Keeps a connection until nobody needs it.
+/// Keeps a connection until nobody needs it. A lease is held as long as it may be spare.
 async fn keep(
     connection: Connection,
     mut retired: mpsc::UnboundedReceiver<Retired>,
     linger: Duration,
-    guest: Option<Guest>,
+    stays: Stays,
+    admissions: Admissions,
+    mut spare: Option<Lease>,
 ) {
     let mut lingering = JoinSet::new();
-    let outstayed = async {
-        match guest {
-            Some(guest) => guest.outstayed(linger).await,
-            None => std::future::pending().await,
-        }
+    let (first, later) = match &stays {
+        // Something of the last link may linger.
+        Stays::Guest(guest) => (guest.patience, guest.patience.max(linger)),
+        Stays::Spare(time) => (*time, *time),
     };
-    tokio::pin!(outstayed);
+    let is_guest = matches!(stays, Stays::Guest(_));
+    let mut outstayed = pin!(unused(admissions, first, later));
     loop {
         tokio::select! {
             closed = retired.recv() => match closed {
@@ -354,7 +365,13 @@ async fn keep(
             },
             Some(_) = lingering.join_next() => {}
             _ = connection.closed() => return,
-            () = &mut outstayed => return connection.close(NOT_ADMITTED, b""),
+            () = &mut outstayed, if is_guest || spare.is_some() => match &stays {
+                Stays::Guest(guest) => {
+                    guest.refusals.give_up();
+                    return connection.close(NOT_ADMITTED, b"");
+                }
+                Stays::Spare(_) => spare = None,
+            },
         }
     }
     while lingering.join_next().await.is_some() {}
