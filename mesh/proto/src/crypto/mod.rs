@@ -11,7 +11,7 @@
 //! | XSalsa20, Poly1305 | CURVE | this crate |
 //! | AES-256-GCM, ChaCha20-Poly1305 | NOISE | ring |
 //! | SHA-256 | NOISE, the tags of QUIC | ring; sha2 under Miri |
-//! | ML-KEM-768 | NOISE, QUIC | ml-kem |
+//! | ML-KEM-768 | NOISE, QUIC | libcrux-ml-kem |
 //! | Ed25519 | identities | ed25519-dalek |
 
 pub mod aead;
