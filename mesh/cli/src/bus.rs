@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use withy::node::{BusPublisher, BusSubscriber, Filter, Header, Priority, Publication, Topic};
+use withy::node::{
+    BoxedHeader, BusPublisher, BusSubscriber, Filter, Header, Priority, Publication, Topic,
+};
 use withy::{Frame, Message};
 
 use crate::args::{Publish, Traffic};
@@ -48,6 +50,7 @@ pub(crate) async fn publish(options: &Publish, topic: &str, messages: Vec<Messag
     let mut header = Header::default();
     header.priority = options.priority.and_then(Priority::new).unwrap_or_default();
     header.expiry = options.expiry;
+    let header = BoxedHeader::from(header);
     let sent = tokio::select! {
         sent = publish_all(&publisher, &topic, &header, &mut input, total) => sent,
         () = interrupt.wait() => Ok(()),
@@ -72,7 +75,7 @@ pub(crate) async fn publish(options: &Publish, topic: &str, messages: Vec<Messag
 async fn publish_all(
     publisher: &BusPublisher,
     topic: &Topic,
-    header: &Header,
+    header: &BoxedHeader,
     input: &mut Input,
     limit: Limit,
 ) -> Outcome {

@@ -66,7 +66,7 @@ pub use stats::{
 };
 pub use withy_discovery::fixed::{Fixed, Seed, SeedError};
 pub use withy_discovery::{Kind, PeerTag};
-pub use withy_proto::bus::{Filter, Header, Priority, Publication, Topic, TopicError};
+pub use withy_proto::bus::{BoxedHeader, Filter, Header, Priority, Publication, Topic, TopicError};
 
 pub(crate) use interest::Wants;
 use shared::Shared;

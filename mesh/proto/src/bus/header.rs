@@ -64,6 +64,8 @@ impl Priority {
     pub const MIN: Self = Self(0);
     /// The first to go.
     pub const MAX: Self = Self(9);
+    /// What nobody said otherwise of.
+    const DEFAULT: Self = Self(4);
 
     /// A priority; `None` above 9.
     pub const fn new(level: u8) -> Option<Self> {
@@ -82,7 +84,7 @@ impl Priority {
 
 impl Default for Priority {
     fn default() -> Self {
-        Self(4)
+        Self::DEFAULT
     }
 }
 
@@ -147,6 +149,29 @@ pub enum HeaderError {
 }
 
 impl Header {
+    /// One that says nothing.
+    pub(super) const DEFAULT: Self = Self {
+        priority: Priority::DEFAULT,
+        expiry: None,
+        origin: None,
+        sequence: 0,
+        retain: false,
+        content_type: None,
+        user: Vec::new(),
+    };
+
+    /// The frame of a default header.
+    #[inline]
+    pub(crate) fn default_frame() -> Frame {
+        Frame::from([VERSION])
+    }
+
+    /// Whether a frame is the one of a default header.
+    #[inline]
+    pub(super) fn is_default_frame(octets: &[u8]) -> bool {
+        octets == [VERSION]
+    }
+
     /// What the body is, such as `application/json`.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
@@ -196,8 +221,8 @@ impl Header {
 
     /// The frame.
     pub fn encode(&self) -> Frame {
-        if *self == Self::default() {
-            return Frame::from([VERSION]);
+        if *self == Self::DEFAULT {
+            return Self::default_frame();
         }
         let mut octets = vec![VERSION];
         if self.priority != Priority::default() {
@@ -236,9 +261,9 @@ impl Header {
     /// The octets are no header.
     #[inline]
     pub fn decode(octets: &[u8]) -> Result<Self, HeaderError> {
-        match octets {
-            [VERSION] => Ok(Self::default()),
-            octets => Self::decode_fields(octets),
+        match Self::is_default_frame(octets) {
+            true => Ok(Self::DEFAULT),
+            false => Self::decode_fields(octets),
         }
     }
 

@@ -13,6 +13,7 @@
 //! What the bus does not do: it knows no peers, no permissions and no acknowledgements. A message
 //! that a slow subscriber has no room for is dropped and counted, as with any publisher.
 
+pub mod boxed;
 pub mod header;
 pub mod joiner;
 pub mod keeper;
@@ -24,6 +25,7 @@ pub mod topic;
 pub mod tree;
 pub mod window;
 
+pub use boxed::BoxedHeader;
 pub use header::{Header, HeaderError, Priority};
 pub use joiner::{Joiner, Step};
 pub use keeper::Keeper;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::boxed::BoxedHeader;
 use super::header::{Header, HeaderError};
 use super::topic::{self, Topic, TopicError};
 use crate::message::{Frame, Message};
@@ -12,7 +13,7 @@ pub struct Publication {
     /// What it is about.
     pub topic: Topic,
     /// What is said about it beside.
-    pub header: Header,
+    pub header: BoxedHeader,
     /// What it says.
     pub body: Frame,
 }
@@ -40,7 +41,7 @@ impl Publication {
     pub fn new(topic: Topic, body: impl Into<Frame>) -> Self {
         Self {
             topic,
-            header: Header::default(),
+            header: BoxedHeader::default(),
             body: body.into(),
         }
     }
@@ -68,7 +69,7 @@ impl Publication {
         let [topic, header, body] = frames;
         Ok(Self {
             topic: Topic::try_from(topic)?,
-            header: Header::decode(&header)?,
+            header: BoxedHeader::decode(&header)?,
             body,
         })
     }
@@ -79,7 +80,7 @@ impl Publication {
 pub struct Opened<'a> {
     /// Of three frames: a topic, the header, and a body.
     message: &'a mut Message,
-    header: Header,
+    header: BoxedHeader,
 }
 
 impl<'a> Opened<'a> {
@@ -94,7 +95,7 @@ impl<'a> Opened<'a> {
             return Err(PublicationError::Frames { frames });
         };
         Topic::check(topic)?;
-        let header = Header::decode(header)?;
+        let header = BoxedHeader::decode(header)?;
         Ok(Self { message, header })
     }
 
