@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::{NotSent, Overflown};
 use withy_proto::pattern::pipe::Flush;
-use withy_proto::{Message, SocketType};
+use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Sending};
 use super::link;
@@ -64,6 +64,18 @@ impl Core {
             return Err(Rejected::Closed);
         }
         sending.out.send(message)?;
+        self.after_send(sending);
+        Ok(())
+    }
+
+    /// As [`Core::try_send`] of a publisher, for who has frames and no message of them.
+    #[inline]
+    pub(crate) fn try_publish(&self, frames: &[Frame]) -> Result<(), Rejected> {
+        let mut sending = self.sending.lock();
+        if sending.closed {
+            return Err(Rejected::Closed);
+        }
+        sending.out.publish(frames)?;
         self.after_send(sending);
         Ok(())
     }

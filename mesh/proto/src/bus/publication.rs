@@ -52,6 +52,12 @@ impl Publication {
         Some(Self { header, ..self })
     }
 
+    /// The frames of a message with a default header.
+    #[inline]
+    pub fn frames_of(topic: &Topic, body: Frame) -> [Frame; 3] {
+        [topic.clone().into_frame(), Header::default_frame(), body]
+    }
+
     /// The memory that it takes, in octets, as [`Message::footprint`] has it.
     pub fn footprint(&self) -> usize {
         let frames = [self.topic.as_octets(), &self.body];
@@ -61,7 +67,8 @@ impl Publication {
     }
 
     /// The frames.
-    pub(super) fn into_frames(self) -> [Frame; 3] {
+    #[inline]
+    pub fn into_frames(self) -> [Frame; 3] {
         [self.topic.into_frame(), self.header.encode(), self.body]
     }
 

@@ -276,16 +276,16 @@ impl OutPipe {
         }
     }
 
-    /// Appends to a pipe what others get too: `encoded` has the message for clear links, if it
-    /// fits in one piece.
+    /// Appends to a pipe what others get too: `encoded` has the message of these frames for clear links,
+    /// if it fits in one piece.
     #[inline]
-    pub(crate) fn push_shared(&mut self, message: &Message, encoded: Option<&[u8]>) {
+    pub(crate) fn push_shared(&mut self, frames: &[Frame], encoded: Option<&[u8]>) {
         match (&mut self.out, encoded) {
             (Out::Wire(outbox), Some(encoded)) if outbox.framing() == Framing::Clear => {
                 outbox.push_encoded(encoded)
             }
-            (Out::Wire(outbox), _) => outbox.push(message),
-            (Out::Items { .. }, _) => self.push(&mut message.clone()),
+            (Out::Wire(outbox), _) => outbox.push_frames(frames),
+            (Out::Items { .. }, _) => self.push(&mut frames.iter().cloned().collect()),
         }
     }
 

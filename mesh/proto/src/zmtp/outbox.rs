@@ -86,9 +86,14 @@ impl Outbox {
     /// Appends a message.
     #[inline]
     pub fn push(&mut self, message: &Message) {
-        let (last, firsts) = match message.frames() {
-            [one] => (one, &[][..]),
-            frames => (&frames[frames.len() - 1], &frames[..frames.len() - 1]),
+        self.push_frames(message.frames());
+    }
+
+    /// Appends a message of these frames; nothing without any.
+    #[inline]
+    pub fn push_frames(&mut self, frames: &[Frame]) {
+        let Some((last, firsts)) = frames.split_last() else {
+            return;
         };
         for frame in firsts {
             self.push_frame(frame, MORE);

@@ -22,7 +22,7 @@ use withy_discovery::{Kind, Service};
 use withy_proto::bus::{Filter, Opened, Publication, Topic};
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::Matching;
-use withy_proto::{Frame, Message, SocketType};
+use withy_proto::{Frame, SocketType};
 
 pub use subscriber::BusSubscriber;
 
@@ -84,8 +84,7 @@ impl BusPublisher {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call did not publish.
     pub async fn publish(&self, body: impl Into<Frame>) -> Result<(), PublishError> {
-        let topic = self.topic()?.clone();
-        self.send(Publication::new(topic, body)).await
+        self.say(self.topic()?, body).await
     }
 
     /// Publishes a body on one of the topics that the publisher is for.
@@ -100,7 +99,8 @@ impl BusPublisher {
         topic: &Topic,
         body: impl Into<Frame>,
     ) -> Result<(), PublishError> {
-        self.send(Publication::new(topic.clone(), body)).await
+        self.check(topic)?;
+        self.say(topic, body).await
     }
 
     /// Publishes a message with headers.
@@ -111,21 +111,26 @@ impl BusPublisher {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call did not publish.
     pub async fn send(&self, publication: Publication) -> Result<(), PublishError> {
-        if self.0.topic.as_ref() != Some(&publication.topic)
-            && !self.0.scope.matches(&publication.topic)
-        {
-            return Err(PublishError::Scope {
-                scope: self.0.scope.to_string(),
-                topic: publication.topic.to_string(),
-            });
+        self.check(&publication.topic)?;
+        let core = self.0.socket.core();
+        core.pay_debt().await;
+        let sent = match &self.0.history {
+            Some(history) => history.publish(publication, core),
+            None => core.try_publish(&publication.into_frames()).is_ok(),
+        };
+        sent.then_some(()).ok_or(PublishError::Closed)
+    }
+
+    /// Publishes a body without headers: where nothing is kept, no publication is made of it.
+    async fn say(&self, topic: &Topic, body: impl Into<Frame>) -> Result<(), PublishError> {
+        if self.0.history.is_some() {
+            let publication = Publication::new(topic.clone(), body);
+            return self.send(publication).await;
         }
-        if let Some(history) = &self.0.history {
-            let sent = history.publish(publication, self.0.socket.core());
-            return sent.then_some(()).ok_or(PublishError::Closed);
-        }
-        let mut message = Message::from(publication);
-        let sent = self.0.socket.send(&mut message).await;
-        sent.map_err(|_| PublishError::Closed)
+        let core = self.0.socket.core();
+        core.pay_debt().await;
+        let frames = Publication::frames_of(topic, body.into());
+        core.try_publish(&frames).map_err(|_| PublishError::Closed)
     }
 
     /// Waits until at least so many subscribers want the publisher's topic.
@@ -186,6 +191,17 @@ impl BusPublisher {
     /// The counters of all publishers of this node together.
     pub fn stats(&self) -> Stats {
         self.0.socket.stats()
+    }
+
+    /// Whether the publisher is for a topic.
+    fn check(&self, topic: &Topic) -> Result<(), PublishError> {
+        if self.0.topic.as_ref() == Some(topic) || self.0.scope.matches(topic) {
+            return Ok(());
+        }
+        Err(PublishError::Scope {
+            scope: self.0.scope.to_string(),
+            topic: topic.to_string(),
+        })
     }
 
     fn topic(&self) -> Result<&Topic, PublishError> {

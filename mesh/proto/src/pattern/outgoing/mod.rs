@@ -273,7 +273,7 @@ impl Outgoing {
     pub fn send(&mut self, message: &mut Message) -> Result<(), NotSent> {
         match self.kind.row().sends {
             Sends::InTurn | Sends::ToOne => self.send_in_turn(message),
-            Sends::Publishes => self.publish(message),
+            Sends::Publishes => self.publish(message.frames()),
             Sends::ToAll => self.send_to_all(message),
             Sends::ByIdentity => self.send_by_identity(message),
             Sends::Nothing | Sends::Replies => Err(NotSent::Unroutable),

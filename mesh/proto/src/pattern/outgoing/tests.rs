@@ -255,3 +255,25 @@ fn a_pipe_without_room_or_with_a_plain_request_takes_no_other() {
     out.detach(plain, None);
     assert_eq!(out.claim_for_request(plain, true), Err(NotSent::PeerGone));
 }
+
+#[test]
+fn frames_are_published_as_a_message_of_them() {
+    let publication = crate::bus::Publication::new("home/a".parse().unwrap(), "21.5");
+    let frames = publication.into_frames();
+    let message = Message::from_frames(frames.to_vec());
+    let options = SendOptions {
+        matching: Matching::Filters,
+        ..SendOptions::default()
+    };
+    let mut out = Outgoing::new(SocketType::Pub, options);
+    let keys = [0; 3].map(|_| attach(&mut out, SocketType::Sub, b""));
+    for key in &keys[1..] {
+        out.subscribed(*key, b"home/+", true).unwrap();
+    }
+    out.publish(&frames).unwrap();
+    out.send(&mut message.clone()).unwrap();
+    assert_eq!(keys.map(|key| out.waiting(key)), [0, 2, 2]);
+    let (load, _) = out.take(keys[2], Vec::new());
+    let recovered = load.unwrap().recover().unwrap();
+    assert_eq!(recovered, [message.clone(), message]);
+}

@@ -1,14 +1,18 @@
 //! Sending to all pipes, or to those that want a topic; and what happens to one without room.
 
 use super::{NotSent, Outgoing, Overflow, Overflown, PipeKey};
-use crate::message::Message;
+use crate::message::{Frame, Message};
 
 impl Outgoing {
-    pub(super) fn publish(&mut self, message: &Message) -> Result<(), NotSent> {
+    /// As [`Outgoing::send`] of a PUB or XPUB, for who has frames, at least one, and no message of them.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn publish(&mut self, frames: &[Frame]) -> Result<(), NotSent> {
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         self.publishing
-            .matches(message.first(), &mut |index| targets.push(index));
+            .matches(&frames[0], &mut |index| targets.push(index));
         if self.options.invert_matching {
             let mut wanted = std::mem::take(&mut targets);
             wanted.sort_unstable();
@@ -19,7 +23,7 @@ impl Outgoing {
                     .filter(|index| wanted.binary_search(index).is_err()),
             );
         }
-        let result = self.fan_out(&targets, message);
+        let result = self.fan_out(&targets, frames);
         self.targets = targets;
         result
     }
@@ -35,10 +39,10 @@ impl Outgoing {
             return Ok(());
         }
         let targets: Vec<u32> = self.pipes.iter().map(|(index, _)| index as u32).collect();
-        self.fan_out(&targets, message)
+        self.fan_out(&targets, message.frames())
     }
 
-    pub(super) fn fan_out(&mut self, targets: &[u32], message: &Message) -> Result<(), NotSent> {
+    pub(super) fn fan_out(&mut self, targets: &[u32], frames: &[Frame]) -> Result<(), NotSent> {
         let mark = self.options.high_water_mark;
         if self.options.overflow == Overflow::Block
             && !self.options.conflate
@@ -55,7 +59,7 @@ impl Outgoing {
         }
         self.scratch.clear();
         if targets.len() > 1 {
-            self.scratch.push(message);
+            self.scratch.push_frames(frames);
         }
         for &index in targets {
             let pipe = &mut self.pipes[index as usize];
@@ -92,7 +96,7 @@ impl Outgoing {
             } else {
                 None
             };
-            pipe.push_shared(message, encoded);
+            pipe.push_shared(frames, encoded);
             self.counts.sent += 1;
             self.touch(key);
         }
