@@ -9,6 +9,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use withy_proto::Message;
+use withy_proto::bus::Publication;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::incoming::{Control, Event};
 
@@ -91,16 +92,43 @@ impl Core {
         {
             self.overtake(receiving, key, message);
         }
-        // Others may wait while there is more than this receiver took.
-        let more = result.is_ok()
-            && self.ready.has_receivers()
+        if result.is_ok() {
+            self.pass_on(receiving);
+        }
+        result
+    }
+
+    /// Wakes another receiver while there is more than this one took.
+    #[inline]
+    fn pass_on(&self, receiving: &Receiving) {
+        let more = self.ready.has_receivers()
             && (receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
         if more {
             self.ready.notify();
         }
-        result
+    }
+
+    /// Takes the next message as a publication, into `place`, if it is one and stands whole in the buffer:
+    /// then it is taken apart there, and no message is made. Everything else is for
+    /// [`Core::receive_or_wait`].
+    #[inline]
+    pub(crate) fn take_publication(&self, place: &mut Option<Publication>) -> Option<PipeKey> {
+        let mut receiving = self.receiving.lock();
+        let Current { key, start, end } = receiving.current?;
+        let is_limited = self.options.rate.messages.is_some() || self.options.conflate_received;
+        if is_limited || receiving.budget >= BUDGET || !receiving.notices.is_empty() {
+            return None;
+        }
+        let Receiving { inc, buffer, .. } = &mut *receiving;
+        let used = inc.decode_publication(key, &buffer[start..end], place)?;
+        let start = start + used;
+        receiving.current = (start < end).then_some(Current { key, start, end });
+        receiving.budget += 1;
+        receiving.taken += 1;
+        self.pass_on(&receiving);
+        Some(key)
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use withy_proto::mechanism::{Opener, Sealer};
 use withy_proto::zmtp::decoder::Limits;
-use withy_proto::zmtp::{Command, Framing, Item, Outbox};
+use withy_proto::zmtp::{Command, Decoder, Framing, Item, Outbox};
 use withy_proto::{Frame, Message};
 
 use super::input::Input;
@@ -32,6 +32,12 @@ fn stream(input: &mut Input<'_>) {
     let how = input.octet();
     let octets = unfolded(input);
     let (items, fault) = model::decode(&octets, limits, 0, &mut model::clear);
+    // A look at what is first shows nothing else.
+    if let Some(frames) = Decoder::new(limits, Opener::Clear).look::<3>(&octets) {
+        let seen = frames.map(|frame| &octets[frame]);
+        let seen = Item::Message(seen.into_iter().collect());
+        assert_eq!(items.first(), Some(&seen));
+    }
     for (how, direct) in [(0, false), (how, how & 0x10 != 0)] {
         let receiver = wire::receive(limits, Opener::Clear, &octets, how, direct);
         assert_eq!(receiver.items, items);

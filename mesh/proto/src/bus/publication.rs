@@ -1,5 +1,6 @@
 //! A message on the bus: three frames, its topic, its header and its body.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::boxed::BoxedHeader;
@@ -64,6 +65,25 @@ impl Publication {
         let long = frames.iter().map(|frame| frame.len());
         let bodies: usize = long.filter(|&length| length > Frame::INLINE).sum();
         size_of::<Self>() + bodies + self.header.on_heap()
+    }
+
+    /// One whose topic was checked, from where its frames stand in `octets`, made in its place; `None`, and
+    /// no change, if the second is no header.
+    #[inline]
+    pub(crate) fn copy(
+        octets: &[u8],
+        frames: [Range<usize>; 3],
+        place: &mut Option<Self>,
+    ) -> Option<()> {
+        let [topic, header, body] = frames;
+        let copied = |it: Range<usize>| Frame::copy_from_front(&octets[it.start..], it.len());
+        let header = BoxedHeader::decode(&octets[header]).ok()?;
+        *place = Some(Self {
+            topic: Topic::of_checked(copied(topic)),
+            header,
+            body: copied(body),
+        });
+        Some(())
     }
 
     /// The frames.

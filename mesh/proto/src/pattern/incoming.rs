@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use super::SocketType;
 use super::pipe::{HighWaterMark, PipeKey};
 use super::publish::Matching;
-use crate::bus::{Filter, FilterTree, Topic};
+use crate::bus::{Filter, FilterTree, Publication, Topic};
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
 use crate::routing::trie::{Change, Limits as TreeLimits, Repeats};
@@ -268,6 +268,32 @@ impl Incoming {
         }
     }
 
+    /// Takes the next message from the front of `input` apart where it stands, into `place`, and says how
+    /// many octets it used. `None`, and no change, unless that is a whole [`Publication`] for the
+    /// application of a SUB with [`Matching::Filters`]: everything else is for [`Incoming::decode`].
+    #[inline]
+    pub fn decode_publication(
+        &mut self,
+        key: PipeKey,
+        input: &[u8],
+        place: &mut Option<Publication>,
+    ) -> Option<usize> {
+        let Source::Wire(decoder) = &self.pipe(key)?.source else {
+            return None;
+        };
+        let frames = decoder.look(input)?;
+        let Passing::Filters(_) = &self.passing else {
+            return None;
+        };
+        if self.passing.matches(&input[frames[0].clone()]) == self.invert_matching {
+            return None;
+        }
+        let used = frames[2].end;
+        Publication::copy(input, frames, place)?;
+        self.counts.received += 1;
+        Some(used)
+    }
+
     /// The decoder of a pipe, where the driver finds the stashed tail and the body that the link
     /// fills.
     pub fn decoder(&mut self, key: PipeKey) -> Option<&mut Decoder> {
@@ -449,6 +475,8 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mechanism::Opener;
+    use crate::zmtp::{Framing, Outbox};
 
     fn received(inc: &mut Incoming, topics: &[&str]) -> Vec<String> {
         let key = PipeKey {
@@ -481,6 +509,59 @@ mod tests {
         assert_eq!(received(&mut inc, &["home/a"]), ["home/a"]);
         assert!(inc.filter(b"home/+", false));
         assert_eq!(received(&mut inc, &["home/a"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_publication_is_taken_apart_as_its_message_would_be() {
+        let key = PipeKey {
+            index: 0,
+            generation: 1,
+        };
+        let mark = HighWaterMark::default();
+        let attached = |matching, invert| {
+            let mut inc = Incoming::new(SocketType::Sub, mark, invert).matching(matching);
+            let decoder = Decoder::new(Limits::default(), Opener::Clear);
+            inc.attach(key, Some(decoder), Frame::new());
+            assert!(inc.filter(b"home/+", true));
+            inc
+        };
+        let mut inc = attached(Matching::Filters, false);
+        let mut place = None;
+        let mut full = Publication::new("home/a".parse().unwrap(), vec![7; 300]);
+        full.header.sequence = 7;
+        let short = Publication::new("home/b".parse().unwrap(), "");
+        for publication in [full, short] {
+            let mut outbox = Outbox::new(Framing::Clear);
+            outbox.push_frames(&publication.clone().into_frames());
+            let octets = outbox.encoded().unwrap();
+            let used = inc.decode_publication(key, octets, &mut place);
+            assert_eq!(
+                (used, place.take()),
+                (Some(octets.len()), Some(publication))
+            );
+            for (matching, invert) in [(Matching::Prefixes, false), (Matching::Filters, true)] {
+                let mut other = attached(matching, invert);
+                assert_eq!(other.decode_publication(key, octets, &mut place), None);
+            }
+        }
+        assert_eq!((inc.counts().received, &place), (2, &None));
+        for frames in [
+            ["yard", "\x01", ""],
+            ["home/+", "\x01", ""],
+            ["home/a", "\x02", ""],
+        ] {
+            let mut outbox = Outbox::new(Framing::Clear);
+            outbox.push(&frames.into_iter().collect());
+            let octets = outbox.encoded().unwrap();
+            assert_eq!(inc.decode_publication(key, octets, &mut place), None);
+        }
+        assert_eq!(
+            inc.counts(),
+            ReceiveCounts {
+                received: 2,
+                ..ReceiveCounts::default()
+            }
+        );
     }
 
     /// On a link of one stream they mean nothing.

@@ -5,6 +5,8 @@
 //! long body gets [a buffer of its own](Decoder::body) that the link fills directly. Memory grows
 //! with the octets that arrived, never with what a header promises.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::command::{Command, CommandError};
@@ -167,6 +169,32 @@ impl Decoder {
                 return Ok((used, Some(decoded)));
             }
         }
+    }
+
+    /// Where the frames of the next message stand, if it has just `N`, and all of them are at the front
+    /// of `input`: for who takes it apart there. `None` leaves it, and what is wrong with it, to
+    /// [`Decoder::decode`].
+    #[inline]
+    pub fn look<const N: usize>(&self, input: &[u8]) -> Option<[Range<usize>; N]> {
+        let begins = self.body.is_none() && self.parts.is_empty() && !self.is_sealed();
+        if !begins || N > self.limits.max_parts {
+            return None;
+        }
+        let mut frames = [const { 0..0 }; N];
+        let mut end = 0;
+        let mut size = 0;
+        for (number, frame) in frames.iter_mut().enumerate() {
+            let header = Header::decode(&input[end..]).ok()??;
+            let flags = if number + 1 < N { MORE } else { 0 };
+            let start = end + header.length;
+            if header.flags != flags || header.size > (input.len() - start) as u64 {
+                return None;
+            }
+            end = start + header.size as usize;
+            size += end - start;
+            *frame = start..end;
+        }
+        (size <= self.limits.max_message_size).then_some(frames)
     }
 
     /// Decodes everything in `octets` and stashes the rest: for simulation and tests.
@@ -473,6 +501,48 @@ mod tests {
             .chain(messages.into_iter().map(Item::Message))
             .collect();
         (octets, items)
+    }
+
+    #[test]
+    fn a_look_finds_what_decoding_would_give_and_nothing_else() {
+        let mut outbox = Outbox::new(Framing::Clear);
+        let message: Message = [&b"a"[..], b"", &[7; 300]].into_iter().collect();
+        outbox.push(&message);
+        let mut octets = outbox.encoded().unwrap().to_vec();
+        let whole = octets.len();
+        octets.extend([0, 1, 9]);
+        let limits = Limits {
+            max_message_size: message.size(),
+            max_parts: 3,
+        };
+        let mut decoder = Decoder::new(limits, Opener::Clear);
+        let found = decoder.look::<3>(&octets).unwrap();
+        assert_eq!(found[2].end, whole);
+        let frames = found.map(|frame| Frame::from(&octets[frame]));
+        assert_eq!(message, Message::from_frames(frames.into()));
+        assert!((0..whole).all(|end| decoder.look::<3>(&octets[..end]).is_none()));
+        assert_eq!(decoder.look::<2>(&octets), None);
+        assert_eq!(decoder.look::<4>(&octets), None);
+        for (at, flags) in [(0, COMMAND), (0, 8), (0, 0), (3, MORE | COMMAND)] {
+            let mut other = octets.clone();
+            other[at] = flags;
+            assert_eq!(decoder.look::<3>(&other), None, "{flags} at {at}");
+        }
+        let smaller = Limits {
+            max_message_size: message.size() - 1,
+            ..limits
+        };
+        let fewer = Limits {
+            max_parts: 2,
+            ..limits
+        };
+        for limits in [smaller, fewer] {
+            assert_eq!(Decoder::new(limits, Opener::Clear).look::<3>(&octets), None);
+        }
+        // A frame of a message before it has come already.
+        let (_, decoded) = decoder.decode(&mut [MORE, 0], &mut Message::new()).unwrap();
+        assert!(decoded.is_none());
+        assert_eq!(decoder.look::<3>(&octets), None);
     }
 
     #[test]

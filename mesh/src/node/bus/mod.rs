@@ -16,11 +16,9 @@ mod tests;
 mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use withy_discovery::{Kind, Service};
-use withy_proto::bus::{Filter, Opened, Publication, Topic};
-use withy_proto::pattern::PipeKey;
+use withy_proto::bus::{Filter, Publication, Topic};
 use withy_proto::pattern::publish::Matching;
 use withy_proto::{Frame, SocketType};
 
@@ -32,7 +30,6 @@ use super::guard::Permitted;
 use super::interest::BUS;
 use super::offer::Offer;
 use super::shared::Shared;
-use crate::driver::core::Core;
 use crate::driver::resources::Guard;
 use crate::error::Closed;
 use crate::socket::Owner;
@@ -230,23 +227,6 @@ impl Shared {
         });
         made.clone()
     }
-}
-
-/// Whether who sent a message may publish on its topic; if not, that is counted.
-#[inline]
-fn permits(permitted: &Permitted, core: &Core, opened: &Opened<'_>, from: PipeKey) -> bool {
-    if !permitted.is_asked() {
-        return true;
-    }
-    // Of whom has long left nobody knows who it was.
-    let allowed = core.sender(from).is_some_and(|peer| {
-        let shown = peer.proven.as_ref().map(|proven| &proven.shown);
-        permitted.may_publish(shown, opened.topic())
-    });
-    if !allowed {
-        core.counters.denied.fetch_add(1, Relaxed);
-    }
-    allowed
 }
 
 /// What the record says of a scope: the scope, or a wider one that fits.

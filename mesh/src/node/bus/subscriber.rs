@@ -4,13 +4,14 @@
 //! priority or expires. From the first such message on a task reads ahead, and messages
 //! [wait](super::waiting) in the order of their priority, from when they came.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use withy_proto::Message;
 use withy_proto::SocketType;
-use withy_proto::bus::{Filter, Opened, Priority, Publication};
+use withy_proto::bus::{Filter, Header, Opened, Priority, Publication};
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::publish::Matching;
 
@@ -19,7 +20,6 @@ use super::super::error::NameError;
 use super::super::guard::Permitted;
 use super::super::interest::{Interest, Wants};
 use super::late::Late;
-use super::permits;
 use super::waiting::Waiting;
 use crate::driver::receive::Stalled;
 use crate::error::ReceiveError;
@@ -97,11 +97,29 @@ impl BusSubscriber {
     /// # Cancel safety
     /// Cancel-safe: a cancelled call took no message.
     pub async fn recv(&self) -> Result<Publication, ReceiveError> {
-        let mut message = Message::new();
         loop {
             if let Some(waiting) = self.0.waiting.get() {
                 return waiting.take().await;
             }
+            // In a block of its own, so that it takes no place in the future.
+            {
+                let mut next = None;
+                let core = self.0.reader.socket.core();
+                if let Some(from) = core.take_publication(&mut next)
+                    && let Some(publication) = next
+                {
+                    let topic = || publication.topic.as_str();
+                    if !self.0.reader.permits(topic, from) {
+                        continue;
+                    }
+                    if self.is_next(&publication.header) {
+                        return Ok(publication);
+                    }
+                    self.put_aside(publication);
+                    continue;
+                }
+            }
+            let mut message = Message::new();
             match self.0.reader.socket.core().receive_or_wait(&mut message) {
                 Ok(from) => {
                     if let Some(opened) = self.open(&mut message, from) {
@@ -144,13 +162,18 @@ impl BusSubscriber {
     #[inline]
     fn open<'a>(&self, message: &'a mut Message, from: PipeKey) -> Option<Opened<'a>> {
         let opened = self.0.reader.open(message, from)?;
-        let header = opened.header();
-        let is_plain = header.priority == Priority::default() && header.expiry.is_none();
-        if is_plain && self.0.waiting.get().is_none() {
+        if self.is_next(opened.header()) {
             return Some(opened);
         }
         self.put_aside(opened.into_publication());
         None
+    }
+
+    /// Whether what was read last is to be handed out next.
+    #[inline]
+    fn is_next(&self, header: &Header) -> bool {
+        let is_plain = header.priority == Priority::default() && header.expiry.is_none();
+        is_plain && self.0.waiting.get().is_none()
     }
 
     /// Lets a message wait for its turn, which from now on all do.
@@ -215,12 +238,31 @@ impl Reader {
     fn open<'a>(&self, message: &'a mut Message, from: PipeKey) -> Option<Opened<'a>> {
         let core = self.socket.core();
         match Opened::new(message) {
-            Ok(opened) => permits(&self.permitted, core, &opened, from).then_some(opened),
+            Ok(opened) => self.permits(|| opened.topic(), from).then_some(opened),
             Err(error) => {
                 core.close_link(from, Reason::Application(error.to_string()));
                 None
             }
         }
+    }
+
+    /// Whether who sent a message may publish on its topic; if not, that is counted.
+    #[inline]
+    fn permits<'a>(&self, topic: impl FnOnce() -> &'a str, from: PipeKey) -> bool {
+        !self.permitted.is_asked() || self.is_permitted(topic(), from)
+    }
+
+    fn is_permitted(&self, topic: &str, from: PipeKey) -> bool {
+        let core = self.socket.core();
+        // Of whom has long left nobody knows who it was.
+        let allowed = core.sender(from).is_some_and(|peer| {
+            let shown = peer.proven.as_ref().map(|proven| &proven.shown);
+            self.permitted.may_publish(shown, topic)
+        });
+        if !allowed {
+            core.counters.denied.fetch_add(1, Relaxed);
+        }
+        allowed
     }
 
     /// As [`Reader::open`], and takes the message apart.
