@@ -253,7 +253,7 @@ impl Discovery {
             let item = Item::Record(record.octets().clone());
             self.gossip.send(peer, item);
         }
-        self.begin_round(peer, time);
+        self.begin_round(peer);
         self.settle(time);
     }
 
@@ -305,7 +305,7 @@ impl Discovery {
         self.membership.heard(from, now);
         match message {
             Message::News(items) => items.into_iter().for_each(|it| self.news(from, it, time)),
-            Message::Summary(summary) => self.compare(from, &summary, now),
+            Message::Summary(summary) => self.compare(from, &summary),
             Message::Listing { buckets, entries } => self.reconcile(from, buckets, &entries, time),
             Message::Want(peers) => self.answer(from, &peers),
             Message::Revoked { answers, digests } => self.complete(from, answers, &digests),
@@ -407,7 +407,7 @@ impl Discovery {
             false => Duration::ZERO,
         };
         if let Some(peer) = self.gossip.poll_round(now + early) {
-            self.begin_round(peer, time);
+            self.begin_round(peer);
         }
         if now + early >= self.next_plan {
             self.rests = self.plan(now) && self.hints.len() == 0;

@@ -1,11 +1,16 @@
 //! The rounds in which two neighbours find out what they know apart.
+//!
+//! A summary is about those that are there, and a listing about those that are gone as well. Who is
+//! taken for gone by one and is there for the other makes their summaries differ, and the listing settles
+//! it. But of those that are gone two nodes need not know the same: one may have come later, or
+//! forgotten them. In a summary they would make the two differ for as long as graves are kept, and
+//! listings that are cut at the size of a message would be about such differences, each second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Discovery, Time};
 use crate::gossip::{BUCKETS, Entry, Item, Message, Summary, bucket, mix};
-use crate::membership::State;
 use crate::peer::PeerTag;
 use crate::record::Record;
 
@@ -14,14 +19,14 @@ const MAX_WANTED: usize = 256;
 
 impl Discovery {
     /// Sends a neighbour a summary of what is known.
-    pub(super) fn begin_round(&mut self, peer: PeerTag, time: Time) {
-        let summary = Box::new(self.summary(time.monotonic));
+    pub(super) fn begin_round(&mut self, peer: PeerTag) {
+        let summary = Box::new(self.summary());
         self.gossip.say(peer, &Message::Summary(summary));
     }
 
     /// What is known of every peer that counts.
-    fn entries(&self, now: Duration) -> impl Iterator<Item = Entry> + '_ {
-        self.membership.said(now).map(|update| {
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.membership.said().map(|update| {
             let version = self.table.version(update.peer);
             let (sequence, digest) = version.unwrap_or_default();
             Entry {
@@ -32,9 +37,9 @@ impl Discovery {
         })
     }
 
-    fn summary(&self, now: Duration) -> Summary {
+    pub(super) fn summary(&self) -> Summary {
         let mut buckets = [0; BUCKETS];
-        for entry in self.entries(now) {
+        for entry in self.entries().filter(|it| !it.update.state.is_gone()) {
             buckets[entry.bucket()] ^= entry.stamp();
         }
         let known = self.gossip.revocations().keys();
@@ -46,8 +51,8 @@ impl Discovery {
     }
 
     /// Lists what differs from a neighbour's summary.
-    pub(super) fn compare(&mut self, from: PeerTag, theirs: &Summary, now: Duration) {
-        let ours = self.summary(now);
+    pub(super) fn compare(&mut self, from: PeerTag, theirs: &Summary) {
+        let ours = self.summary();
         if ours.revocations != theirs.revocations {
             self.list_revocations(from, false);
         }
@@ -61,8 +66,7 @@ impl Discovery {
         let count = differing.len();
         differing.rotate_left(start % count);
         let mut sizes = [0; BUCKETS];
-        self.entries(now)
-            .for_each(|entry| sizes[entry.bucket()] += 1);
+        self.entries().for_each(|entry| sizes[entry.bucket()] += 1);
         let (mut buckets, mut room) = (0_u64, Entry::MAX);
         for at in differing {
             if sizes[at] <= room {
@@ -71,7 +75,7 @@ impl Discovery {
             }
         }
         let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
-        let entries = self.entries(now).filter(named).collect();
+        let entries = self.entries().filter(named).collect();
         self.gossip
             .say(from, &Message::Listing { buckets, entries });
     }
@@ -80,7 +84,7 @@ impl Discovery {
     pub(super) fn reconcile(&mut self, from: PeerTag, buckets: u64, theirs: &[Entry], time: Time) {
         let now = time.monotonic;
         let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
-        let ours = self.entries(now).filter(named);
+        let ours = self.entries().filter(named);
         let mut ours: BTreeMap<_, _> = ours.map(|entry| (entry.update.peer, entry)).collect();
         let mut wanted = BTreeSet::new();
         for entry in theirs {
@@ -88,10 +92,8 @@ impl Discovery {
             debug_assert!(buckets & 1 << bucket(peer) != 0, "checked when it was read");
             match ours.remove(&peer) {
                 Some(own) => self.settle_entry(from, &own, entry, &mut wanted, now),
-                // Those that are gone and were never known are of no use; nor are those that this
-                // node knows to be gone, and does not speak of any more.
+                // Those that are gone and were never known are of no use.
                 None if entry.update.state.is_gone() => {}
-                None if self.membership.state(peer).is_some_and(State::is_gone) => {}
                 None => {
                     wanted.insert(peer);
                 }

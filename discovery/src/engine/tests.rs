@@ -540,12 +540,42 @@ fn churn_and_loss_kill_few_that_live() {
     println!("count: time to know each other after churn, under loss: {took:?}");
 }
 
+/// Who is there and who was gone is settled in one round, however different what nodes remember of the
+/// dead: else their listings would never end, and those of a large mesh would be cut.
+#[test]
+fn those_that_are_gone_make_no_difference() {
+    let mut world = World::new(30, 0);
+    world.converge(secs(30));
+    for _ in 0..5 {
+        let peer = *world.nodes.keys().next_back().unwrap();
+        world.end(peer);
+    }
+    world.run(secs(5));
+    for _ in 0..3 {
+        // It knows nothing of those that died before.
+        world.start();
+    }
+    world.converge(secs(5));
+    world.run(secs(5));
+    let summaries: Vec<_> = world
+        .nodes
+        .values()
+        .map(|node| node.discovery.summary())
+        .collect();
+    assert!(summaries.iter().all(|it| *it == summaries[0]));
+    let dead = |node: &Node| node.discovery.membership().lost().count();
+    let remembered: BTreeSet<_> = world.nodes.values().map(dead).collect();
+    assert_eq!(remembered, [0, 5].into(), "or nothing was tested");
+}
+
 #[test]
 fn both_sides_of_a_split_merge_again() {
+    // Those that are gone are remembered for ten minutes.
     for (nodes, span) in [
         (count(100, 1_000), 30),
         (50, 1),
         (50, count(60, 300) as u64),
+        (50, count(20, 420) as u64),
     ] {
         let mut world = World::new(nodes, 0);
         world.converge(secs(30));

@@ -4,7 +4,8 @@
 //!  octet   0    version, 1
 //!          1    kind, and what it needs, to the end:
 //!               1 news     items: what (1: 1 record, 2 update, 3 revocation), length (u16), octets
-//!               2 summary  64 digests of buckets, and one of the revocations: 8 octets each
+//!               2 summary  64 digests of buckets, those that are gone left out, and one of the
+//!                          revocations: 8 octets each
 //!               3 listing  the buckets it is about: a set of 64 bits, bit 0 is the first; entries:
 //!                          peer tag (16), sequence (u64), digest (4), incarnation (u32), state (1)
 //!               4 want     peer tags, 16 octets each
@@ -68,7 +69,7 @@ pub enum Item {
 /// What a node knows, in little.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// A digest for each bucket.
+    /// A digest for each bucket, of those that are there.
     pub buckets: [u64; BUCKETS],
     /// A digest of all revocations.
     pub revocations: u64,

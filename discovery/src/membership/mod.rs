@@ -145,8 +145,6 @@ struct Member {
     incarnation: u32,
     /// When a suspect is dead, or a grave forgotten.
     deadline: Option<Duration>,
-    /// Since when it is in this state.
-    since: Duration,
     /// The worst that others said of this incarnation, which may not be believed yet.
     said: State,
 }
@@ -218,7 +216,6 @@ impl Membership {
             state: State::Alive,
             incarnation: 0,
             deadline: None,
-            since: Duration::ZERO,
             said: State::Alive,
         };
         self.members.insert(peer, member);
@@ -279,7 +276,7 @@ impl Membership {
         if let Some(member) = member.filter(|member| member.state == State::Suspected) {
             // Others still suspect it, until it refutes that itself.
             self.send(Outgoing::To(peer, update_of(peer, &member)));
-            self.set(peer, State::Alive, None, now);
+            self.set(peer, State::Alive, None);
             self.counters.revived += 1;
         }
         self.tell_if_gone(peer, now);
@@ -367,7 +364,7 @@ impl Membership {
                 member.state != State::Alive
             });
             if revived {
-                self.set(update.peer, State::Alive, None, now);
+                self.set(update.peer, State::Alive, None);
                 self.counters.revived += 1;
             }
             return self.send(Outgoing::Spread(update, Some(from)));
@@ -400,7 +397,7 @@ impl Membership {
             (State::Dead, State::Alive) => (State::Suspected, heartbeat / 2 + given),
             (state, _) => (state, self.pace.grave),
         };
-        self.set(update.peer, state, Some(now + patience), now);
+        self.set(update.peer, state, Some(now + patience));
     }
 
     fn refute(&mut self, update: Update) {
@@ -445,7 +442,7 @@ impl Membership {
         // A watcher of its own decides earlier than who was told.
         let deadline = now + patience + self.lateness.given(now, self.pace.heartbeat);
         let deadline = member.deadline.map_or(deadline, |it| it.min(deadline));
-        self.set(peer, State::Suspected, Some(deadline), now);
+        self.set(peer, State::Suspected, Some(deadline));
         let update = Update {
             peer,
             incarnation: member.incarnation,
@@ -457,7 +454,7 @@ impl Membership {
     }
 
     /// Puts a member into a state.
-    fn set(&mut self, peer: PeerTag, state: State, deadline: Option<Duration>, now: Duration) {
+    fn set(&mut self, peer: PeerTag, state: State, deadline: Option<Duration>) {
         let Some(member) = self.members.get_mut(&peer) else {
             return;
         };
@@ -466,7 +463,6 @@ impl Membership {
         }
         let before = std::mem::replace(&mut member.state, state);
         member.deadline = deadline;
-        member.since = now;
         if state == State::Alive {
             member.said = State::Alive;
         }
@@ -609,7 +605,7 @@ impl Membership {
         if member.state != State::Suspected {
             return self.forget(peer);
         }
-        self.set(peer, State::Dead, Some(now + self.pace.grave), now);
+        self.set(peer, State::Dead, Some(now + self.pace.grave));
         let update = Update {
             peer,
             incarnation: member.incarnation,
@@ -652,21 +648,15 @@ impl Membership {
         self.members.get(&peer).map(|member| member.state)
     }
 
-    /// What is said of every member and of this node to those who compare; suspicion passes too soon
-    /// for that, and so do graves that are half forgotten.
-    pub(crate) fn said(&self, now: Duration) -> impl Iterator<Item = Update> + '_ {
+    /// What is said of every member, those that are gone included, and of this node to those who
+    /// compare. Suspicion passes too soon for that.
+    pub(crate) fn said(&self) -> impl Iterator<Item = Update> + '_ {
         let own = self.own_update(if self.leaving {
             State::Left
         } else {
             State::Alive
         });
-        let half = self.pace.grave / 2;
-        let counts = move |member: &Member| !member.state.is_gone() || now < member.since + half;
-        let members = self
-            .members
-            .iter()
-            .filter(move |(_, member)| counts(member));
-        let said = members.map(|(peer, member)| {
+        let said = self.members.iter().map(|(peer, member)| {
             let mut update = update_of(*peer, member);
             if update.state == State::Suspected {
                 update.state = State::Alive;
