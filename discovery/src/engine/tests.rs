@@ -1,23 +1,22 @@
 //! A mesh of many nodes in one thread: seeded, with loss, churn, splits and merges.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod gaps;
+mod world;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
-use withy_proto::crypto::keys::PublicKey;
-use withy_proto::crypto::sign::SigningKey;
-use withy_proto::crypto::{Provider, Randomness as _, Seeded};
-use withy_proto::trust::{Certificate, Name, NodeId, Secret, Validity};
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::Randomness as _;
 
 use super::*;
-use crate::announcement::{Announcement, Opened, Places, Private};
-use crate::hints::{Heard, Hint};
-use crate::record::{Address, Content, Kind, Service};
+use crate::hints::Hint;
+use crate::record::{Kind, Service};
 use crate::revocation::Target;
 use crate::testing::NOW;
+use world::{Node, World, authority};
 
 const NULL: Provider = Provider::DangerNull;
-const TICK: Duration = Duration::from_millis(10);
 
 /// `small` on every change, `large` in a long suite.
 fn count(small: usize, large: usize) -> usize {
@@ -28,391 +27,6 @@ fn count(small: usize, large: usize) -> usize {
 fn seed() -> u64 {
     let seed = std::env::var("WITHY_SEED").ok();
     seed.and_then(|seed| seed.parse().ok()).unwrap_or(1)
-}
-
-fn authority() -> SigningKey {
-    SigningKey::from_seed(NULL, &[200; 32])
-}
-
-fn network() -> Network {
-    Network {
-        id: NetworkId::of(&authority()),
-        name: "sim".parse::<Name>().unwrap(),
-        secret: Secret::from_octets([9; 32]),
-    }
-}
-
-struct Node {
-    discovery: Discovery,
-    key: SigningKey,
-    content: Content,
-    side: u8,
-    /// When its turn is.
-    due: Duration,
-}
-
-impl Node {
-    /// What its neighbours on the local network hear, and from where.
-    fn announce(&self) -> (Heard, std::net::IpAddr) {
-        let record = self.content.clone().sign(&self.key).unwrap();
-        let from = self.content.addresses[0].ip().unwrap();
-        let places = Places::choose([from]).unwrap();
-        let (name, announcement) = match self.side {
-            0 => {
-                let content = crate::announcement::Content::of(&record, 7_100, places);
-                let public = content.sign(&self.key).unwrap();
-                (String::new(), Announcement::Public(public))
-            }
-            _ => {
-                let opened = Opened {
-                    peer: record.peer(),
-                    sequence: self.content.sequence,
-                    expires: self.content.validity.not_after,
-                };
-                let mut random = Seeded::new(self.content.sequence);
-                let secret = network().secret;
-                let sealed = Private::seal(&secret, &opened, 7_100, places, NOW, &mut random);
-                let (name, private) = sealed.unwrap();
-                (name, Announcement::Private(private))
-            }
-        };
-        let heard = Heard {
-            instance: name.into(),
-            txt: announcement.encode(),
-            port: 7_100,
-            addresses: vec![(from, 0).into()],
-        };
-        (heard, from)
-    }
-}
-
-/// What happened to the members as nodes saw them.
-#[derive(Default)]
-struct Seen {
-    /// Deaths of nodes that were running, and not cut off.
-    false_deaths: u64,
-    /// How long after its end each node saw another's.
-    deaths: Vec<Duration>,
-}
-
-struct World {
-    nodes: BTreeMap<PeerTag, Node>,
-    /// When those ended that did.
-    ended: BTreeMap<PeerTag, Duration>,
-    links: BTreeSet<(PeerTag, PeerTag)>,
-    /// Messages, by when they arrive.
-    under_way: BTreeMap<(Duration, u64), (PeerTag, PeerTag, Bytes)>,
-    seeds: Vec<PeerTag>,
-    now: Duration,
-    random: Seeded,
-    /// Of 100 messages, so many are lost.
-    loss: u64,
-    split: bool,
-    made: u64,
-    octets: u64,
-    seen: Seen,
-}
-
-impl World {
-    fn new(nodes: usize, loss: u64) -> Self {
-        let mut world = Self {
-            nodes: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            links: BTreeSet::new(),
-            under_way: BTreeMap::new(),
-            seeds: Vec::new(),
-            now: Duration::from_secs(1),
-            random: Seeded::new(seed()),
-            loss,
-            split: false,
-            made: 0,
-            octets: 0,
-            seen: Seen::default(),
-        };
-        for _ in 0..nodes {
-            world.start();
-        }
-        world
-    }
-
-    fn time(&self) -> Time {
-        Time {
-            monotonic: self.now,
-            unix: NOW + self.now.as_secs(),
-        }
-    }
-
-    fn start(&mut self) -> PeerTag {
-        self.made += 1;
-        let number = self.made;
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&number.to_be_bytes());
-        let key = SigningKey::from_seed(NULL, &seed);
-        let node = NodeId::of(&key);
-        let noise = PublicKey::from_octets([3; 32]);
-        let unix = self.time().unix;
-        let validity = Validity::starting(unix, Certificate::LIFETIME);
-        let certificate = Certificate::issue(&key, node, noise, validity);
-        let identity = certificate.identity();
-        let network = network();
-        let [_, _, .., a, b] = number.to_be_bytes();
-        let content = Content {
-            certificate,
-            public: false,
-            sequence: 1,
-            validity: Validity::starting(unix, Record::LIFETIME),
-            host: [a; 8],
-            process: number.to_be_bytes(),
-            networks: vec![crate::record::NetworkTag::of(
-                &network.secret,
-                identity,
-                node,
-            )],
-            addresses: vec![Address::Quic(([10, 0, a, b], 7_100).into())],
-            services: vec![Service::new(
-                Kind::Service,
-                &format!("service-{}", number % 10),
-            )],
-        };
-        let config = Config {
-            networks: vec![network],
-            ..Config::default()
-        };
-        let own = content.clone().sign(&key).unwrap();
-        let peer = own.peer();
-        let discovery = Discovery::new(NULL, config, own, number * 7_919 + 1);
-        let side = (number % 2) as u8;
-        let node = Node {
-            discovery,
-            key,
-            content,
-            side,
-            due: Duration::ZERO,
-        };
-        self.nodes.insert(peer, node);
-        if self.seeds.len() < 3 {
-            self.seeds.push(peer);
-        }
-        peer
-    }
-
-    /// As by `kill -9`: nobody is told.
-    fn end(&mut self, peer: PeerTag) {
-        self.nodes.remove(&peer);
-        self.ended.insert(peer, self.now);
-        self.links.retain(|(a, b)| *a != peer && *b != peer);
-    }
-
-    fn reaches(&self, a: PeerTag, b: PeerTag) -> bool {
-        let (Some(a), Some(b)) = (self.nodes.get(&a), self.nodes.get(&b)) else {
-            return false;
-        };
-        !self.split || a.side == b.side
-    }
-
-    fn run(&mut self, span: Duration) {
-        let end = self.now + span;
-        while self.now < end {
-            self.now += TICK;
-            self.deliver();
-            let due = self.nodes.iter().filter(|(_, node)| node.due <= self.now);
-            let due: Vec<_> = due.map(|(peer, _)| *peer).collect();
-            for peer in due {
-                self.turn(peer);
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        let later = self.under_way.split_off(&(self.now, u64::MAX));
-        let due = std::mem::replace(&mut self.under_way, later);
-        for (from, to, octets) in due.into_values() {
-            let linked = self.links.contains(&(from.min(to), from.max(to)));
-            if !linked || !self.reaches(from, to) || self.random.next_u64() % 100 < self.loss {
-                continue;
-            }
-            let time = self.time();
-            if let Some(node) = self.nodes.get_mut(&to) {
-                node.discovery.handle_input(from, &octets, time).unwrap();
-                node.due = Duration::ZERO;
-            }
-        }
-    }
-
-    fn turn(&mut self, peer: PeerTag) {
-        let time = self.time();
-        let Some(node) = self.nodes.get_mut(&peer) else {
-            return;
-        };
-        if node.discovery.poll_timeout(time) <= self.now {
-            node.discovery.handle_timeout(time);
-        }
-        let mut actions = Vec::new();
-        while let Some(action) = node.discovery.poll_action() {
-            actions.push(action);
-        }
-        assert_eq!(node.discovery.dropped(), 0);
-        self.drain(peer);
-        for action in actions {
-            self.act(peer, action);
-        }
-        self.transmit(peer);
-    }
-
-    fn drain(&mut self, peer: PeerTag) {
-        loop {
-            let node = self.nodes.get_mut(&peer);
-            match node.and_then(|node| node.discovery.poll_event()) {
-                Some(Event::Member(other, State::Dead)) => self.dead(peer, other),
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
-    fn dead(&mut self, at: PeerTag, other: PeerTag) {
-        match self.ended.get(&other) {
-            Some(ended) => self.seen.deaths.push(self.now - *ended),
-            None if self.reaches(at, other) => self.seen.false_deaths += 1,
-            None => {}
-        }
-    }
-
-    fn act(&mut self, peer: PeerTag, action: Action) {
-        match action {
-            Action::Open(other) => self.open(peer, other),
-            Action::Call(record) => self.open(peer, record.peer()),
-            Action::Try(attempt) => self.attempt(peer, &attempt),
-            Action::Close(other) => {
-                self.links.remove(&(peer.min(other), peer.max(other)));
-                let time = self.time();
-                for (one, other) in [(peer, other), (other, peer)] {
-                    if let Some(node) = self.nodes.get_mut(&one) {
-                        node.due = Duration::ZERO;
-                        node.discovery.link_down(other, false, time);
-                    }
-                }
-            }
-            Action::Seek => {
-                for seed in self.seeds.clone() {
-                    if seed != peer {
-                        self.open(peer, seed);
-                    }
-                }
-            }
-            Action::Renew => {
-                let unix = self.time().unix;
-                if let Some(node) = self.nodes.get_mut(&peer) {
-                    node.content.sequence += 1;
-                    node.content.validity = Validity::starting(unix, Record::LIFETIME);
-                    let record = node.content.clone().sign(&node.key).unwrap();
-                    node.discovery.set_own(record);
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, peer: PeerTag, other: PeerTag) {
-        let time = self.time();
-        let reaches = self.reaches(peer, other);
-        if !reaches {
-            if let Some(node) = self.nodes.get_mut(&peer) {
-                node.discovery.link_failed(other, time);
-            }
-            return;
-        }
-        self.links.insert((peer.min(other), peer.max(other)));
-        for (one, other) in [(peer, other), (other, peer)] {
-            if let Some(node) = self.nodes.get_mut(&one) {
-                node.due = Duration::ZERO;
-                node.discovery.link_up(other, time);
-            }
-        }
-    }
-
-    /// Whoever listens at one of the addresses is there.
-    fn attempt(&mut self, peer: PeerTag, attempt: &Try) {
-        let listens = |node: &&Node| {
-            let addresses = &node.content.addresses;
-            addresses.iter().any(|it| attempt.addresses.contains(it))
-        };
-        let found = self.nodes.values().find(listens);
-        let found = found.map(|node| &node.content.certificate);
-        let found = found.filter(|it| attempt.expects.fits(it.identity(), it.node()));
-        let found = found.map(|it| PeerTag::of(it.identity(), it.node()));
-        let found = found.filter(|other| self.reaches(peer, *other));
-        if let Some(other) = found {
-            self.open(peer, other);
-        }
-        let time = self.time();
-        if let Some(node) = self.nodes.get_mut(&peer) {
-            node.discovery.try_ended(attempt.tag, found.is_some(), time);
-            node.due = Duration::ZERO;
-        }
-    }
-
-    fn transmit(&mut self, peer: PeerTag) {
-        let time = self.time();
-        let Some(node) = self.nodes.get_mut(&peer) else {
-            return;
-        };
-        while let Some((to, octets)) = node.discovery.poll_transmit(time) {
-            self.octets += octets.len() as u64;
-            let latency = Duration::from_millis(1 + self.random.next_u64() % 20);
-            let order = (self.now + latency, self.random.next_u64());
-            self.under_way.insert(order, (peer, to, octets));
-        }
-        node.due = node.discovery.poll_timeout(time);
-    }
-
-    /// How many pairs of nodes that reach each other do not know each other, or know somebody who is
-    /// not there.
-    fn missing(&self) -> usize {
-        let mut missing = 0;
-        for (peer, node) in &self.nodes {
-            let known: BTreeSet<_> = node.discovery.table().peers().map(|(it, _)| it).collect();
-            for other in self.nodes.keys() {
-                missing += usize::from(self.reaches(*peer, *other) != known.contains(other));
-            }
-            missing += known
-                .iter()
-                .filter(|it| !self.nodes.contains_key(it))
-                .count();
-        }
-        missing
-    }
-
-    /// Runs until all know all, and says how long it took.
-    fn converge(&mut self, limit: Duration) -> Duration {
-        let start = self.now;
-        while self.missing() > 0 {
-            assert!(
-                self.now < start + limit,
-                "{} pairs do not know each other after {limit:?}; seed {}",
-                self.missing(),
-                seed()
-            );
-            self.run(TICK * 10);
-        }
-        self.now - start
-    }
-
-    /// Octets per second and node, since the last time.
-    fn traffic(&mut self, span: Duration) -> u64 {
-        let octets = std::mem::take(&mut self.octets);
-        octets / self.nodes.len() as u64 * 1_000 / span.as_millis() as u64
-    }
-
-    fn connected(&self) -> bool {
-        let mut todo: Vec<_> = self.nodes.keys().take(1).copied().collect();
-        let mut seen = BTreeSet::new();
-        while let Some(peer) = todo.pop() {
-            if seen.insert(peer) {
-                todo.extend(self.nodes[&peer].discovery.gossip().links());
-            }
-        }
-        seen.len() == self.nodes.len()
-    }
 }
 
 fn secs(seconds: u64) -> Duration {
@@ -658,7 +272,6 @@ fn one_that_leaves_is_gone_at_once_and_stays_gone() {
     assert_eq!((world.missing(), world.seen.deaths.len()), (0, 0));
 }
 
-/// The two of a round learn from each other, whoever began it.
 /// Each time that it wakes costs more than what it does then.
 #[test]
 fn a_node_at_rest_wakes_rarely() {
@@ -680,6 +293,7 @@ fn a_node_at_rest_wakes_rarely() {
     assert!(wakes <= 130, "{wakes} times in a minute");
 }
 
+/// The two of a round learn from each other, whoever began it.
 #[test]
 fn whoever_lacks_a_revocation_asks_for_it() {
     let mut world = World::new(2, 0);
