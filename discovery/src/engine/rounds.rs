@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Discovery, Time};
 use crate::gossip::{BUCKETS, Entry, Item, Message, Summary, bucket, mix};
+use crate::membership::Update;
 use crate::peer::PeerTag;
 use crate::record::Record;
 
@@ -24,23 +25,29 @@ impl Discovery {
         self.gossip.say(peer, &Message::Summary(summary));
     }
 
-    /// What is known of every peer that counts.
-    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.membership.said().map(|update| {
-            let version = self.table.version(update.peer);
-            let (sequence, digest) = version.unwrap_or_default();
-            Entry {
-                sequence,
-                digest,
-                update,
-            }
-        })
+    /// What is known of a peer of which that is said.
+    fn entry(&self, update: Update) -> Entry {
+        let version = self.table.version(update.peer);
+        let (sequence, digest) = version.unwrap_or_default();
+        Entry {
+            sequence,
+            digest,
+            update,
+        }
     }
 
+    /// What is known of all peers in some buckets.
+    fn entries(&self, buckets: u64) -> impl Iterator<Item = Entry> + '_ {
+        let named = move |it: &Update| buckets & 1 << bucket(it.peer) != 0;
+        let said = self.membership.said().filter(named);
+        said.map(|update| self.entry(update))
+    }
+
+    /// What is known of those that are there, in little.
     pub(super) fn summary(&self) -> Summary {
         let mut buckets = [0; BUCKETS];
-        for entry in self.entries().filter(|it| !it.update.state.is_gone()) {
-            buckets[entry.bucket()] ^= entry.stamp();
+        for update in self.membership.said().filter(|it| !it.state.is_gone()) {
+            buckets[bucket(update.peer)] ^= self.entry(update).stamp();
         }
         let known = self.gossip.revocations().keys();
         let revocations = known.fold(0, |sum, digest| mix(sum, u64::from_be_bytes(*digest)));
@@ -66,7 +73,8 @@ impl Discovery {
         let count = differing.len();
         differing.rotate_left(start % count);
         let mut sizes = [0; BUCKETS];
-        self.entries().for_each(|entry| sizes[entry.bucket()] += 1);
+        let said = self.membership.said();
+        said.for_each(|update| sizes[bucket(update.peer)] += 1);
         let (mut buckets, mut room) = (0_u64, Entry::MAX);
         for at in differing {
             if sizes[at] <= room {
@@ -74,8 +82,7 @@ impl Discovery {
                 buckets |= 1 << at;
             }
         }
-        let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
-        let entries = self.entries().filter(named).collect();
+        let entries = self.entries(buckets).collect();
         self.gossip
             .say(from, &Message::Listing { buckets, entries });
     }
@@ -83,8 +90,7 @@ impl Discovery {
     /// Sends what a neighbour lacks in some buckets, and asks for what this node lacks.
     pub(super) fn reconcile(&mut self, from: PeerTag, buckets: u64, theirs: &[Entry], time: Time) {
         let now = time.monotonic;
-        let named = |entry: &Entry| buckets & 1 << entry.bucket() != 0;
-        let ours = self.entries().filter(named);
+        let ours = self.entries(buckets);
         let mut ours: BTreeMap<_, _> = ours.map(|entry| (entry.update.peer, entry)).collect();
         let mut wanted = BTreeSet::new();
         for entry in theirs {
