@@ -15,6 +15,10 @@ use crate::membership::Update;
 use crate::peer::PeerTag;
 use crate::record::Record;
 
+/// The most listings that answer one summary: as much as goes out over a link in a second. Who comes
+/// into a large mesh differs in all buckets until it knows nearly all.
+const MAX_LISTINGS: usize = 4;
+
 /// The most records that are wanted at once.
 const MAX_WANTED: usize = 256;
 
@@ -75,16 +79,19 @@ impl Discovery {
         let mut sizes = [0; BUCKETS];
         let said = self.membership.said();
         said.for_each(|update| sizes[bucket(update.peer)] += 1);
-        let (mut buckets, mut room) = (0_u64, Entry::MAX);
+        let mut listings = [(0_u64, Entry::MAX); MAX_LISTINGS];
         for at in differing {
-            if sizes[at] <= room {
-                room -= sizes[at];
-                buckets |= 1 << at;
+            let fits = |listing: &&mut (u64, usize)| sizes[at] <= listing.1;
+            if let Some((buckets, room)) = listings.iter_mut().find(fits) {
+                *room -= sizes[at];
+                *buckets |= 1 << at;
             }
         }
-        let entries = self.entries(buckets).collect();
-        self.gossip
-            .say(from, &Message::Listing { buckets, entries });
+        for (buckets, _) in listings.into_iter().filter(|it| it.0 != 0) {
+            let entries = self.entries(buckets).collect();
+            let listing = Message::Listing { buckets, entries };
+            self.gossip.say(from, &listing);
+        }
     }
 
     /// Sends what a neighbour lacks in some buckets, and asks for what this node lacks.
