@@ -8,9 +8,9 @@ use crate::lan::{Lan, address};
 use crate::node::{Role, now};
 use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
 
-/// The processor time in which two nodes know and reach each other: 8 ms were measured, on a machine that
-/// did other things as well.
-const EACH_TWO: Duration = Duration::from_millis(14);
+/// The processor time in which two nodes know and reach each other: 4.5 ms were measured, and twice as much
+/// on a machine that did other things as well.
+const EACH_TWO: Duration = Duration::from_millis(10);
 
 /// How many nodes there are.
 pub(crate) fn count() -> usize {
@@ -134,14 +134,12 @@ fn all_find_each_other_and_notice_what_changes() {
         // Each two nodes cost so much at most: where all of them share a few processors, that is the limit.
         let most = EACH_TWO * (count * (count - 1) / 2) as u32;
         assert!(worked <= most || cfg!(debug_assertions), "{worked:?}");
-        let limit_of_all = match bound <= limit(3) {
-            true => limit(3),
-            false => {
-                let missed = format!("{known:.1?}, {reached:.1?}: {bound:.1?} for each processor");
-                scale::report(&format!("MISSED: {count} nodes in 3 s"), missed);
-                bound * 3
-            }
-        };
+        // Where processors are few, nodes wait for them, but not for each other.
+        let limit_of_all = limit(3).max(bound * 5 / 4);
+        if reached.max(known) > limit(3) {
+            let missed = format!("{known:.1?}, {reached:.1?}: {bound:.1?} for each processor");
+            scale::report(&format!("MISSED: {count} nodes in 3 s"), missed);
+        }
         assert!(
             known <= limit_of_all && reached <= limit_of_all,
             "{known:?}, {reached:?}, {bound:?} of work for each processor"

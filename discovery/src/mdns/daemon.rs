@@ -40,7 +40,8 @@ impl Daemon {
         handle.disable_interface(IfKind::Predicate(far))?;
         handle.set_ip_check_interval(LOOK.as_secs() as u32)?;
         Ok(Self {
-            events: handle.browse(SERVICE)?,
+            // It asks when it is told to.
+            events: handle.browse_cache(SERVICE)?,
             monitor: handle.monitor()?,
             handle,
             metrics: None,
@@ -91,7 +92,10 @@ pub(super) fn service_info(
     let addresses: Vec<_> = places.iter().collect();
     let host = format!("{name}.local.");
     let info = ServiceInfo::new(SERVICE, name, &host, &*addresses, port, &*properties);
-    info.ok()
+    let mut info = info.ok()?;
+    // A key or 120 random bits make the name unique, which is what probing would find out (RFC 6762 §8.1).
+    info.set_requires_probe(false);
+    Some(info)
 }
 
 /// The TXT record of an answer, unless it is too long for an announcement, or missing.

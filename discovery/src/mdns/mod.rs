@@ -216,12 +216,19 @@ struct Board {
     /// The speaker is another than it was.
     renewed: bool,
     stop: bool,
+    /// What this node announces, and did before.
+    own: Vec<String>,
     instances: Instances,
     state: State,
     counters: MdnsCounters,
 }
 
 impl Board {
+    /// Whether this node announces an instance. One that had to take another name has a number behind its own.
+    fn is_own(&self, instance: &str) -> bool {
+        self.own.iter().any(|own| instance.starts_with(&**own))
+    }
+
     /// Takes in what was heard of an instance; `elsewhere` more addresses are not near.
     fn hear(
         &mut self,
@@ -231,6 +238,9 @@ impl Board {
         addresses: Vec<SocketAddr>,
         elsewhere: u64,
     ) {
+        if self.is_own(instance) {
+            return;
+        }
         self.counters.heard += 1;
         self.counters.elsewhere += elsewhere;
         let Some(txt) = txt else {

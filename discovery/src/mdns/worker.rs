@@ -35,12 +35,17 @@ const OFFER: Duration = Duration::from_secs(60);
 /// How soon a record is announced that took another's place. Each announcement has everybody on the network
 /// read five packets or more, of each family of addresses; and who is linked hears of it by gossip.
 const RENEW: Duration = Duration::from_secs(10);
-/// Of how many others an answer is enough: they tell of all that they know by gossip. Until then the daemon
+/// Of how many others it is enough to hear: they tell of all that they know by gossip. Until then the daemon
 /// asks again and again, which everybody who is there reads, and afterwards it only listens: who comes
 /// announces itself.
 const ENOUGH: usize = 8;
-/// How long it only listens, until it asks again: what was announced may have been lost.
+/// How long it only listens until it asks, if it did not hear enough meanwhile: what was announced may have
+/// been lost.
 const LISTEN: Duration = Duration::from_secs(60);
+/// As much for one that was just started, where [`first`] asks: of many that come together all hear each
+/// other announced, and what the daemon is answered lacks what was announced in the same second (RFC 6762 §6),
+/// so that everybody asks for the rest.
+const LISTEN_FIRST: Duration = Duration::from_millis(1_500);
 /// How soon a name that somebody else claims is changed once more.
 const RENAME: Duration = Duration::from_secs(10);
 pub(super) struct Worker {
@@ -60,8 +65,10 @@ pub(super) struct Worker {
     /// What is announced is of an older record, which may stay so until then.
     renewed: bool,
     next_renewal: Instant,
-    /// Who was heard since the daemon began to ask, up to [`ENOUGH`]; `None` while it only listens.
-    answered: Option<BTreeSet<String>>,
+    /// Whether the daemon asks, and does not only listen.
+    asks: bool,
+    /// Who was heard since it began with that, up to [`ENOUGH`].
+    heard: BTreeSet<String>,
     next_question: Instant,
     /// Members change names this many seconds after the hour, so that not all do so at once.
     shift: u64,
@@ -99,7 +106,8 @@ impl Worker {
             strange: false,
             renewed: false,
             next_renewal: now,
-            answered: Some(BTreeSet::new()),
+            asks: false,
+            heard: BTreeSet::new(),
             next_question: now,
             epoch: 0,
             next_look: now,
@@ -168,7 +176,9 @@ impl Worker {
                 self.daemon = Some(daemon);
                 self.spoken.clear();
                 (self.stale, self.strange) = (true, true);
-                self.answered = Some(BTreeSet::new());
+                let is_asked = self.locals.iter().any(|local| local.ip.is_ipv4());
+                let wait = is_asked.then_some(LISTEN_FIRST).unwrap_or_default();
+                self.turn(false, now + wait);
             }
             Err(error) => self.shared.board().state = State::Failed(error.to_string()),
         }
@@ -266,6 +276,10 @@ impl Worker {
         let Some(daemon) = &self.daemon else {
             return;
         };
+        // Before anybody is answered with them.
+        let before = self.spoken.iter().map(|spoken| &spoken.instance);
+        let own = before.chain(services.iter().map(|(instance, _)| instance));
+        self.shared.board().own = own.cloned().collect();
         let mut spoken = Vec::new();
         for (instance, service) in services {
             if daemon.handle.register(service).is_err() {
@@ -288,25 +302,31 @@ impl Worker {
         self.spoken = spoken;
     }
 
-    /// Asks no more once enough have answered, and again after a while.
+    /// Asks no more once enough were heard, and again after a while.
     fn ask(&mut self, now: Instant) {
         let Some(daemon) = &mut self.daemon else {
             return;
         };
-        let (events, answered) = match &self.answered {
-            Some(answered) if answered.len() >= ENOUGH => {
-                self.next_question = now + LISTEN;
-                (daemon.handle.browse_cache(SERVICE), None)
-            }
-            None if now >= self.next_question => {
-                (daemon.handle.browse(SERVICE), Some(BTreeSet::new()))
-            }
-            _ => return,
+        let enough = self.heard.len() >= ENOUGH;
+        let events = match self.asks {
+            true if enough => daemon.handle.browse_cache(SERVICE),
+            false if now < self.next_question => return,
+            false if enough => return self.turn(false, now + LISTEN),
+            false => daemon.handle.browse(SERVICE),
+            true => return,
         };
         // Its queue may be full: then it goes on as before, until the next time.
         if let Ok(events) = events {
-            (daemon.events, self.answered) = (events, answered);
+            daemon.events = events;
+            self.turn(!self.asks, now + LISTEN);
         }
+    }
+
+    /// Begins to ask, or to listen only until then.
+    fn turn(&mut self, asks: bool, until: Instant) {
+        self.asks = asks;
+        self.next_question = until;
+        self.heard.clear();
     }
 
     fn is_private(&self) -> bool {
@@ -416,7 +436,7 @@ impl Worker {
         match daemon.handle.browse(SERVICE) {
             Ok(events) => {
                 daemon.events = events;
-                self.answered = Some(BTreeSet::new());
+                self.turn(true, Instant::now());
                 self.shared.board().counters.resubscribed += 1;
             }
             Err(mdns_sd::Error::Again) => {}
@@ -452,10 +472,8 @@ impl Worker {
             own.heard = true;
             return;
         }
-        if let Some(answered) = &mut self.answered
-            && answered.len() < ENOUGH
-        {
-            answered.insert(instance.to_owned());
+        if self.heard.len() < ENOUGH {
+            self.heard.insert(instance.to_owned());
         }
         let txt = txt(service);
         let (addresses, elsewhere) = addresses(service, &self.locals);
