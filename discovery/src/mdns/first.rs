@@ -2,8 +2,8 @@
 //!
 //! The daemon asks as well, and goes on asking. But it has to let a moment pass, so have those who answer,
 //! and none of them says to all the same thing twice within a second (RFC 6762 §5.2, §6): who comes soon
-//! after somebody else hears nothing until he is announced himself, which takes another second. A one-shot
-//! question (RFC 6762 §5.1, §6.7) is answered to the one who asks, at once.
+//! after somebody else may hear nothing for another second. A one-shot question (RFC 6762 §5.1, §6.7) is
+//! answered to the one who asks, at once.
 //!
 //! Deliberately not here: IPv6, where the daemon's answer has to do; and whatever comes later.
 //!

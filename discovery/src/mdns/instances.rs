@@ -3,6 +3,7 @@
 //! Invariant: there are at most [`Mdns::MAX_INSTANCES`], and as many that are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::{Found, Mdns};
 use crate::hints::{Heard, Hint};
@@ -70,6 +71,16 @@ impl Instances {
             self.gone.insert(name);
             self.news = true;
         }
+    }
+
+    /// Notes that those are gone of which no address is near any more.
+    pub(super) fn keep_near(&mut self, is_near: impl Fn(IpAddr) -> bool) {
+        let far = self.there.iter().filter(|(_, instance)| {
+            let mut addresses = instance.heard.addresses.iter();
+            !addresses.any(|address| is_near(address.ip()))
+        });
+        let far: Vec<_> = far.map(|(name, _)| name.clone()).collect();
+        far.iter().for_each(|name| self.remove(name));
     }
 
     /// Lets all that is there be found again.
@@ -165,5 +176,23 @@ mod tests {
             let _ = instances.take();
         }
         assert!(instances.there.len() <= Mdns::MAX_INSTANCES);
+    }
+
+    #[test]
+    fn what_is_not_near_any_more_is_gone() {
+        let mut instances = Instances::default();
+        for (name, ips) in [(1, &[1, 2][..]), (2, &[2])] {
+            let addresses = ips.iter().map(|ip| ([10, 0, 0, *ip], 7).into());
+            let heard = Heard {
+                addresses: addresses.collect(),
+                ..heard(name, 7)
+            };
+            assert!(instances.insert(heard, FROM));
+        }
+        instances.take();
+        instances.keep_near(|ip| ip == IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(instances.take(), [Found::Gone("2".into())]);
+        instances.keep_near(|_| false);
+        assert_eq!(instances.take(), [Found::Gone("1".into())]);
     }
 }

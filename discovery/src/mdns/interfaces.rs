@@ -65,7 +65,7 @@ fn ip_of(storage: &nix::sys::socket::SockaddrStorage) -> Option<(IpAddr, u32)> {
 
 impl Local {
     /// Whether an address belongs to the network of this one.
-    fn is_beside(&self, ip: IpAddr) -> bool {
+    pub(super) fn is_beside(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => {
                 let differs = u32::from(own) ^ u32::from(ip);

@@ -5,7 +5,7 @@
 //!       <---poll------ instances <--events--|
 //! ```
 //!
-//! The crate `mdns-sd` speaks the protocol in a thread of its own: probing, conflicts, known answers,
+//! The crate `mdns-sd` speaks the protocol in a thread of its own: announcements, known answers,
 //! goodbyes. A second thread, the worker, tells it what to say and takes its events at once, since a
 //! channel of its that nobody reads is closed. The worker also does what the daemon does not:
 //!
@@ -186,8 +186,6 @@ pub struct MdnsCounters {
     pub skipped: u64,
     /// Announcements that were handed to the daemon.
     pub announced: u64,
-    /// Names that somebody else claimed.
-    pub conflicts: u64,
     /// Daemons that had kept too much, or died, and were replaced.
     pub replaced: u64,
     /// Channels of events that the daemon had closed.
@@ -224,9 +222,9 @@ struct Board {
 }
 
 impl Board {
-    /// Whether this node announces an instance. One that had to take another name has a number behind its own.
+    /// Whether this node announces an instance, or did.
     fn is_own(&self, instance: &str) -> bool {
-        self.own.iter().any(|own| instance.starts_with(&**own))
+        self.own.iter().any(|own| own == instance)
     }
 
     /// Takes in what was heard of an instance; `elsewhere` more addresses are not near.

@@ -28,7 +28,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long a daemon may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long an announcement takes to come back at most: probes, and what is late.
+/// How long an announcement takes to come back at most.
 const ECHO: Duration = Duration::from_secs(10);
 /// How often all that is there is offered again.
 const OFFER: Duration = Duration::from_secs(60);
@@ -39,15 +39,13 @@ const RENEW: Duration = Duration::from_secs(10);
 /// asks again and again, which everybody who is there reads, and afterwards it only listens: who comes
 /// announces itself.
 const ENOUGH: usize = 8;
-/// How long it only listens until it asks, if it did not hear enough meanwhile: what was announced may have
-/// been lost.
+/// How long it only listens until it asks again: what was announced may have been lost.
 const LISTEN: Duration = Duration::from_secs(60);
-/// As much for one that was just started, where [`first`] asks: of many that come together all hear each
+/// How long one only listens that was just started, or has a new address, where [`first`] asks; if it hears
+/// enough meanwhile, it goes on listening. Of many that come together all hear each
 /// other announced, and what the daemon is answered lacks what was announced in the same second (RFC 6762 §6),
 /// so that everybody asks for the rest.
 const LISTEN_FIRST: Duration = Duration::from_millis(1_500);
-/// How soon a name that somebody else claims is changed once more.
-const RENAME: Duration = Duration::from_secs(10);
 pub(super) struct Worker {
     shared: Arc<Shared>,
     port: u16,
@@ -67,6 +65,8 @@ pub(super) struct Worker {
     next_renewal: Instant,
     /// Whether the daemon asks, and does not only listen.
     asks: bool,
+    /// It asked nothing yet since it was started, or had a new address.
+    is_first: bool,
     /// Who was heard since it began with that, up to [`ENOUGH`].
     heard: BTreeSet<String>,
     next_question: Instant,
@@ -79,7 +79,6 @@ pub(super) struct Worker {
     pause: Duration,
     replaced: Option<Instant>,
     next_offer: Instant,
-    next_name: Instant,
 }
 
 /// An announcement that the daemon makes.
@@ -107,6 +106,7 @@ impl Worker {
             renewed: false,
             next_renewal: now,
             asks: false,
+            is_first: true,
             heard: BTreeSet::new(),
             next_question: now,
             epoch: 0,
@@ -115,7 +115,6 @@ impl Worker {
             pause: Duration::ZERO,
             replaced: None,
             next_offer: now + OFFER,
-            next_name: now,
         }
     }
 
@@ -159,6 +158,9 @@ impl Worker {
         if found != self.locals {
             self.locals = found;
             (self.stale, self.strange) = (true, true);
+            // The daemon does not tell of those that only the first question found.
+            let near = |ip| self.locals.iter().any(|local| local.is_beside(ip));
+            self.shared.board().instances.keep_near(near);
         }
     }
 
@@ -176,9 +178,7 @@ impl Worker {
                 self.daemon = Some(daemon);
                 self.spoken.clear();
                 (self.stale, self.strange) = (true, true);
-                let is_asked = self.locals.iter().any(|local| local.ip.is_ipv4());
-                let wait = is_asked.then_some(LISTEN_FIRST).unwrap_or_default();
-                self.turn(false, now + wait);
+                self.listen_first(now);
             }
             Err(error) => self.shared.board().state = State::Failed(error.to_string()),
         }
@@ -240,17 +240,12 @@ impl Worker {
         for event in events {
             match event {
                 // The daemon announces on a new interface only what it is told anew.
-                DaemonEvent::IpAdd(_) | DaemonEvent::IpDel(_) => {
+                event @ (DaemonEvent::IpAdd(_) | DaemonEvent::IpDel(_)) => {
                     self.next_look = now;
                     self.stale = true;
-                }
-                DaemonEvent::NameChange(_) => {
-                    self.shared.board().counters.conflicts += 1;
-                    // Members do not recognise a name with a number behind it.
-                    if self.is_private() {
-                        self.stale = true;
-                        let last = self.spoken.first().map_or(now, |spoken| spoken.since);
-                        self.next_name = last + RENAME;
+                    // What was announced there before, it did not hear.
+                    if matches!(event, DaemonEvent::IpAdd(_)) && !self.asks {
+                        self.listen_first(now);
                     }
                 }
                 _ => {}
@@ -267,7 +262,7 @@ impl Worker {
             self.stale |= self.is_private();
         }
         self.stale |= self.renewed && now >= self.next_renewal;
-        if !self.stale || self.daemon.is_none() || now < self.next_name {
+        if !self.stale || self.daemon.is_none() {
             return;
         }
         (self.stale, self.renewed) = (false, false);
@@ -311,7 +306,7 @@ impl Worker {
         let events = match self.asks {
             true if enough => daemon.handle.browse_cache(SERVICE),
             false if now < self.next_question => return,
-            false if enough => return self.turn(false, now + LISTEN),
+            false if enough && self.is_first => return self.turn(false, now + LISTEN),
             false => daemon.handle.browse(SERVICE),
             true => return,
         };
@@ -322,9 +317,20 @@ impl Worker {
         }
     }
 
+    /// Listens before it asks anything.
+    fn listen_first(&mut self, now: Instant) {
+        let asked = |local: &Local| local.ip.is_ipv4() && !local.ip.is_loopback();
+        let wait = match self.locals.iter().any(asked) {
+            true => LISTEN_FIRST,
+            false => Duration::ZERO,
+        };
+        self.turn(false, now + wait);
+        self.is_first = true;
+    }
+
     /// Begins to ask, or to listen only until then.
     fn turn(&mut self, asks: bool, until: Instant) {
-        self.asks = asks;
+        (self.asks, self.is_first) = (asks, false);
         self.next_question = until;
         self.heard.clear();
     }
@@ -466,10 +472,11 @@ impl Worker {
         let Some(instance) = instance(&service.fullname) else {
             return;
         };
-        // One that had to take another name has a number behind its own.
-        let own = |it: &&mut Spoken| instance.starts_with(&*it.instance);
-        if let Some(own) = self.spoken.iter_mut().find(own) {
+        let mut spoken = self.spoken.iter_mut();
+        if let Some(own) = spoken.find(|it| it.instance == instance) {
             own.heard = true;
+        }
+        if self.shared.board().is_own(instance) {
             return;
         }
         if self.heard.len() < ENOUGH {

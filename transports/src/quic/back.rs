@@ -33,8 +33,9 @@ use crate::{AcceptError, Connected};
 /// so many connections to one peer dials.
 const MOST: usize = 16;
 
-/// How long a peer has to take such a link before it is dialled: it may be gone, and another have its place.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a peer has to take a link over a connection that is there, before it is dialled: it may be gone,
+/// and another have its place.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 type Takers = mpsc::Sender<Result<Connected, AcceptError>>;
 

@@ -68,7 +68,7 @@ impl Lease {
 pub(super) struct WeakLease {
     keeper: mpsc::WeakUnboundedSender<Retired>,
     lingering: Arc<Lingering>,
-    admissions: Admissions,
+    pub(super) admissions: Admissions,
 }
 
 impl WeakLease {

@@ -3,8 +3,8 @@
 //!
 //! Dials with the same node key, network and expectation, to the same address, on the same runtime,
 //! share a connection, and while it is being made they share that attempt and its failure. The
-//! first one's options hold for all. One stays for [`spare`](QuicOptions::spare) after its last link. Only when the peer allows no more links on a connection is there
-//! another.
+//! first one's options hold for all. A connection stays for [`spare`](QuicOptions::spare) after its last
+//! link. Only when the peer allows no more links on it, or does not answer there, is there another.
 //!
 //! Invariant: a connection that has ended is not in the pool.
 
@@ -14,9 +14,10 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
+use tokio::time::timeout;
 use withy_proto::crypto::tag;
 
-use super::back::{self, Own};
+use super::back::{self, Own, PATIENCE};
 use super::dialling::{self, Dialler};
 use super::endpoint::{self, Grant};
 use super::lease::{Lease, WeakLease};
@@ -92,7 +93,7 @@ pub(super) async fn dial(
     }
 }
 
-/// Opens a link over one connection; `None` if the peer allows no more on it.
+/// Opens a link over one connection; `None` if the peer allows no more on it, or does not answer.
 async fn link(
     key: Key,
     seed: &Secret,
@@ -100,9 +101,15 @@ async fn link(
 ) -> Result<Option<Connected>, QuicError> {
     let vacancy = Vacancy::of(key);
     let (wire, lease, fresh) = reach(&vacancy, seed, options).await?;
-    match wire.open(lease).await {
-        // A connection that was there may have been lost without our knowing.
-        Err(_) if !fresh && wire.connection.close_reason().is_some() => {
+    if fresh {
+        return wire.open(lease).await;
+    }
+    // A connection that was there may have been lost without our knowing.
+    let Ok(opened) = timeout(PATIENCE, wire.open(lease)).await else {
+        return Ok(None);
+    };
+    match opened {
+        Err(_) if wire.connection.close_reason().is_some() => {
             let (wire, lease, _) = reach(&vacancy, seed, options).await?;
             wire.open(lease).await
         }
@@ -218,11 +225,13 @@ pub(super) fn is_unused(remote: SocketAddr) -> bool {
     POOL.lock().keys().all(|key| key.remote != remote)
 }
 
-/// The connections to an address that were made, and have a lease.
+/// The connections to an address that were made, and have a lease, the latest last.
 #[cfg(test)]
 pub(super) fn connections(remote: SocketAddr) -> Vec<quinn::Connection> {
     let pool = POOL.lock();
     let slots = pool.iter().filter(|(key, _)| key.remote == remote);
+    let mut slots: Vec<_> = slots.collect();
+    slots.sort_unstable_by_key(|(key, _)| key.number);
     let made = |(_, slot): (_, &Arc<Slot>)| {
         let made = slot.made.try_lock().ok()?;
         let made = made
@@ -230,5 +239,5 @@ pub(super) fn connections(remote: SocketAddr) -> Vec<quinn::Connection> {
             .filter(|made| made.lease.upgrade().is_some())?;
         Some(made.wire.connection.clone())
     };
-    slots.filter_map(made).collect()
+    slots.into_iter().filter_map(made).collect()
 }

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -327,12 +329,12 @@ async fn a_lost_connection_leaves_the_pool() {
 /// A link that was dialled with these options and admitted at both ends, and its connection.
 async fn admitted(
     accepting: &mut Accepting,
+    remote: SocketAddr,
     seed: Secret,
     options: &QuicOptions,
 ) -> ((Connected, Connected), quinn::Connection) {
-    let remote = accepting.local_addr().unwrap();
-    let dial = pool::dial(seed, remote, options.clone());
-    let (ours, theirs) = tokio::join!(dial, accepting.accept());
+    let dial = || pool::dial(seed.clone(), remote, options.clone());
+    let (ours, theirs) = tokio::join!(dial(), accepting.accept());
     let both = (ours.unwrap(), theirs.unwrap());
     for side in [&both.0, &both.1] {
         let Link::Bytes(ByteReader::Quic(reader), _) = &side.link else {
@@ -340,7 +342,10 @@ async fn admitted(
         };
         reader.admit();
     }
-    (both, pool::connections(remote).remove(0))
+    // Until another link is there, the connection's keeper has seen it.
+    let (ours, theirs) = tokio::join!(dial(), accepting.accept());
+    assert!(ours.is_ok() && theirs.is_ok());
+    (both, pool::connections(remote).pop().unwrap())
 }
 
 #[tokio::test]
@@ -350,17 +355,78 @@ async fn a_spare_connection_is_there_for_the_next_dial_and_ends_after_its_time()
         spare: Duration::from_millis(millis),
         ..options(false)
     };
-    let (link, connection) = admitted(&mut accepting, seed(6), &spare(60_000)).await;
+    let remote = accepting.local_addr().unwrap();
+    let (link, connection) = admitted(&mut accepting, remote, seed(6), &spare(60_000)).await;
     drop(link);
     let closed = timeout(Duration::from_millis(300), connection.closed()).await;
     assert!(closed.is_err(), "{closed:?}");
-    let (_link, again) = admitted(&mut accepting, seed(6), &spare(60_000)).await;
+    let (_link, again) = admitted(&mut accepting, remote, seed(6), &spare(60_000)).await;
     assert_eq!(connection.stable_id(), again.stable_id());
 
     let mut accepting = listening(&options(false));
-    let (link, connection) = admitted(&mut accepting, seed(6), &spare(200)).await;
+    let remote = accepting.local_addr().unwrap();
+    let (link, connection) = admitted(&mut accepting, remote, seed(6), &spare(200)).await;
     let shut = Instant::now();
     drop(link);
     timeout(PATIENCE, connection.closed()).await.unwrap();
     assert!(shut.elapsed() >= Duration::from_millis(200));
+}
+
+/// Leads one dialling socket to whoever `to` names at the moment.
+async fn leads_to(to: Arc<Mutex<SocketAddr>>) -> SocketAddr {
+    let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut there, mut back) = ([0; 65_536], [0; 65_536]);
+        let mut dialler = address;
+        loop {
+            tokio::select! {
+                read = near.recv_from(&mut there) => {
+                    let (length, from) = read.unwrap();
+                    dialler = from;
+                    let to = *to.lock();
+                    far.send_to(&there[..length], to).await.unwrap();
+                }
+                read = far.recv_from(&mut back) => {
+                    let (length, _) = read.unwrap();
+                    near.send_to(&back[..length], dialler).await.unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+/// Its peer went without a word, and another is at its address.
+#[tokio::test]
+async fn a_spare_connection_that_is_dead_does_not_stop_a_dial() {
+    let (mut before, mut after) = (listening(&options(false)), listening(&options(false)));
+    let to = Arc::new(Mutex::new(before.local_addr().unwrap()));
+    let remote = leads_to(Arc::clone(&to)).await;
+    let spare = QuicOptions {
+        spare: PATIENCE,
+        ..options(false)
+    };
+    let (link, connection) = admitted(&mut before, remote, seed(7), &spare).await;
+    drop(link);
+    *to.lock() = after.local_addr().unwrap();
+    let again = admitted(&mut after, remote, seed(7), &spare);
+    let (_link, again) = timeout(PATIENCE, again).await.unwrap();
+    assert_ne!(connection.stable_id(), again.stable_id());
+}
+
+#[tokio::test]
+async fn a_connection_without_an_admitted_link_is_not_spare() {
+    let mut accepting = listening(&options(false));
+    let remote = accepting.local_addr().unwrap();
+    let spare = QuicOptions {
+        spare: Duration::from_secs(60),
+        ..options(false)
+    };
+    let dial = pool::dial(seed(8), remote, spare);
+    let both = tokio::join!(dial, accepting.accept());
+    let connection = pool::connections(remote).remove(0);
+    drop(both);
+    timeout(PATIENCE, connection.closed()).await.unwrap();
 }

@@ -7,8 +7,8 @@
 //!   octets <-----------------------> octets
 //! ```
 //!
-//! A connection ends with its last link at the side that dialled, and not before the peer has
-//! acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes a
+//! A connection ends at the side that dialled, [`QuicOptions::spare`] after its last link, and not before
+//! the peer has acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes a
 //! connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
 //!
 //! The side that listens ends it too, once it has had no link that was
@@ -88,8 +88,8 @@ impl Wire {
             Stays::Guest(guest) => guest.admissions.clone(),
             Stays::Spare(_) => Admissions::new(),
         };
-        let (lease, retired) = Lease::new(admissions.clone());
-        let spare = matches!(&stays, Stays::Spare(time) if !time.is_zero()).then(|| lease.clone());
+        let (lease, retired) = Lease::new(admissions);
+        let weak = lease.downgrade();
         let links = Links::new(connection.clone(), grant);
         let wire = Self {
             connection,
@@ -101,7 +101,7 @@ impl Wire {
         tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
         let connection = wire.connection.clone();
         tokio::spawn(async move {
-            keep(connection, retired, linger, stays, admissions, spare).await;
+            keep(connection, retired, linger, stays, weak).await;
             drop(ended);
         });
         (wire, lease)
@@ -325,7 +325,7 @@ pub(super) struct Guest {
 }
 
 /// Waits until no link was admitted for so long: at the beginning, or after the last one ended.
-async fn unused(admissions: Admissions, first: Duration, later: Duration) {
+async fn unused(admissions: &Admissions, first: Duration, later: Duration) {
     let mut admitted = admissions.watch();
     let mut patience = first;
     loop {
@@ -338,23 +338,39 @@ async fn unused(admissions: Admissions, first: Duration, later: Duration) {
     }
 }
 
-/// Keeps a connection until nobody needs it. A lease is held as long as it may be spare.
+/// Holds a lease while a link is admitted, and for so long after the last one; it does not end.
+async fn spare(weak: &WeakLease, time: Duration) {
+    let mut admitted = weak.admissions.watch();
+    while !time.is_zero() && admitted.wait_for(|(count, _)| *count > 0).await.is_ok() {
+        let Some(_held) = weak.upgrade() else {
+            break;
+        };
+        unused(&weak.admissions, time, time).await;
+    }
+    std::future::pending().await
+}
+
+/// Keeps a connection until nobody needs it.
 async fn keep(
     connection: Connection,
     mut retired: mpsc::UnboundedReceiver<Retired>,
     linger: Duration,
     stays: Stays,
-    admissions: Admissions,
-    mut spare: Option<Lease>,
+    weak: WeakLease,
 ) {
     let mut lingering = JoinSet::new();
-    let (first, later) = match &stays {
-        // Something of the last link may linger.
-        Stays::Guest(guest) => (guest.patience, guest.patience.max(linger)),
-        Stays::Spare(time) => (*time, *time),
+    let outstayed = async {
+        match stays {
+            Stays::Guest(guest) => {
+                // Something of the last link may linger.
+                let later = guest.patience.max(linger);
+                unused(&guest.admissions, guest.patience, later).await;
+                guest.refusals.give_up();
+            }
+            Stays::Spare(time) => spare(&weak, time).await,
+        }
     };
-    let is_guest = matches!(stays, Stays::Guest(_));
-    let mut outstayed = pin!(unused(admissions, first, later));
+    let mut outstayed = pin!(outstayed);
     loop {
         tokio::select! {
             closed = retired.recv() => match closed {
@@ -365,13 +381,7 @@ async fn keep(
             },
             Some(_) = lingering.join_next() => {}
             _ = connection.closed() => return,
-            () = &mut outstayed, if is_guest || spare.is_some() => match &stays {
-                Stays::Guest(guest) => {
-                    guest.refusals.give_up();
-                    return connection.close(NOT_ADMITTED, b"");
-                }
-                Stays::Spare(_) => spare = None,
-            },
+            () = &mut outstayed => return connection.close(NOT_ADMITTED, b""),
         }
     }
     while lingering.join_next().await.is_some() {}

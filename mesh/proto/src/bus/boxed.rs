@@ -10,7 +10,7 @@ use crate::message::Frame;
 /// What a default header is looked at as.
 static DEFAULT: Header = Header::DEFAULT;
 
-/// A [`Header`], which it can be used as. It takes no memory of its own while it is the default.
+/// A [`Header`], which it can be used as. It takes no memory of its own until something is said in it.
 #[derive(Clone, Default)]
 pub struct BoxedHeader(Option<Box<Header>>);
 

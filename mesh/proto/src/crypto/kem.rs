@@ -14,7 +14,8 @@ pub const CIPHERTEXT: usize = 1_088;
 /// A secret that both sides have.
 pub type Shared = Zeroizing<[u8; 32]>;
 
-/// The secret key of one key agreement. It is wiped when dropped.
+/// The secret key of one key agreement. It is wiped when dropped; what the library computed with on the stack
+/// is not.
 pub struct DecapsulationKey(Option<Box<Pair>>);
 
 struct Pair {

@@ -24,6 +24,7 @@ mod poly1305;
 mod salsa20;
 pub mod sign;
 pub mod tag;
+mod verified;
 
 /// Which implementation is behind the mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

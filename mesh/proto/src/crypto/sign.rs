@@ -3,7 +3,7 @@
 use ed25519_dalek::Signer as _;
 use zeroize::Zeroizing;
 
-use super::{Provider, Randomness};
+use super::{Provider, Randomness, verified};
 
 /// The octets of a public key.
 pub const PUBLIC: usize = 32;
@@ -87,6 +87,23 @@ pub fn verify(
                 .is_ok_and(|key| key.verify_strict(&parts.concat(), &signature).is_ok())
         }
         Provider::DangerNull => *signature == [0; SIGNATURE],
+    }
+}
+
+/// As [`verify`] of two parts, for what is shown again and again: a signature that holds is remembered, and
+/// verified once.
+#[must_use]
+pub fn verify_once(
+    provider: Provider,
+    public: &[u8; PUBLIC],
+    domain: &[u8],
+    body: &[u8],
+    signature: &[u8; SIGNATURE],
+) -> bool {
+    let verify = || verify(provider, public, &[domain, body], signature);
+    match provider {
+        Provider::Real => verified::or(public, signature, domain, body, verify),
+        Provider::DangerNull => verify(),
     }
 }
 

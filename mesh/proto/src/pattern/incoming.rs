@@ -285,7 +285,8 @@ impl Incoming {
         let Passing::Filters(_) = &self.passing else {
             return None;
         };
-        if self.passing.matches(&input[frames[0].clone()]) == self.invert_matching {
+        // What matches is a topic.
+        if self.invert_matching || !self.passing.matches(&input[frames[0].clone()]) {
             return None;
         }
         let used = frames[2].end;
@@ -553,7 +554,9 @@ mod tests {
             let mut outbox = Outbox::new(Framing::Clear);
             outbox.push(&frames.into_iter().collect());
             let octets = outbox.encoded().unwrap();
-            assert_eq!(inc.decode_publication(key, octets, &mut place), None);
+            for inc in [&mut inc, &mut attached(Matching::Filters, true)] {
+                assert_eq!(inc.decode_publication(key, octets, &mut place), None);
+            }
         }
         assert_eq!(
             inc.counts(),

@@ -37,7 +37,6 @@ pub(crate) mod testing;
 pub mod ticket;
 pub mod used_invitations;
 pub mod validity;
-mod verified;
 
 pub use allow_list::{AllowList, AllowListError, Full, LineError};
 pub use authority::{Authority, Terms};

@@ -9,10 +9,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use crate::crypto::hash::{HASH, sha256};
-use crate::crypto::sign::{PUBLIC, SIGNATURE};
+use super::hash::{HASH, sha256};
+use super::sign::{PUBLIC, SIGNATURE};
 
-/// The most that are remembered, in 64 KiB of memory: one or two for each peer.
+/// The most that are remembered, in 64 KiB and what a tree of them takes: one or two for each peer. Who meets
+/// more peers in turn, again and again, verifies each time.
 const MOST: usize = 1_024;
 
 static VERIFIED: Mutex<Verified> = Mutex::new(Verified::new());
