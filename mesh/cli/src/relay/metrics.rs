@@ -215,7 +215,6 @@ fn levels(text: &mut Text, stats: &NodeStats, ready: bool) {
                 ("elsewhere", counters.elsewhere),
                 ("skipped", counters.skipped),
                 ("announced", counters.announced),
-                ("conflict", counters.conflicts),
                 ("replaced", counters.replaced),
                 ("resubscribed", counters.resubscribed),
             ],
