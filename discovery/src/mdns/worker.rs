@@ -238,17 +238,15 @@ impl Worker {
         };
         let events: Vec<_> = daemon.monitor.try_iter().collect();
         for event in events {
-            match event {
-                // The daemon announces on a new interface only what it is told anew.
-                event @ (DaemonEvent::IpAdd(_) | DaemonEvent::IpDel(_)) => {
-                    self.next_look = now;
-                    self.stale = true;
-                    // What was announced there before, it did not hear.
-                    if matches!(event, DaemonEvent::IpAdd(_)) && !self.asks {
-                        self.listen_first(now);
-                    }
-                }
-                _ => {}
+            let is_new = matches!(event, DaemonEvent::IpAdd(_));
+            // The daemon announces on a new interface only what it is told anew.
+            if is_new || matches!(event, DaemonEvent::IpDel(_)) {
+                self.next_look = now;
+                self.stale = true;
+            }
+            // What was announced there before, it did not hear.
+            if is_new && !self.asks {
+                self.listen_first(now);
             }
         }
     }
