@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
@@ -104,9 +105,14 @@ async fn link(
     if fresh {
         return wire.open(lease).await;
     }
-    // A connection that was there may have been lost without our knowing.
-    let Ok(opened) = timeout(PATIENCE, wire.open(lease)).await else {
-        return Ok(None);
+    // A connection that was there may have been lost without our knowing; a peer that is slow acknowledges.
+    let heard = || wire.connection.stats().frame_rx.acks;
+    let before = heard();
+    let mut opening = pin!(wire.open(lease));
+    let opened = match timeout(PATIENCE, &mut opening).await {
+        Ok(opened) => opened,
+        Err(_) if heard() == before => return Ok(None),
+        Err(_) => opening.await,
     };
     match opened {
         Err(_) if wire.connection.close_reason().is_some() => {

@@ -372,7 +372,7 @@ async fn a_spare_connection_is_there_for_the_next_dial_and_ends_after_its_time()
     assert!(shut.elapsed() >= Duration::from_millis(200));
 }
 
-/// Leads one dialling socket to whoever `to` names at the moment.
+/// Leads one dialling socket to whoever `to` names at the moment, and nobody else to it.
 async fn leads_to(to: Arc<Mutex<SocketAddr>>) -> SocketAddr {
     let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -389,7 +389,10 @@ async fn leads_to(to: Arc<Mutex<SocketAddr>>) -> SocketAddr {
                     far.send_to(&there[..length], to).await.unwrap();
                 }
                 read = far.recv_from(&mut back) => {
-                    let (length, _) = read.unwrap();
+                    let (length, from) = read.unwrap();
+                    if from != *to.lock() {
+                        continue;
+                    }
                     near.send_to(&back[..length], dialler).await.unwrap();
                 }
             }
@@ -429,4 +432,23 @@ async fn a_connection_without_an_admitted_link_is_not_spare() {
     let connection = pool::connections(remote).remove(0);
     drop(both);
     timeout(PATIENCE, connection.closed()).await.unwrap();
+}
+
+/// It is slow, not dead: another connection would wait as long.
+#[tokio::test]
+async fn a_listener_that_is_behind_gets_no_second_connection() {
+    let address = ([127, 0, 0, 1], 0).into();
+    let mut accepting = Accepting::begin(address, &seed(1), &options(false), false, 4).unwrap();
+    let remote = accepting.local_addr().unwrap();
+    let dial = || pool::dial(seed(9), remote, options(false));
+    let mut links = Vec::new();
+    for _ in 0..4 {
+        links.push(dial().await.unwrap());
+    }
+    let mut late = Box::pin(dial());
+    assert!(timeout(PATIENCE / 2, &mut late).await.is_err());
+    assert_eq!(pool::connections(remote).len(), 1);
+    let (late, accepted) = tokio::join!(late, accepting.accept());
+    assert!(late.is_ok() && accepted.is_ok());
+    assert_eq!(pool::connections(remote).len(), 1);
 }

@@ -8,14 +8,15 @@
 //! ```
 //!
 //! A connection ends at the side that dialled, [`QuicOptions::spare`] after its last link, and not before
-//! the peer has acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes a
-//! connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
+//! the peer has acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes
+//! a connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
 //!
 //! The side that listens ends it too, once it has had no link that was
 //! [admitted](crate::QuicReader::admit) for [`QuicOptions::admission_timeout`]: whoever has only proven
 //! a node's key may be anybody.
 //!
 //! [`QuicOptions::linger`]: crate::QuicOptions::linger
+//! [`QuicOptions::spare`]: crate::QuicOptions::spare
 //! [`QuicOptions::admission_timeout`]: crate::QuicOptions::admission_timeout
 
 use std::net::SocketAddr;
