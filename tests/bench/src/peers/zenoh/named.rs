@@ -8,7 +8,7 @@ use ::zenoh::qos::CongestionControl;
 use ::zenoh::{Config, Session};
 
 use super::super::{Endless, Failure, runtime};
-use super::{KEY, Zenoh};
+use super::{KEY, Sealing, Zenoh, config};
 use crate::{
     job::{Job, Role},
     probe::{Body, Probe, Stage, Subscription, now},
@@ -23,8 +23,8 @@ impl Zenoh {
         match job.role {
             Role::NamedPublish => self.publish(job, probe).await,
             Role::NamedSubscribe => self.subscribe(job, probe).await,
-            Role::Await => wait(probe).await,
-            _ => appear(job).await,
+            Role::Await => self.wait(probe).await,
+            _ => self.appear(job).await,
         }
     }
 
@@ -58,47 +58,50 @@ impl Zenoh {
         probe.ready("");
         std::future::pending().await
     }
-}
 
-/// A peer that looks for others by multicast, at a port of its own.
-async fn scouting(port: &str) -> Result<Session, Failure> {
-    let mut config = Config::default();
-    for (name, value) in [
-        ("mode", "peer"),
-        ("scouting/multicast/address", &format!("224.0.0.224:{port}")),
-    ] {
-        config.insert_json5(name, &format!("{value:?}"))?;
-    }
-    config.insert_json5("scouting/multicast/enabled", "true")?;
-    ::zenoh::open(config).await
-}
-
-async fn wait(probe: &'static Probe) -> Endless {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    let port = socket.local_addr()?.port().to_string();
-    drop(socket);
-    let session = scouting(&port).await?;
-    let _subscriber = session
-        .declare_subscriber(KEY)
-        .callback(|sample| probe.appeared(&sample.payload().to_bytes()))
-        .await?;
-    probe.ready(&port);
-    std::future::pending().await
-}
-
-async fn appear(job: &Job) -> Endless {
-    let mut body = Body::new(job.size);
-    loop {
-        let begun = now();
-        let session = scouting(&job.endpoint).await?;
-        let publisher = session
-            .declare_publisher(KEY)
-            .congestion_control(CongestionControl::Block)
-            .await?;
-        while !publisher.matching_status().await?.matching() {
-            tokio::time::sleep(LOOK).await;
+    /// A peer that looks for others by multicast, at a port of its own.
+    async fn scouting(self, port: &str) -> Result<Session, Failure> {
+        let mut config = match self.0 {
+            Sealing::AsAsked => config("listen", "quic/127.0.0.1:0")?,
+            Sealing::Never => Config::default(),
+        };
+        for (name, value) in [
+            ("mode", "peer"),
+            ("scouting/multicast/address", &format!("224.0.0.224:{port}")),
+        ] {
+            config.insert_json5(name, &format!("{value:?}"))?;
         }
-        publisher.put(body.numbered(begun)).await?;
-        session.close().await?;
+        config.insert_json5("scouting/multicast/enabled", "true")?;
+        ::zenoh::open(config).await
+    }
+
+    async fn wait(self, probe: &'static Probe) -> Endless {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let port = socket.local_addr()?.port().to_string();
+        drop(socket);
+        let session = self.scouting(&port).await?;
+        let _subscriber = session
+            .declare_subscriber(KEY)
+            .callback(|sample| probe.appeared(&sample.payload().to_bytes()))
+            .await?;
+        probe.ready(&port);
+        std::future::pending().await
+    }
+
+    async fn appear(self, job: &Job) -> Endless {
+        let mut body = Body::new(job.size);
+        loop {
+            let begun = now();
+            let session = self.scouting(&job.endpoint).await?;
+            let publisher = session
+                .declare_publisher(KEY)
+                .congestion_control(CongestionControl::Block)
+                .await?;
+            while !publisher.matching_status().await?.matching() {
+                tokio::time::sleep(LOOK).await;
+            }
+            publisher.put(body.numbered(begun)).await?;
+            session.close().await?;
+        }
     }
 }
