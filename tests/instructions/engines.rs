@@ -8,7 +8,7 @@ use withy_proto::Message;
 use withy_proto::bus::{Filter, FilterTree, Topic};
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::aead::{Key, Suite};
-use withy_proto::mechanism::{Opener, Sealer};
+use withy_proto::mechanism::Opener;
 use withy_proto::routing::trie::{Limits as TrieLimits, Repeats, Trie};
 use withy_proto::zmtp::{Decoder, Framing, Limits, Outbox, record};
 
@@ -70,7 +70,8 @@ pub(crate) fn prefixes(prefixes: u32, messages: u64) -> Result<(), Failure> {
     let mut topics = Vec::new();
     for number in 0..prefixes {
         let prefix = format!("sensors/{}/{number}", number % 97);
-        trie.subscribe(prefix.as_bytes(), number % 64).map_err(|error| format!("{error:?}"))?;
+        trie.subscribe(prefix.as_bytes(), number % 64)
+            .map_err(|error| format!("{error:?}"))?;
         topics.push(prefix + "/celsius");
     }
     count(|| {
@@ -95,7 +96,8 @@ pub(crate) fn filters(filters: u32, messages: u64) -> Result<(), Failure> {
             _ => format!("{device}/+"),
         }
         .parse()?;
-        tree.subscribe(&filter, number % 64).map_err(|error| format!("{error:?}"))?;
+        tree.subscribe(&filter, number % 64)
+            .map_err(|error| format!("{error:?}"))?;
         topics.push(format!("{device}/celsius").parse()?);
     }
     count(|| {
@@ -131,36 +133,27 @@ pub(crate) fn seal(size: usize, records: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens records of a frame of `size` octets each, and decodes that.
+/// Opens records of `size` octets.
 pub(crate) fn open(size: usize, records: u64) -> Result<(), Failure> {
-    let mut sealer = Sealer::Records(Box::new(record::Sealer::new(key(), 0)));
+    let mut sealer = record::Sealer::new(key(), 0);
     let opener = Opener::Records(Box::new(record::Opener::new(key(), 0)));
     let mut decoder = Decoder::new(Limits::default(), opener);
-    let mut outbox = Outbox::new(Framing::Clear);
+    let plaintext = vec![7; size];
     let mut sealed = Vec::new();
     for _ in 0..2 * records {
-        outbox.push(&Message::from(vec![7; size]));
-        let mut batch = outbox.take(Vec::new());
-        batch.seal(&mut sealer, || Duration::ZERO).map_err(|error| format!("{error:?}"))?;
-        sealed.push(batch.as_slice().ok_or("a record in two parts")?.to_vec());
+        let run = [IoSlice::new(&plaintext)].into_iter();
+        let record = sealer.seal(run, size, Duration::ZERO);
+        sealed.push(record.map_err(|error| format!("{error:?}"))?);
     }
-    let mut message = Message::new();
     let mut opened = 0;
     let mut next = sealed.iter_mut();
     count(|| {
         for record in next.by_ref().take(records as usize) {
-            let mut at = 0;
-            while let Ok((used, item)) = decoder.decode(&mut record[at..], &mut message) {
-                at += used;
-                if item.is_none() {
-                    break;
-                }
-                opened += 1;
-            }
+            opened += decoder.open(record).unwrap_or(0);
         }
     });
-    if opened != 2 * records {
-        return Err(format!("{opened} of {} records opened", 2 * records).into());
+    if opened as u64 != 2 * records * size as u64 {
+        return Err("a record did not open".into());
     }
     Ok(())
 }

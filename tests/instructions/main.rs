@@ -9,6 +9,7 @@
 mod baseline;
 mod callgrind;
 mod engines;
+mod ground;
 mod link;
 mod report;
 mod rows;
@@ -72,7 +73,9 @@ fn options(arguments: &[&str]) -> Option<Options> {
         match *argument {
             "--accept" => options.accept = true,
             "--rows" => options.rows = (*rest.next()?).to_owned(),
-            "--rounds" => options.rounds = rest.next()?.parse().ok().filter(|&rounds| rounds > 0)?,
+            "--rounds" => {
+                options.rounds = rest.next()?.parse().ok().filter(|&rounds| rounds > 0)?
+            }
             _ => return None,
         }
     }
@@ -86,8 +89,11 @@ fn row(name: &str) -> Result<&'static Row, Failure> {
 
 /// Counts, and compares or accepts. Whether all is well.
 fn count(options: &Options) -> Result<bool, Failure> {
-    let asked = |row: &&&Row| row.name.contains(&options.rows);
-    let rows: Vec<&Row> = ROWS.iter().collect::<Vec<_>>().iter().filter(asked).copied().collect();
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/instructions/baseline.txt"));
+    let asked = |row: &&Row| row.name.contains(&options.rows);
+    let rows: Vec<&Row> = ROWS.iter().filter(asked).collect();
+    let path = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/instructions/baseline.txt"
+    ));
     report::run(&rows, options.rounds, options.accept, &path)
 }

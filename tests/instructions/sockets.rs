@@ -16,7 +16,9 @@ const TOPIC: &str = "counted/topic";
 const BATCH: u64 = 256;
 
 fn runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     Ok(runtime?)
 }
 
@@ -35,7 +37,6 @@ fn count(
 fn body(size: usize) -> Vec<u8> {
     vec![7; size]
 }
-
 
 /// The end of all tasks.
 async fn all_done(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
@@ -182,7 +183,10 @@ pub(crate) fn by_name(size: usize, subscribers: usize, messages: u64) -> Result<
         // Another handle of the identity, and so another node each time.
         let identity = withy::Identity::from_seed(&identity().expose_seed());
         let builder = Node::builder().identity(&identity).trust(&Trust::new());
-        builder.runtime_directory(directory.path().join("run")).build().await
+        builder
+            .runtime_directory(directory.path().join("run"))
+            .build()
+            .await
     };
     let (publisher, subscribers, _subscribing) = runtime.block_on(async {
         let publisher = node().await?.publisher(TOPIC)?;
