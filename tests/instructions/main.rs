@@ -91,6 +91,9 @@ fn row(name: &str) -> Result<&'static Row, Failure> {
 fn count(options: &Options) -> Result<bool, Failure> {
     let asked = |row: &&Row| row.name.contains(&options.rows);
     let rows: Vec<&Row> = ROWS.iter().filter(asked).collect();
+    if rows.is_empty() {
+        return Err(format!("no row has {:?} in its name", options.rows).into());
+    }
     let path = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/instructions/baseline.txt"
