@@ -9,8 +9,8 @@ use crate::error::BuildError;
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::options::{
-    Balance, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Priority, RateLimit,
-    Reconnect, RequestOptions, Verbose, WAITING_OCTETS,
+    Balance, Batching, ConnectionLimits, Heartbeat, HighWaterMark, Options, Overflow, Priority,
+    RateLimit, Reconnect, RequestOptions, Verbose, WAITING_OCTETS,
 };
 use crate::security::{Mechanism, Password};
 use crate::socket::{
@@ -88,6 +88,12 @@ impl<S: Socket> Builder<S> {
     /// How fast each peer may send; what it sends beyond waits in the network. Default no limit.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.options.rate = limit;
+        self
+    }
+
+    /// How much is read and written at a time.
+    pub fn batching(mut self, batching: Batching) -> Self {
+        self.options.batching = batching;
         self
     }
 
@@ -259,6 +265,13 @@ impl<S: Socket> Builder<S> {
                 "rate_limit",
                 "nothing could ever be received",
                 "at least 1 a second",
+            );
+        }
+        if options.batching.read == 0 || options.batching.write == 0 {
+            return error(
+                "batching",
+                "nothing could ever be read or written",
+                "1 to usize::MAX octets",
             );
         }
         let marks = [

@@ -17,6 +17,7 @@ pub use withy_transports::{
 use withy_proto::SocketType;
 use withy_proto::pattern::outgoing::SendOptions;
 
+use crate::driver::buffer;
 use crate::driver::resources::{Guard, Hosts};
 use crate::node::{Circuits, Node};
 use crate::security::Security;
@@ -39,6 +40,33 @@ impl Default for ConnectionLimits {
             max_connections: 16_384,
             max_handshakes: 1_024,
             handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How much is read of a connection and written to it at a time, where it is one of octets (tcp, ipc);
+/// over QUIC and inside the process it changes nothing.
+///
+/// The defaults are the fastest. Less makes many peers take turns sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// The most octets of one read (libzmq: IN_BATCH_SIZE). Default 256 KiB.
+    pub read: usize,
+    /// The most octets of one write (libzmq: OUT_BATCH_SIZE). Default no limit: all that waits, which the
+    /// high-water mark bounds.
+    pub write: usize,
+    /// Whoever sends a message to one peer writes it before `send` returns, unless the connection takes
+    /// no more. Default `false`: where messages follow each other soon, those that wait are written
+    /// together.
+    pub at_once: bool,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            read: buffer::LARGE,
+            write: usize::MAX,
+            at_once: false,
         }
     }
 }
@@ -93,6 +121,7 @@ pub(crate) struct Options {
     pub(crate) conflate_received: bool,
     pub(crate) limits: Limits,
     pub(crate) rate: RateLimit,
+    pub(crate) batching: Batching,
     pub(crate) identity: Vec<u8>,
     pub(crate) reconnect: Reconnect,
     pub(crate) heartbeat: Heartbeat,
@@ -131,6 +160,7 @@ impl Default for Options {
             conflate_received: false,
             limits: Limits::default(),
             rate: RateLimit::default(),
+            batching: Batching::default(),
             identity: Vec::new(),
             reconnect: Reconnect::default(),
             heartbeat: Heartbeat::default(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use withy::options::{
-    ConnectionLimits, Heartbeat, HighWaterMark, RateLimit, Reconnect, RequestOptions,
+    Batching, ConnectionLimits, Heartbeat, HighWaterMark, RateLimit, Reconnect, RequestOptions,
 };
 use withy::{
     BindError, BuildError, ConnectError, Dealer, Endpoint, Publisher, Pull, Push, Req, Router,
@@ -51,6 +51,18 @@ fn impossible_options_fail_when_the_socket_is_built() {
         "1 to",
     );
     names(Pull::builder().max_parts(0).build(), "max_parts", "1 to");
+    let batching = |read, write| Batching {
+        read,
+        write,
+        ..Batching::default()
+    };
+    for batching in [batching(0, 1), batching(1, 0)] {
+        names(
+            Push::builder().batching(batching).build(),
+            "batching",
+            "1 to",
+        );
+    }
     let limit = |messages, octets| RateLimit { messages, octets };
     for rate in [limit(Some(0), None), limit(None, Some(0))] {
         names(

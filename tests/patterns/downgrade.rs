@@ -180,7 +180,7 @@ fn sealed(mut sealer: Sealer, message: &Message) -> Vec<u8> {
     let mut batch = outbox.take(Vec::new());
     batch.seal(&mut sealer, || Duration::ZERO).unwrap();
     let mut slices = [std::io::IoSlice::new(&[]); 8];
-    let filled = batch.slices(&mut slices);
+    let filled = batch.slices(&mut slices, usize::MAX);
     let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
     slices.concat()
 }

@@ -80,7 +80,8 @@ impl Core {
             }
             (link, token)
         };
-        let result = write(&link, &mut token, || self.started.elapsed());
+        let most = self.options.batching.write;
+        let result = write(&link, &mut token, most, || self.started.elapsed());
         let wrote = Instant::now();
         let mut sending = self.sending.lock();
         let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
@@ -161,7 +162,13 @@ enum Progress {
     },
 }
 
-fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::Result<Progress> {
+/// Writes a load, no more than `most` octets at a time.
+fn write(
+    link: &Link,
+    token: &mut Token,
+    most: usize,
+    now: impl FnOnce() -> Duration,
+) -> io::Result<Progress> {
     match token.load.take() {
         None => Ok(Progress::Done {
             messages: 0,
@@ -207,10 +214,13 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
                 .and_then(|()| {
                     while !batch.is_done() {
                         let written = match batch.as_slice() {
-                            Some(octets) => link.try_write(&[IoSlice::new(octets)]),
+                            Some(octets) => {
+                                let octets = &octets[..octets.len().min(most)];
+                                link.try_write(&[IoSlice::new(octets)])
+                            }
                             None => {
                                 let mut slices = [IoSlice::new(&[]); SLICES];
-                                let filled = batch.slices(&mut slices);
+                                let filled = batch.slices(&mut slices, most);
                                 link.try_write(&slices[..filled])
                             }
                         };

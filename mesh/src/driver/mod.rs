@@ -10,7 +10,7 @@
 
 pub(crate) mod asked;
 mod away;
-mod buffer;
+pub(crate) mod buffer;
 pub(crate) mod core;
 pub(crate) mod dial;
 pub(crate) mod dialling;

@@ -84,7 +84,8 @@ impl Core {
             rotation,
             ..
         } = receiving;
-        let turn = share(rotation.len());
+        let most = self.options.batching.read;
+        let turn = share(rotation.len()).min(most);
         let Some(Some(receive_link)) = links.get_mut(key.index()) else {
             return Read::Ended;
         };
@@ -118,7 +119,8 @@ impl Core {
                 // The runtime's own budget counts messages, ours counts them too; one is enough.
                 let mut read = |cx: &mut Context<'_>| {
                     let unopened = decoder.unopened().len();
-                    if let Some(mut body) = decoder.body() {
+                    if let Some(body) = decoder.body() {
+                        let mut body = body.limit(most);
                         let polled = match reader.poll_read_buf(cx, &mut body) {
                             Poll::Pending if broken => read_left(reader, &mut body),
                             polled => polled,

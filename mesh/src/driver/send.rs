@@ -227,7 +227,8 @@ impl Core {
             Flush::Now => send_link.may_write(),
             Flush::Soon => {
                 let now = Instant::now();
-                let at_once = matches!(self.kind, SocketType::Req | SocketType::Rep);
+                let at_once = matches!(self.kind, SocketType::Req | SocketType::Rep)
+                    || self.options.batching.at_once;
                 if send_link.may_write() && (at_once || now - send_link.wrote > IDLE) {
                     return true;
                 }

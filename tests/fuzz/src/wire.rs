@@ -41,7 +41,7 @@ pub fn write(batch: &mut Batch, most: usize) -> Vec<u8> {
     let mut octets = Vec::with_capacity(batch.size());
     while !batch.is_done() {
         let mut slices = [IoSlice::new(&[]); 3];
-        let filled = batch.slices(&mut slices);
+        let filled = batch.slices(&mut slices, usize::MAX);
         let before = octets.len();
         let mut room = if most == 0 { usize::MAX } else { most };
         for slice in &slices[..filled] {

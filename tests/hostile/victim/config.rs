@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use withy::auth::{AuthRequest, Authenticator, Credentials, Deciding, Decision};
-use withy::options::ConnectionLimits;
+use withy::options::{Batching, ConnectionLimits};
 use withy::socket::Socket;
 use withy::{Builder, Identity, KeyPair, SocketType, generate_key_pair};
 
@@ -108,6 +108,30 @@ impl Config {
             })
             .max_message_size(self.max_message_size)
             .max_parts(self.max_parts)
+            .batching(batching())
+    }
+}
+
+/// How many octets the socket reads and writes at a time, where that is not left to it: `WITHY_BATCH`.
+fn octets() -> Option<usize> {
+    let octets = std::env::var("WITHY_BATCH").ok()?;
+    Some(octets.parse().unwrap())
+}
+
+/// How much the socket reads and writes at a time; whoever sends writes at once, where it is given.
+fn batching() -> Batching {
+    octets().map_or_else(Batching::default, |octets| Batching {
+        read: octets,
+        write: octets,
+        at_once: true,
+    })
+}
+
+/// What a duration becomes with a socket that makes a system call for each octet or few.
+pub(crate) fn patiently(duration: Duration) -> Duration {
+    match octets() {
+        Some(..64) => duration * 10,
+        _ => duration,
     }
 }
 

@@ -17,6 +17,7 @@ use withy::{AnySocket, Endpoint, KeyPair, Reason, Rep, SocketType, Stats};
 use withy_tests::raw::{self, Peer};
 
 use crate::log;
+use config::patiently;
 use inbox::{Inbox, answer};
 use kinds::receives;
 use panics::{panics, watch_for_panics};
@@ -180,7 +181,7 @@ impl Victim {
     /// The socket must close this link; returns the address of its peer.
     async fn gone(&self, mut peer: Peer) -> String {
         let address = peer.address().unwrap();
-        if let Err(error) = peer.expect_close(DEADLINE).await {
+        if let Err(error) = peer.expect_close(patiently(DEADLINE)).await {
             panic!("{} keeps an offender: {error}", self.kind());
         }
         address
@@ -197,7 +198,7 @@ impl Victim {
                 changed.await;
             }
         };
-        match tokio::time::timeout(DEADLINE, reported).await {
+        match tokio::time::timeout(patiently(DEADLINE), reported).await {
             Ok(verdict) => verdict,
             Err(_) => panic!("{} reports nothing about {address}", self.kind()),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use withy::SocketType;
 
+use super::config::patiently;
 use super::good::WINDOW;
 use super::{Config, Victim};
 use crate::memory;
@@ -80,8 +81,9 @@ pub(crate) async fn sieges(
 
 /// Runs a future that must be over within so many seconds.
 pub(crate) async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(seconds), what).await {
+    let limit = patiently(Duration::from_secs(seconds));
+    match tokio::time::timeout(limit, what).await {
         Ok(value) => value,
-        Err(_) => panic!("not over within {seconds} s"),
+        Err(_) => panic!("not over within {limit:?}"),
     }
 }

@@ -56,14 +56,13 @@ impl World {
         batch.seal(&mut up.sealer, || now).unwrap();
         let end = self.links[link].end_of(node);
         while !batch.is_done() && self.links[link].streams[end].room() > 0 {
-            let mut slices = [std::io::IoSlice::new(&[]); 3];
-            let filled = batch.slices(&mut slices);
-            let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
-            let octets = slices.concat();
             let room = self.links[link].streams[end].room();
             let most = self.dice.within(1, 40_000) as usize;
-            let now = &octets[..octets.len().min(room).min(most)];
-            self.write(node, link, now);
+            let mut slices = [std::io::IoSlice::new(&[]); 3];
+            let filled = batch.slices(&mut slices, room.min(most));
+            let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
+            let now = slices.concat();
+            self.write(node, link, &now);
             batch.advance(now.len());
         }
         let this = &mut self.nodes[node];

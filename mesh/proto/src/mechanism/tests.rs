@@ -85,7 +85,7 @@ fn passes(from: &mut Established, to: &mut Established, message: &Message) {
     let mut batch = from.outbox.take(Vec::new());
     batch.seal(&mut from.sealer, || Duration::ZERO).unwrap();
     let mut slices = [IoSlice::new(&[]); 8];
-    let filled = batch.slices(&mut slices);
+    let filled = batch.slices(&mut slices, usize::MAX);
     let octets: Vec<u8> = slices[..filled]
         .iter()
         .flat_map(|run| run.iter().copied())

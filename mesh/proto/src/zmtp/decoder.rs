@@ -488,7 +488,7 @@ mod tests {
         let mut octets = Vec::new();
         while !batch.is_done() {
             let mut slices = [std::io::IoSlice::new(&[]); 8];
-            let filled = batch.slices(&mut slices);
+            let filled = batch.slices(&mut slices, usize::MAX);
             let now: Vec<u8> = slices[..filled]
                 .iter()
                 .flat_map(|slice| slice.iter().copied())

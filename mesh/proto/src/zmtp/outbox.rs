@@ -320,7 +320,7 @@ impl Batch {
             Sealer::Records(sealer) => {
                 self.sealed = true;
                 let records = sealer
-                    .seal(self.runs(), self.size, now())
+                    .seal(self.runs().map(IoSlice::new), self.size, now())
                     .map_err(|_| NoncesUsedUp)?;
                 sealer.keep(std::mem::replace(&mut self.content.arena, records));
                 self.content.head = 0;
@@ -359,11 +359,17 @@ impl Batch {
             .then(|| &self.content.arena[self.arena_at..])
     }
 
-    /// Fills `slices` with what is left, in order, and returns how many were filled.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Fills `slices` with what is left, in order and up to `most` octets, and returns how many were
+    /// filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut most: usize) -> usize {
         let mut filled = 0;
         for (slot, run) in slices.iter_mut().zip(self.runs()) {
-            *slot = run;
+            if most == 0 {
+                break;
+            }
+            let run = &run[..run.len().min(most)];
+            most -= run.len();
+            *slot = IoSlice::new(run);
             filled += 1;
         }
         filled
@@ -385,7 +391,7 @@ impl Batch {
     }
 
     /// What is left, in order.
-    fn runs(&self) -> impl Iterator<Item = IoSlice<'_>> {
+    fn runs(&self) -> impl Iterator<Item = &[u8]> {
         let arena = &self.content.arena[..];
         let ends = self.content.bodies[self.body..]
             .iter()
@@ -399,7 +405,6 @@ impl Batch {
                 [&arena[from..at], &body[skip..]]
             })
             .filter(|run| !run.is_empty())
-            .map(IoSlice::new)
     }
 
     /// Notes that `written` more octets left.
@@ -512,14 +517,12 @@ mod tests {
         let mut octets = Vec::new();
         while !batch.is_done() {
             let mut slices = [IoSlice::new(&[]); 3];
-            let filled = batch.slices(&mut slices);
-            let all: Vec<u8> = slices[..filled]
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
-            let now = all.len().min(step);
-            octets.extend_from_slice(&all[..now]);
-            batch.advance(now);
+            let filled = batch.slices(&mut slices, step);
+            let filled = slices[..filled].iter();
+            let all: Vec<u8> = filled.flat_map(|slice| slice.iter().copied()).collect();
+            assert!(!all.is_empty() && all.len() <= step);
+            octets.extend_from_slice(&all);
+            batch.advance(all.len());
         }
         octets
     }
