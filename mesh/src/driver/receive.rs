@@ -310,15 +310,18 @@ impl Core {
     pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
         if self.ready.any() {
             let mut woken = std::mem::take(&mut receiving.rotation);
-            let listed = woken.len();
+            let mut listed = woken.len();
             self.ready.take(&mut woken);
-            for key in woken.drain(listed..).collect::<Vec<_>>() {
+            for at in listed..woken.len() {
+                let key = woken[at];
                 if let Some(link) = receive_link(receiving, key)
                     && !std::mem::replace(&mut link.listed, true)
                 {
-                    woken.push_back(key);
+                    woken[listed] = key;
+                    listed += 1;
                 }
             }
+            woken.truncate(listed);
             receiving.rotation = woken;
         }
     }

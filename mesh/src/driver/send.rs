@@ -19,8 +19,6 @@ const IDLE: Duration = Duration::from_micros(20);
 const OVERDUE: Duration = Duration::from_micros(50);
 /// As [`OVERDUE`], for a message to many: their tasks take longer in turn.
 const OVERDUE_MANY: Duration = Duration::from_millis(2);
-/// Below this many waiting messages the clock is read for each, above it for one in as many.
-const CLOCK_EVERY: usize = 16;
 
 /// Why a message stayed with the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,9 @@ impl Core {
             return Err(Rejected::Closed);
         }
         sending.out.send(message)?;
-        self.after_send(sending);
+        if !sending.out.is_settled() {
+            self.after_send(sending);
+        }
         Ok(())
     }
 
@@ -144,7 +144,6 @@ impl Core {
     }
 
     /// Does what the pipes that were touched need: nothing, a wake-up, or a write here and now.
-    #[inline]
     pub(crate) fn after_send(&self, mut sending: parking_lot::MutexGuard<'_, Sending>) {
         let Some((key, flush)) = sending.out.touched() else {
             if !sending.out.is_settled() {
@@ -236,12 +235,7 @@ impl Core {
                 send_link.link.asked.ask(link::FLUSH);
                 false
             }
-            Flush::Later => {
-                let (asked, may_write) = (send_link.asked, send_link.may_write());
-                let waiting = sending.out.waiting(key);
-                let looks = waiting <= CLOCK_EVERY || waiting.is_multiple_of(CLOCK_EVERY);
-                looks && may_write && asked.elapsed() > OVERDUE
-            }
+            Flush::Later => send_link.may_write() && send_link.asked.elapsed() > OVERDUE,
         }
     }
 }

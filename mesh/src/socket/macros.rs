@@ -210,7 +210,11 @@ macro_rules! sends {
                 &self,
                 message: impl Into<withy_proto::Message>,
             ) -> Result<(), $crate::error::SendError> {
-                self.owner.send(&mut message.into()).await
+                let mut message = message.into();
+                match self.owner.send_now(&mut message) {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.owner.send(&mut message).await,
+                }
             }
 
             /// Sends a message if there is room for it now.
@@ -272,7 +276,10 @@ macro_rules! receives {
             /// Cancel-safe: a cancelled call took no message.
             #[inline]
             pub async fn recv(&self) -> Result<withy_proto::Message, $crate::error::ReceiveError> {
-                self.owner.recv().await
+                match self.owner.recv_now() {
+                    Ok(message) => Ok(message),
+                    Err(nothing) => self.owner.recv_after(nothing).await,
+                }
             }
 
             /// Receives the next message, of the peers in turn, and says which of them sent it;

@@ -291,6 +291,17 @@ impl Owner {
 
     // Sending.
 
+    /// Sends `message` if nothing stands in the way, as it mostly is: this has no state that a future would
+    /// have to keep. If not, [`Owner::send`] finds out why.
+    #[inline]
+    pub(crate) fn send_now(&self, message: &mut Message) -> Result<(), Rejected> {
+        let core = self.core();
+        match core.debt.load(Relaxed) {
+            true => Err(Rejected::FULL),
+            false => core.try_send(message),
+        }
+    }
+
     /// Sends `message` once there is room; what is left of it then is of no use. A cancelled call leaves
     /// it as it was.
     #[inline]
@@ -331,11 +342,30 @@ impl Owner {
 
     // Receiving.
 
+    /// The next message, if one is there: as with [`Owner::send_now`], there is no future then. If not,
+    /// [`Owner::recv_after`] goes on.
     #[inline]
-    pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
+    pub(crate) fn recv_now(&self) -> Result<Message, Nothing> {
+        let mut message = Message::new();
+        self.core().try_receive(&mut message)?;
+        Ok(message)
+    }
+
+    pub(crate) async fn recv_after(&self, nothing: Nothing) -> Result<Message, ReceiveError> {
+        if nothing == Nothing::Yield {
+            tokio::task::yield_now().await;
+        }
         let mut message = Message::new();
         self.core().receive(&mut message).await?;
         Ok(message)
+    }
+
+    #[inline]
+    pub(crate) async fn recv(&self) -> Result<Message, ReceiveError> {
+        match self.recv_now() {
+            Ok(message) => Ok(message),
+            Err(nothing) => self.recv_after(nothing).await,
+        }
     }
 
     pub(crate) async fn recv_from(&self) -> Result<(Message, PeerKey), ReceiveError> {

@@ -54,6 +54,8 @@ impl Default for HighWaterMark {
 const FLUSH: usize = 64 * 1024;
 /// Larger messages are written in larger batches.
 const FLUSH_LARGE: usize = 256 * 1024;
+/// See [`Flush::Later`].
+const LOOK_EVERY: usize = 16;
 /// Messages of a link inside the process that are handed over at once.
 const HAND_OVER: usize = 512;
 /// PONGs that wait while the peer does not read: libzmq keeps one.
@@ -67,7 +69,8 @@ const LARGE: usize = 4 * 1024;
 /// What the driver does after something was appended to a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// Nothing: the pipe's flush is on its way already.
+    /// Nothing: the pipe's flush is on its way already. Of more than 16 messages that wait, the driver hears
+    /// of each 16th: it may look how late the flush is, and a look at a clock costs more than a message.
     Later,
     /// The pipe was empty: have it flushed soon.
     Soon,
@@ -359,9 +362,9 @@ impl OutPipe {
         }
     }
 
-    /// What the driver is to do now that something was appended.
+    /// What the driver is to do now that something was appended, if it is to hear of it.
     #[inline]
-    pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Flush {
+    pub(crate) fn flush(&mut self, mark: HighWaterMark) -> Option<Flush> {
         if let Out::Items {
             ahead: Some(ahead), ..
         } = &self.out
@@ -369,7 +372,7 @@ impl OutPipe {
         {
             // They do not wait for what is on its way, which the task knows of.
             self.scheduled = true;
-            return Flush::Soon;
+            return Some(Flush::Soon);
         }
         let (messages, size) = (self.waiting(), self.waiting_size());
         let enough = match &self.out {
@@ -378,13 +381,13 @@ impl OutPipe {
             Out::Wire(_) => size >= FLUSH && (size >= FLUSH_LARGE || size < messages * LARGE),
         };
         if enough || messages >= mark.messages {
-            return Flush::Now;
+            return Some(Flush::Now);
         }
-        if std::mem::replace(&mut self.scheduled, true) {
-            Flush::Later
-        } else {
-            Flush::Soon
+        if !std::mem::replace(&mut self.scheduled, true) {
+            return Some(Flush::Soon);
         }
+        let looks = messages <= LOOK_EVERY || messages.is_multiple_of(LOOK_EVERY);
+        looks.then_some(Flush::Later)
     }
 
     /// Takes what waits; `None` when that is nothing. Ends the schedule.

@@ -570,8 +570,9 @@ impl Outgoing {
 
     #[inline]
     fn touch(&mut self, key: PipeKey) {
-        let flush = self.pipes[key.index()].flush(self.options.high_water_mark);
-        self.touched.push((key, flush));
+        if let Some(flush) = self.pipes[key.index()].flush(self.options.high_water_mark) {
+            self.touched.push((key, flush));
+        }
     }
 }
 
