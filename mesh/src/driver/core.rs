@@ -365,7 +365,7 @@ impl Core {
         let mut receiving = self.receiving.lock();
         let (key, identity) = {
             let mut sending = self.sending.lock();
-            let key = sending.out.attach(carrier, peer.clone())?;
+            let key = sending.out.attach(carrier, &peer)?;
             link.set_key(key);
             let token = Some(Box::new(Token {
                 sealer,
