@@ -115,6 +115,8 @@ impl Core {
         if self.watcher.turn(NOBODY, CONNECTION) {
             let on_the_side = OnTheSide(self);
             return Some(Box::pin(async move {
+                // The whole of it: of a field alone, the rest would be dropped right here.
+                let on_the_side = on_the_side;
                 on_the_side.0.keep_watching().await;
                 pending().await
             }));
