@@ -141,13 +141,13 @@ impl<S: Socket> Builder<S> {
 
     /// How connections are made: TCP options, SOCKS5 proxy, timeouts.
     pub fn dial_options(mut self, options: withy_transports::DialOptions) -> Self {
-        self.options.dial = options;
+        self.options.dial = Arc::new(options);
         self
     }
 
     /// How the socket listens: TCP options, backlog, peers that may use an ipc endpoint.
     pub fn listen_options(mut self, options: withy_transports::ListenOptions) -> Self {
-        self.options.listen = options;
+        self.options.listen = Arc::new(options);
         self
     }
 

@@ -1,6 +1,6 @@
 //! Options of a socket, grouped by concern. All have defaults that are safe and bounded.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 pub use withy_proto::pattern::outgoing::{Balance, Overflow};
@@ -113,6 +113,9 @@ pub(crate) struct XPubOptions {
 /// lost by a shorter queue, and large messages that fit into a cache are sent up to twice as fast.
 pub(crate) const WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
+static DIAL: LazyLock<Arc<DialOptions>> = LazyLock::new(Arc::default);
+static LISTEN: LazyLock<Arc<ListenOptions>> = LazyLock::new(Arc::default);
+
 /// Everything that a builder collects.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -136,8 +139,9 @@ pub(crate) struct Options {
     pub(crate) priority: Priority,
     pub(crate) linger: Duration,
     pub(crate) security: Security,
-    pub(crate) dial: DialOptions,
-    pub(crate) listen: ListenOptions,
+    /// Of all sockets that have the defaults in one place, as [`Options::listen`].
+    pub(crate) dial: Arc<DialOptions>,
+    pub(crate) listen: Arc<ListenOptions>,
     /// Whether it matters who sent a message though he has left.
     pub(crate) remember_departed: bool,
     /// Who may subscribe to what.
@@ -174,8 +178,8 @@ impl Default for Options {
             priority: Priority::default(),
             linger: Duration::from_secs(5),
             security: Security::default(),
-            dial: DialOptions::default(),
-            listen: ListenOptions::default(),
+            dial: Arc::clone(&DIAL),
+            listen: Arc::clone(&LISTEN),
             remember_departed: false,
             guard: None,
             node: None,

@@ -239,6 +239,49 @@ async fn hangs_up(way: &Way) {
     );
 }
 
+/// A connection that is alone looks after its socket: what becomes of that when others come, and when
+/// it leaves them or nobody behind.
+#[tokio::test]
+async fn hang_ups_are_seen_in_whatever_order_peers_come_and_go() {
+    let pull = Pull::new();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind_to(ANY).await.unwrap();
+    let connect = async |peers| {
+        let push = Push::connect(&endpoint).unwrap();
+        soon(pull.wait_peers(peers)).await.unwrap();
+        push
+    };
+    let mut sent = 0;
+    // By number: each of these is connected, or hangs up.
+    for turn in [&[1, 1][..], &[1, 2, 1, 2], &[1, 2, 2, 1], &[1, 1, 2, 2]] {
+        let mut pushes = [None, None];
+        for &who in turn {
+            let push: &mut Option<Push> = &mut pushes[who - 1];
+            let Some(push) = push.take() else {
+                let peers = pull.stats().peers as usize + 1;
+                *push = Some(connect(peers).await);
+                continue;
+            };
+            push.send("left behind").await.unwrap();
+            assert_eq!(soon(push.close()).await, 0);
+            soon(async {
+                while !matches!(
+                    monitor.next().await.map(|event| event.kind),
+                    Some(EventKind::Disconnected { .. })
+                ) {}
+            })
+            .await;
+            sent += 1;
+        }
+    }
+    for _ in 0..sent {
+        assert_eq!(
+            soon(pull.recv()).await.unwrap(),
+            Message::from("left behind")
+        );
+    }
+}
+
 /// Between two receives a pipe is in nobody's hands, and what the last one read may not have been
 /// all: PING and the end are seen all the same.
 #[tokio::test]

@@ -27,13 +27,12 @@ pub(crate) async fn dial(
 ) -> Result<Connected, DialError> {
     let target = dialable(endpoint)?;
     let Some(socks5) = &options.socks5 else {
-        let (address, stream) = reach(endpoint, target, options).await?;
-        let peer = address.to_string();
-        return Ok(connected(stream, peer));
+        let (address, (stream, local)) = reach(endpoint, target, options).await?;
+        return Ok(connected(stream, local, address.to_string()));
     };
     let mut proxy = dialable(&socks5.proxy)?.clone();
     proxy.source = proxy.source.or_else(|| target.source.clone());
-    let (_, mut stream) = reach(&socks5.proxy, &proxy, options).await?;
+    let (_, (mut stream, local)) = reach(&socks5.proxy, &proxy, options).await?;
     let request = socks5::request(&mut stream, target, socks5.login.as_ref());
     let done = timeout(options.connect_timeout, request).await;
     let done = done.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
@@ -41,10 +40,8 @@ pub(crate) async fn dial(
         endpoint: endpoint.clone(),
         source,
     })?;
-    Ok(connected(
-        stream,
-        format!("{}:{}", target.host, target.port),
-    ))
+    let peer = format!("{}:{}", target.host, target.port);
+    Ok(connected(stream, local, peer))
 }
 
 pub(crate) async fn listen(
@@ -82,16 +79,22 @@ pub(crate) async fn listen(
 #[derive(Debug)]
 pub(crate) struct Accepting {
     listener: TcpListener,
+    /// At which all peers arrive, unless it is a wildcard.
+    local: SocketAddr,
     options: TcpOptions,
 }
 
 impl Accepting {
     fn begin(listener: TcpListener, options: &TcpOptions) -> io::Result<Listener> {
-        let endpoint = listener.local_addr()?.into();
+        let local = listener.local_addr()?;
         let options = options.clone();
-        let accepting = Self { listener, options };
+        let accepting = Self {
+            listener,
+            local,
+            options,
+        };
         Ok(Listener {
-            endpoint,
+            endpoint: local.into(),
             accepting: crate::Accepting::Tcp(accepting),
         })
     }
@@ -110,7 +113,11 @@ impl Accepting {
         // Options that cannot be set say that the connection is gone already.
         sockopt::connected(&SockRef::from(&stream), &self.options)
             .map_err(AcceptError::Transient)?;
-        Ok(connected(stream, canonical(address)))
+        let local = match self.local.ip().is_unspecified() {
+            true => stream.local_addr().map_err(AcceptError::Transient)?,
+            false => self.local,
+        };
+        Ok(connected(stream, local, canonical(address)))
     }
 }
 
@@ -144,7 +151,7 @@ async fn reach(
     endpoint: &Endpoint,
     target: &Tcp,
     options: &DialOptions,
-) -> Result<(SocketAddr, TcpStream), DialError> {
+) -> Result<(SocketAddr, (TcpStream, SocketAddr)), DialError> {
     let resolve = |host: &Host| {
         let host = host.to_string();
         |source| DialError::Resolve { host, source }
@@ -163,21 +170,18 @@ async fn reach(
                 .any(|source| resolve::same_family(it, source))
         });
     }
-    let start = |attempts: &mut JoinSet<_>, address| {
+    let attempt = |address| {
         let source = sources
             .iter()
             .find(|it| resolve::same_family(it, &address))
             .copied();
         let options = options.tcp.clone();
-        attempts.spawn(async move {
+        async move {
             let attempt = timeout(limit, connect(address, source, &options)).await;
-            (
-                address,
-                attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-            )
-        });
+            attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
     };
-    race(addresses, start)
+    race(addresses, attempt)
         .await
         .map_err(|failures| DialError::Unreachable {
             endpoint: endpoint.clone(),
@@ -185,20 +189,29 @@ async fn reach(
         })
 }
 
-type Attempt<T, E> = (SocketAddr, Result<T, E>);
-
 /// Starts one attempt after the other, each when the last one failed or let [`STAGGER`] pass, until
 /// one succeeds. Dropping the future ends them all.
-pub(crate) async fn race<T: Send + 'static, E: Send + 'static>(
+pub(crate) async fn race<T: Send + 'static, E: Send + 'static, F>(
     addresses: Vec<SocketAddr>,
-    start: impl Fn(&mut JoinSet<Attempt<T, E>>, SocketAddr),
-) -> Result<(SocketAddr, T), Vec<(SocketAddr, E)>> {
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Result<(SocketAddr, T), Vec<(SocketAddr, E)>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    if let [address] = addresses[..] {
+        // The rule, and it needs no task: nobody runs beside it.
+        let made = attempt(address).await;
+        return made
+            .map(|made| (address, made))
+            .map_err(|failure| vec![(address, failure)]);
+    }
     let mut attempts = JoinSet::new();
     let mut waiting = addresses.into_iter();
     let mut failures = Vec::new();
     loop {
         if let Some(address) = waiting.next() {
-            start(&mut attempts, address);
+            let attempt = attempt(address);
+            attempts.spawn(async move { (address, attempt.await) });
         }
         let ended = match waiting.len() {
             0 => attempts.join_next().await,
@@ -224,7 +237,7 @@ async fn connect(
     address: SocketAddr,
     source: Option<SocketAddr>,
     options: &TcpOptions,
-) -> io::Result<TcpStream> {
+) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = new_socket(&address)?;
     sockopt::prepare(&SockRef::from(&socket), address.is_ipv6(), options)?;
     if let Some(source) = source {
@@ -234,11 +247,12 @@ async fn connect(
     let stream = socket.connect(address).await?;
     // On loopback a dial to a port that nobody listens on may draw that port as its own and reach
     // itself (RFC 9293 §3.5, simultaneous open).
-    if stream.local_addr()? == address {
+    let local = stream.local_addr()?;
+    if local == address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     sockopt::connected(&SockRef::from(&stream), options)?;
-    Ok(stream)
+    Ok((stream, local))
 }
 
 fn new_socket(address: &SocketAddr) -> io::Result<TcpSocket> {
@@ -248,9 +262,9 @@ fn new_socket(address: &SocketAddr) -> io::Result<TcpSocket> {
     }
 }
 
-fn connected(stream: TcpStream, address: String) -> Connected {
+fn connected(stream: TcpStream, local: SocketAddr, address: String) -> Connected {
     Connected {
-        local: stream.local_addr().map(canonical).unwrap_or_default(),
+        local: canonical(local),
         peer: Peer {
             address,
             ..Peer::default()
@@ -282,15 +296,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_address_lets_the_next_one_begin() {
         let begin = Instant::now();
-        let start = |attempts: &mut JoinSet<Attempt<Instant, io::Error>>, address: SocketAddr| {
-            attempts.spawn(async move {
-                if address.ip().to_string() != "127.0.0.3" {
-                    pending::<()>().await;
-                }
-                (address, Ok(Instant::now()))
-            });
+        let attempt = |address: SocketAddr| async move {
+            if address.ip().to_string() != "127.0.0.3" {
+                pending::<()>().await;
+            }
+            Ok::<_, io::Error>(Instant::now())
         };
-        let (address, started) = race(addresses(3), start).await.unwrap();
+        let (address, started) = race(addresses(3), attempt).await.unwrap();
         assert_eq!(address, addresses(3)[2]);
         let waited = started - begin;
         assert!(waited >= 2 * STAGGER && waited < 3 * STAGGER, "{waited:?}");
@@ -299,25 +311,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_address_is_followed_by_the_next_at_once() {
         let begin = Instant::now();
-        let start = |attempts: &mut JoinSet<Attempt<(), io::Error>>, address| {
-            attempts.spawn(async move { (address, Err(io::ErrorKind::ConnectionRefused.into())) });
-        };
-        let failures = race(addresses(4), start).await.unwrap_err();
-        assert_eq!(failures.len(), 4);
+        let attempt = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused) };
+        for many in [0, 1, 4] {
+            let failures = race(addresses(many), attempt).await.unwrap_err();
+            assert_eq!(failures.len(), usize::from(many));
+        }
         assert!(begin.elapsed() < STAGGER);
-        assert!(race(Vec::new(), start).await.unwrap_err().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_slower_of_two_addresses_still_counts() {
-        let start = |attempts: &mut JoinSet<Attempt<(), io::Error>>, address: SocketAddr| {
-            attempts.spawn(async move {
-                let first = address == addresses(1)[0];
-                tokio::time::sleep(if first { 2 * STAGGER } else { 60 * STAGGER }).await;
-                (address, Ok(()))
-            });
+        let attempt = |address: SocketAddr| async move {
+            let first = address == addresses(1)[0];
+            tokio::time::sleep(if first { 2 * STAGGER } else { 60 * STAGGER }).await;
+            Ok::<_, io::Error>(())
         };
-        let (address, ()) = race(addresses(2), start).await.unwrap();
+        let (address, ()) = race(addresses(2), attempt).await.unwrap();
         assert_eq!(address, addresses(1)[0]);
     }
 

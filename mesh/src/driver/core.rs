@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::Sealer;
@@ -21,9 +21,12 @@ use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
 use super::away::notice_size;
+use super::buffer;
 use super::handshake::OsRandomness;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
+use super::watch::Watcher;
+use super::watched::Watched;
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
 use crate::options::Options;
 use crate::socket::req::Asker;
@@ -135,6 +138,13 @@ pub(crate) struct Receiving {
     pub(crate) requests: Requests<Asker>,
 }
 
+impl Drop for Receiving {
+    /// The next socket reads into what this one was lent.
+    fn drop(&mut self) {
+        buffer::give_back(&mut self.buffer);
+    }
+}
+
 impl Receiving {
     /// Takes a message that no pipe holds.
     #[inline]
@@ -215,15 +225,14 @@ pub(crate) struct Core {
     pub(crate) flushing: AtomicBool,
     /// The next send yields first, since an inline flush used up its turn.
     pub(crate) debt: AtomicBool,
-    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) phase: Watched<Phase>,
     /// Peers that are connected.
-    pub(crate) peers: watch::Sender<usize>,
+    pub(crate) peers: Watched<usize>,
     /// Subscriptions of all peers.
-    pub(crate) subscriptions: watch::Sender<usize>,
+    pub(crate) subscriptions: Watched<usize>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
-    /// Whether the [watch](super::watch) runs.
-    pub(crate) watching: AtomicBool,
+    pub(super) watcher: Watcher,
     /// The moment that rate limits count from.
     pub(crate) started: tokio::time::Instant,
     /// Everything that runs for this socket.
@@ -251,9 +260,10 @@ impl Core {
         options.conflate_received &= conflates;
         let xpub = &options.xpub;
         let manual = kind == SocketType::XPub && xpub.manual;
-        let out = Outgoing::new(kind, options.send)
-            .numbering_from(OsRandomness.next_u64() as u32)
-            .reporting(xpub.verbose, manual);
+        let mut out = Outgoing::new(kind, options.send).reporting(xpub.verbose, manual);
+        if kind == SocketType::Router {
+            out = out.numbering_from(OsRandomness.next_u64() as u32);
+        }
         let inc = Incoming::new(
             kind,
             options.receive_high_water_mark,
@@ -296,12 +306,12 @@ impl Core {
             drained: Notify::new(),
             flushing: AtomicBool::new(false),
             debt: AtomicBool::new(false),
-            phase: watch::Sender::new(Phase::Open),
-            peers: watch::Sender::new(0),
-            subscriptions: watch::Sender::new(0),
+            phase: Watched::new(Phase::Open),
+            peers: Watched::new(0),
+            subscriptions: Watched::new(0),
             events: Events::default(),
             counters: Counters::default(),
-            watching: AtomicBool::new(false),
+            watcher: Watcher::default(),
             started: tokio::time::Instant::now(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
@@ -319,7 +329,7 @@ impl Core {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        self.phase.get()
     }
 
     /// Whether the connection's task reads, since the application never or not always does.
@@ -365,7 +375,7 @@ impl Core {
         let mut receiving = self.receiving.lock();
         let (key, identity) = {
             let mut sending = self.sending.lock();
-            let key = sending.out.attach(carrier, peer.clone())?;
+            let key = sending.out.attach(carrier, &peer)?;
             link.set_key(key);
             let token = Some(Box::new(Token {
                 sealer,
@@ -414,11 +424,11 @@ impl Core {
         // Before anything is read: whoever receives a message finds its peer counted.
         self.greet(&link, &peer);
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        self.peers.send_modify(|peers| *peers += 1);
+        self.peers.change(|peers| {
+            *peers += 1;
+            true
+        });
         if !self.task_reads() {
-            if !self.options.attended && !self.watching.swap(true, Ordering::Relaxed) {
-                self.spawn(Arc::clone(self).watch());
-            }
             waker.wake();
         }
         // What waited for a peer, subscriptions among it, moves now.
@@ -518,7 +528,7 @@ impl Core {
     /// The owner closes the socket: nothing more is accepted, what waits is still sent.
     pub(crate) fn start_closing(self: &Arc<Self>) {
         self.sending.lock().closed = true;
-        self.phase.send_if_modified(|phase| {
+        self.phase.change(|phase| {
             *phase == Phase::Open && {
                 *phase = Phase::Lingering;
                 true
@@ -544,7 +554,10 @@ impl Core {
         };
         let start = tokio::time::Instant::now();
         let _ = tokio::time::timeout(linger, drained).await;
-        self.phase.send_replace(Phase::Closed);
+        self.phase.change(|phase| {
+            *phase = Phase::Closed;
+            true
+        });
         let unsent = self.sending.lock().out.queued();
         self.stop_endpoints();
         self.tasks.close();
@@ -561,6 +574,10 @@ impl Core {
 }
 
 fn place<T>(slots: &mut Vec<Option<T>>, key: PipeKey, value: T) {
+    if slots.capacity() == 0 {
+        // Many sockets have one peer: the memory of more comes with the next.
+        slots.reserve_exact(key.index() + 1);
+    }
     if slots.len() <= key.index() {
         slots.resize_with(key.index() + 1, || None);
     }

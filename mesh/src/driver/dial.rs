@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use super::link::Link;
 use super::listen::Place;
 use super::resources::Guard;
 use super::task::{Said, Task};
+use super::wish::{Wanted, Wish};
 use crate::event::{DialFailure, EventKind, HandshakeFailure, PeerInfo, Reason};
 
 /// How long a QUIC connection to a node stays after its last link: who was met for gossip is often connected
@@ -88,58 +88,26 @@ impl Dialed {
 #[derive(Debug)]
 pub(crate) struct Dial {
     to: Arc<Dialed>,
-    wanted: Arc<watch::Sender<Wanted>>,
+    wish: Arc<Wish>,
     stop: CancellationToken,
-}
-
-/// Whether a peer is connected to again when its connection has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Yes,
-    /// What it still sends counts.
-    No,
-    /// It was not, and the connection has ended.
-    Over,
-}
-
-/// Waits until a peer is not wanted.
-async fn retired(wanted: &watch::Sender<Wanted>) {
-    let mut wanted = wanted.subscribe();
-    // It lives as long as the dial.
-    let _ = wanted
-        .wait_for(|wanted| *wanted != Wanted::Yes)
-        .await
-        .map(drop);
 }
 
 impl Dial {
     /// Goes on with these ways to the peer; whether it is not too late for that.
     pub(crate) fn renew(&self, ways: &[Endpoint]) -> bool {
         *self.to.ways.lock() = ways.to_vec();
-        self.wanted.send_if_modified(|wanted| {
-            let retired = *wanted == Wanted::No;
-            if retired {
-                *wanted = Wanted::Yes;
-            }
-            retired
-        });
-        *self.wanted.borrow() == Wanted::Yes
+        self.wish.turn(Wanted::No, Wanted::Yes);
+        self.wish.get() == Wanted::Yes
     }
 
     /// Connects no more, and lets a connection end by itself: what the peer has sent still comes.
     pub(crate) fn retire(&self) {
-        self.wanted.send_if_modified(|wanted| {
-            let was = *wanted == Wanted::Yes;
-            if was {
-                *wanted = Wanted::No;
-            }
-            was
-        });
+        self.wish.turn(Wanted::Yes, Wanted::No);
     }
 
     /// Who the peer has to be, while it is wanted.
     pub(crate) fn wanted(&self) -> Option<Expected> {
-        match *self.wanted.borrow() {
+        match self.wish.get() {
             Wanted::Yes => self.to.expected,
             Wanted::No | Wanted::Over => None,
         }
@@ -147,7 +115,7 @@ impl Dial {
 
     /// Whether it was retired, and its connection has ended.
     pub(crate) fn is_over(&self) -> bool {
-        *self.wanted.borrow() == Wanted::Over
+        self.wish.get() == Wanted::Over
     }
 
     /// Connects no more, and closes the connection.
@@ -156,12 +124,20 @@ impl Dial {
     }
 }
 
+/// Waits for a future, or for ever.
+async fn maybe<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A peer was not reached; the events say why.
 #[derive(Debug)]
 pub(crate) struct NotConnected;
 
 /// A connection that a socket has.
-type Taken = (Task, Arc<Link>, Arc<PeerInfo>);
+type Taken = (Box<Task>, Arc<Link>, Arc<PeerInfo>);
 
 /// A connection that is not made again when it ends.
 pub(crate) struct OneConnection {
@@ -193,7 +169,7 @@ impl OneConnection {
 /// A peer that was reached, and shook hands.
 struct Reached {
     endpoint: Endpoint,
-    ready: Ready,
+    ready: Box<Ready>,
     address: String,
     local: String,
 }
@@ -226,21 +202,25 @@ impl Core {
             let mut endpoints = self.endpoints.lock();
             let active = endpoints.active(&to.first());
             let known = (active.number, active.stop.clone());
+            if endpoints.dialed.capacity() == 0 {
+                // Many sockets have one: the memory of more comes with the next.
+                endpoints.dialed.reserve_exact(1);
+            }
             endpoints.dialed.push(active);
             self.sending.lock().out.set_dialing(endpoints.dialed.len());
             known
         };
         self.room.notify_waiters();
-        let wanted = Arc::new(watch::Sender::new(Wanted::Yes));
+        let wish = Arc::new(Wish::new());
         let dial = Dial {
             to: Arc::clone(&to),
-            wanted: Arc::clone(&wanted),
+            wish: Arc::clone(&wish),
             stop: stop.clone(),
         };
         let core = Arc::clone(self);
         self.spawn(async move {
-            core.keep_connected(&to, &wanted, &stop).await;
-            wanted.send_replace(Wanted::Over);
+            core.keep_connected(&to, &wish, &stop).await;
+            wish.end();
             core.forget_dialed(number);
         });
         dial
@@ -255,28 +235,21 @@ impl Core {
     async fn keep_connected(
         self: &Arc<Self>,
         to: &Arc<Dialed>,
-        wanted: &watch::Sender<Wanted>,
+        wish: &Wish,
         stop: &CancellationToken,
     ) {
         let mut backoff = Backoff::new(self.options.reconnect);
         let mut first = true;
         while !stop.is_cancelled() {
             // Under one lock: who renews the dial sees that it is too late, or is heard.
-            let over = wanted.send_if_modified(|wanted| {
-                let over = *wanted == Wanted::No;
-                if over {
-                    *wanted = Wanted::Over;
-                }
-                over
-            });
-            if over {
+            if wish.turn(Wanted::No, Wanted::Over) {
                 return;
             }
             // Boxed: an idle connection does not keep the memory of how it came about.
             let attempt = Box::pin(self.dial_in_turn(to));
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
-                () = retired(wanted) => continue,
+                () = wish.retired() => continue,
                 attempt = attempt => match attempt {
                     Ok((endpoint, (task, link, peer))) => {
                         backoff.reset();
@@ -314,7 +287,7 @@ impl Core {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = retired(wanted) => {}
+                () = wish.retired() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }
@@ -345,9 +318,11 @@ impl Core {
         self: &Arc<Self>,
         to: &Arc<Dialed>,
     ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
+        // Boxed before it is handed on: many wait at once, and each of them has a place for it.
+        let dial = Box::pin(self.dial_once(to));
         match &to.host {
-            Some(host) => host.dialling.in_turn(self.dial_once(to)).await,
-            None => self.dial_once(to).await,
+            Some(host) => host.dialling.in_turn(dial).await,
+            None => dial.await,
         }
     }
 
@@ -457,7 +432,7 @@ impl Core {
                 return open.await.map_err(|why| DialFailure::Relay(Arc::new(why)));
             }
         }
-        let mut options = Cow::Borrowed(&self.options.dial);
+        let mut options = Cow::Borrowed(&*self.options.dial);
         if matches!(endpoint, Endpoint::Quic(_)) {
             let host = to.host.as_deref().unwrap_or(self);
             let quic = host.options.security.quic(&options.quic);
@@ -492,7 +467,7 @@ impl Core {
     pub(crate) fn establish(
         self: &Arc<Self>,
         endpoint: &Endpoint,
-        ready: Ready,
+        ready: Box<Ready>,
         address: String,
         local: String,
         dialed: Option<&Dialed>,
@@ -512,11 +487,14 @@ impl Core {
             established,
             reader,
             writer,
+            timer,
             ..
-        } = ready;
+        } = *ready;
         match self.attach(established, reader, writer, Arc::clone(&info)) {
             Ok((link, peer)) => {
-                let task = Task::new(Arc::clone(self), Arc::clone(&link), peer.extensions.withy);
+                // Boxed: a future keeps more than one place for what it is handed.
+                let (core, withy) = (Arc::clone(self), peer.extensions.withy);
+                let task = Box::new(Task::new(core, Arc::clone(&link), withy, timer));
                 Ok((task, link, info))
             }
             Err(error) => {
@@ -608,7 +586,7 @@ impl Core {
     pub(crate) async fn run(
         self: &Arc<Self>,
         endpoint: &Endpoint,
-        mut task: Task,
+        mut task: Box<Task>,
         link: &Link,
         peer: Arc<PeerInfo>,
         place: Option<Place>,
@@ -617,6 +595,7 @@ impl Core {
     ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
         let mut distrusted = host.distrusts(endpoint, &peer);
+        let mut watch = self.watch_with();
         let reason = loop {
             tokio::select! {
                 why = &mut distrusted => break Reason::Distrusted(why),
@@ -630,8 +609,11 @@ impl Core {
                     Said::Ended(reason) => break reason,
                 },
                 () = stop.cancelled() => break Reason::Closed,
+                // It never ends.
+                () = maybe(&mut watch) => {}
             }
         };
+        drop(watch);
         if reason.is_loss() {
             link.settled().await;
             self.read_rest(link.key());
@@ -641,7 +623,10 @@ impl Core {
         drop(distrusted);
         // Before anybody hears of it: there is a place for the next peer then.
         drop(place);
-        self.peers.send_modify(|peers| *peers -= 1);
+        self.peers.change(|peers| {
+            *peers -= 1;
+            true
+        });
         if reason.is_offence() {
             self.counters
                 .protocol_errors

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 use withy_proto::SocketType;
@@ -20,6 +22,7 @@ use withy_proto::zmtp::{
 use withy_transports::{ByteReader, ByteWriter, Connected, Link, Streams, pipe};
 
 use super::core::Core;
+use super::deadline::{Timer, within};
 use super::dial::Dialed;
 use super::link::{Items, Reader, Writer};
 use super::listen::Place;
@@ -29,12 +32,15 @@ use crate::event::HandshakeFailure;
 /// What a handshake reads at a time.
 const READ: usize = 4 * 1024;
 
-/// An established connection with its link.
+/// An established connection with its link. Boxed wherever a future hands it on, as each of them has a
+/// place of its own for it.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) established: Established,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    /// That of the handshake, for the connection to go on with.
+    pub(crate) timer: Option<Timer>,
     /// Of an accepted connection.
     pub(crate) place: Option<Place>,
     /// The socket that took it over, where the peer asked for another one than ours.
@@ -155,25 +161,32 @@ impl Core {
         &self,
         connected: Connected,
         side: Side<'_>,
-    ) -> Result<Ready, HandshakeFailure> {
-        let deadline = self.options.connections.handshake_timeout;
-        let result = match connected.link {
+    ) -> Result<Box<Ready>, HandshakeFailure> {
+        let limit = self.options.connections.handshake_timeout;
+        let beat = self.options.heartbeat.interval;
+        let shaken = match connected.link {
             Link::Bytes(reader, writer) => {
-                let shaking = self.shake_octets(reader, writer, &connected.peer, side);
-                tokio::time::timeout(deadline, shaking).await
+                // Boxed: a future that is handed on has two places in who waits for it.
+                let shaking = Box::pin(self.shake_octets(reader, writer, &connected.peer, side));
+                within(limit, beat, shaking).await
             }
-            Link::Messages(end) => {
-                tokio::time::timeout(deadline, self.shake_items(end, side)).await
-            }
+            Link::Messages(end) => within(limit, beat, Box::pin(self.shake_items(end, side))).await,
         };
-        match result.unwrap_or(Err(HandshakeFailure::Timeout(deadline))) {
+        let Some((shaken, timer)) = shaken else {
+            return Err(HandshakeFailure::Timeout(limit));
+        };
+        match shaken {
             // Of the ways to a node that a peer tries, it gives up all but one.
             Err(HandshakeFailure::Link(why))
                 if side.is_accepting() && self.options.hosts.is_some() =>
             {
                 Err(HandshakeFailure::Abandoned(why))
             }
-            shaken => shaken,
+            Err(failure) => Err(failure),
+            Ok(mut ready) => {
+                ready.timer = Some(timer);
+                Ok(ready)
+            }
         }
     }
 
@@ -183,7 +196,7 @@ impl Core {
         writer: ByteWriter,
         link: &withy_transports::Peer,
         side: Side<'_>,
-    ) -> Result<Ready, HandshakeFailure> {
+    ) -> Result<Box<Ready>, HandshakeFailure> {
         let security = &side.host().unwrap_or(self).options.security;
         let started = security.start(self.metadata_for(side), side, link)?;
         let mut connection = Connection::new(
@@ -200,17 +213,33 @@ impl Core {
         let mut randomness = OsRandomness;
         let (mut place, mut host) = (None, None);
         let (mut shown, mut user) = (None, String::new());
-        let mut octets = vec![0; READ];
+        if side.is_accepting() {
+            // The peer may have said something already: one write then answers all of it.
+            let early = poll_fn(|cx| {
+                if let Err(error) = ready!(writer.poll_write_ready(cx)) {
+                    return Poll::Ready(Err(error));
+                }
+                match read(&mut reader, cx, &mut connection, &mut randomness) {
+                    Poll::Ready(read) => Poll::Ready(read.map(Some)),
+                    Poll::Pending => Poll::Ready(Ok(None)),
+                }
+            });
+            if let Some(taken) = early.await.map_err(link_error)? {
+                taken_in(taken, &mut connection, &writer).await?;
+            }
+        }
         loop {
-            transmit(&mut connection, &writer).await?;
             if let Some(mut request) = connection.poll_auth() {
+                // Whoever is asked may take his time.
+                transmit(&mut connection, &writer).await?;
                 request.address.clone_from(&link.address);
                 if let Credentials::Noise(proven) = &request.credentials {
                     shown = Some(proven.clone());
                 }
-                let (decision, confirmed) = security
-                    .decide(&request, side.name_dialed().as_deref())
-                    .await;
+                // Boxed, as below: most handshakes ask nobody, and then have no place for it.
+                let name = side.name_dialed();
+                let deciding = Box::pin(security.decide(&request, name.as_deref()));
+                let (decision, confirmed) = deciding.await;
                 if let Some(membership) = confirmed {
                     connection.confirm(&membership);
                 }
@@ -230,18 +259,20 @@ impl Core {
                             // Of another type it stays, however often it tries.
                             if peer.extensions.withy || failure.is_protocol() {
                                 connection.refuse(&failure.to_string());
-                                transmit(&mut connection, &writer).await?;
                             }
+                            let _ = transmit(&mut connection, &writer).await;
                             return Err(failure);
                         }
                     }
-                    if self.options.hosts.is_some() {
+                    let admitted = if self.options.hosts.is_some() {
                         let host = host.as_deref().unwrap_or(self).as_host();
-                        let admitted = connection.admit_to(host, &mut randomness);
-                        transmit(&mut connection, &writer).await?;
-                        admitted?;
+                        connection.admit_to(host, &mut randomness)
                     } else {
-                        connection.admit(&mut randomness)?;
+                        connection.admit(&mut randomness)
+                    };
+                    if let Err(error) = admitted {
+                        let _ = transmit(&mut connection, &writer).await;
+                        return Err(error.into());
                     }
                     continue;
                 }
@@ -251,38 +282,27 @@ impl Core {
                     return Err(error.into());
                 }
             }
+            transmit(&mut connection, &writer).await?;
             if connection.is_complete() {
                 let mut established = connection.finish()?;
-                security.confirmed(&mut established.peer).await;
+                if established.peer.confirmation.is_some() {
+                    Box::pin(security.confirmed(&mut established.peer)).await;
+                }
                 established.peer = side.name(established.peer);
                 let core = host.as_deref().unwrap_or(self);
                 let (reader, writer) = core.halves(reader, writer, &mut established);
-                return Ok(Ready {
+                return Ok(Box::new(Ready {
                     established,
                     reader,
                     writer,
+                    timer: None,
                     place,
                     host,
-                });
+                }));
             }
-            let read = poll_fn(|cx| {
-                let mut buffer = ReadBuf::new(&mut octets);
-                reader
-                    .poll_read(cx, &mut buffer)
-                    .map_ok(|()| buffer.filled().len())
-            })
-            .await
-            .map_err(link_error)?;
-            if read == 0 {
-                return Err(HandshakeFailure::Link(
-                    "the peer closed the link".to_owned(),
-                ));
-            }
-            if let Err(error) = connection.handle_input(&octets[..read], &mut randomness) {
-                // Best effort: the peer may want to know why.
-                let _ = transmit(&mut connection, &writer).await;
-                return Err(error.into());
-            }
+            let taken = poll_fn(|cx| read(&mut reader, cx, &mut connection, &mut randomness));
+            let taken = taken.await.map_err(link_error)?;
+            taken_in(taken, &mut connection, &writer).await?;
         }
     }
 
@@ -324,7 +344,7 @@ impl Core {
         &self,
         end: pipe::End<Item>,
         side: Side<'_>,
-    ) -> Result<Ready, HandshakeFailure> {
+    ) -> Result<Box<Ready>, HandshakeFailure> {
         let closed = |_| HandshakeFailure::Link("the peer closed the link".to_owned());
         let ready = |of| VecDeque::from([Item::Command(Box::new(Command::Ready(of)))]);
         if !side.is_accepting() {
@@ -361,16 +381,17 @@ impl Core {
             sealer: Sealer::Clear,
         };
         let end = Arc::new(Items::Pipe(end));
-        Ok(Ready {
+        Ok(Box::new(Ready {
             established,
             reader: Reader::Items {
                 end: Arc::clone(&end),
                 first: items,
             },
             writer: Writer::Items(end),
+            timer: None,
             place,
             host,
-        })
+        }))
     }
 
     /// The other socket that takes over a peer which connected, if one does.
@@ -410,6 +431,42 @@ impl Core {
         self.find_place(peer).map_err(HandshakeFailure::NoPlace)?;
         Ok(place)
     }
+}
+
+/// What a read brought: the end of the link, or octets that the engine took or refused.
+type Taken = Option<Result<(), ConnectionError>>;
+
+/// Reads once for the engine. The buffer lives no longer than that: who waits keeps none.
+fn read(
+    reader: &mut ByteReader,
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+    randomness: &mut OsRandomness,
+) -> Poll<io::Result<Taken>> {
+    let mut octets = [MaybeUninit::uninit(); READ];
+    let mut buffer = ReadBuf::uninit(&mut octets);
+    ready!(reader.poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(match buffer.filled() {
+        [] => None,
+        octets => Some(connection.handle_input(octets, randomness)),
+    }))
+}
+
+/// Goes on with what a read brought, if there was any, and it was no offence.
+async fn taken_in(
+    taken: Taken,
+    connection: &mut Connection,
+    writer: &ByteWriter,
+) -> Result<(), HandshakeFailure> {
+    let Some(taken) = taken else {
+        let why = "the peer closed the link".to_owned();
+        return Err(HandshakeFailure::Link(why));
+    };
+    if taken.is_err() {
+        // Best effort: the peer may want to know why.
+        let _ = transmit(connection, writer).await;
+    }
+    Ok(taken?)
 }
 
 async fn transmit(

@@ -25,7 +25,7 @@ struct Taken {
     /// The listening one.
     host: Arc<Core>,
     place: Option<Place>,
-    task: Task,
+    task: Box<Task>,
     link: Arc<Link>,
     peer: Arc<PeerInfo>,
 }
@@ -38,6 +38,9 @@ impl Core {
             let mut endpoints = self.endpoints.lock();
             let active = endpoints.active(&endpoint);
             let known = (active.number, active.stop.clone());
+            if endpoints.bound.capacity() == 0 {
+                endpoints.bound.reserve_exact(1);
+            }
             endpoints.bound.push(active);
             known
         };
@@ -169,7 +172,14 @@ impl Core {
         match shaken {
             Ok(mut ready) => {
                 let place = ready.place.take();
-                let core = ready.host.take().unwrap_or_else(|| Arc::clone(self));
+                let core = match ready.host.take() {
+                    Some(host) => {
+                        // It is of our runtime, and that socket may be of another.
+                        ready.timer = None;
+                        host
+                    }
+                    None => Arc::clone(self),
+                };
                 let (task, link, peer) =
                     core.establish(endpoint, ready, address, local, None).ok()?;
                 Some(Taken {

@@ -100,7 +100,7 @@ impl Core {
     pub(crate) fn count_subscriptions(&self, sending: &mut Sending) {
         let now = sending.out.publishing().subscriptions();
         self.subscriptions
-            .send_if_modified(|known| std::mem::replace(known, now) != now);
+            .change(|known| std::mem::replace(known, now) != now);
     }
 
     /// A peer is gone: an XPUB's application hears of its topics.

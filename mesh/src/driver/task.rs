@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use withy_proto::pattern::PipeKey;
 use withy_proto::peer::{Beat, Pulse};
 
 use super::core::Core;
+use super::deadline::Timer;
 use super::flush::Flushed;
 use super::link::{BEAT, CLOSE, DROPS, FLUSH, Link, REST, RESUME, TTL};
 use crate::event::Reason;
@@ -49,12 +50,12 @@ pub(crate) struct Task {
     /// The moment that the pulse counts from.
     since: Instant,
     pulse: Pulse,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     rest_until: Option<Instant>,
 }
 
 impl Task {
-    pub(crate) fn new(core: Arc<Core>, link: Arc<Link>, withy: bool) -> Self {
+    pub(crate) fn new(core: Arc<Core>, link: Arc<Link>, withy: bool, timer: Option<Timer>) -> Self {
         let heartbeat = core.options.heartbeat;
         let heartbeat = heartbeat.enabled_for(withy).then_some(heartbeat);
         let key = link.key();
@@ -65,7 +66,7 @@ impl Task {
             blocked: false,
             since: Instant::now(),
             pulse: Pulse::new(heartbeat, Duration::ZERO),
-            timer: None,
+            timer,
             rest_until: None,
         }
     }

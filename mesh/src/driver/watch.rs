@@ -8,15 +8,18 @@
 //!                   read all such that are readable into their pipes' queues
 //! ```
 //!
-//! So PING is answered and a hang-up is seen, whether or not somebody receives. One task per
-//! socket, which costs a receiver nothing but a flag.
+//! So PING is answered and a hang-up is seen, whether or not somebody receives, which costs a receiver
+//! nothing but a flag. A connection that has its socket to itself watches on the side; once there are
+//! more, one task does it for all of them, so that none waits for what it reads of the others.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Phase};
 use super::receive::receive_link;
-use super::sync::{AtomicBool, Notify, Ordering};
+use super::sync::{AtomicBool, AtomicU8, Notify, Ordering};
 
 /// How long a readable pipe waits for its application.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -57,40 +60,119 @@ impl Watch {
     fn stop(&self) {
         self.on.swap(false, Ordering::AcqRel);
     }
+
+    /// Leaves to another what this one was woken for.
+    fn pass_on(&self) {
+        self.notify.notify_one();
+    }
+}
+
+/// Who watches a socket.
+#[derive(Debug, Default)]
+pub(super) struct Watcher(AtomicU8);
+
+/// Nobody: it had no connection yet, or has none any more.
+const NOBODY: u8 = 0;
+/// The only connection.
+const CONNECTION: u8 = 1;
+/// A task, until the socket is closed.
+const TASK: u8 = 2;
+
+impl Watcher {
+    /// Changes from one to another, if it is the one; whether it was.
+    fn turn(&self, from: u8, to: u8) -> bool {
+        let turned = self
+            .0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        turned.is_ok()
+    }
+
+    fn is(&self, who: u8) -> bool {
+        self.0.load(Ordering::Acquire) == who
+    }
+}
+
+/// A connection that watches, for as long as this lives.
+struct OnTheSide<'a>(&'a Core);
+
+impl Drop for OnTheSide<'_> {
+    fn drop(&mut self) {
+        self.0.watcher.turn(CONNECTION, NOBODY);
+        // It may have been in the middle of it: the next looks first.
+        self.0.ready.watch.pass_on();
+    }
 }
 
 impl Core {
+    /// Sees to it that a socket with one connection more is watched; what is returned does it if the
+    /// connection has to, and never ends.
+    pub(crate) fn watch_with(
+        self: &Arc<Self>,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
+        if self.task_reads() || self.options.attended {
+            return None;
+        }
+        if self.watcher.turn(NOBODY, CONNECTION) {
+            let on_the_side = OnTheSide(self);
+            return Some(Box::pin(async move {
+                // The whole of it: of a field alone, the rest would be dropped right here.
+                let on_the_side = on_the_side;
+                on_the_side.0.keep_watching().await;
+                pending().await
+            }));
+        }
+        if self.watcher.turn(CONNECTION, TASK) {
+            self.spawn(Arc::clone(self).watch());
+        }
+        None
+    }
+
     /// Watches the socket's pipes until it is closed.
-    pub(crate) async fn watch(self: Arc<Self>) {
+    async fn watch(self: Arc<Self>) {
         let mut phase = self.phase.subscribe();
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
-            () = self.keep_watching() => {}
+            () = async {
+                loop {
+                    self.ready.watch.started().await;
+                    self.watch_once().await;
+                }
+            } => {}
         }
     }
 
+    /// Watches until a task does it.
     async fn keep_watching(&self) {
         loop {
             self.ready.watch.started().await;
-            let mut waited = 0;
-            loop {
-                let taken = self.receiving.lock().taken;
-                // First: a receiver that is quick is not to start the watch with every message.
-                tokio::time::sleep(PATIENCE).await;
-                if !self.has_untaken() {
-                    break;
-                }
-                if self.receiving.lock().taken == taken {
-                    // Before reading: what is readable afterwards wakes again.
-                    self.ready.watch.stop();
-                    self.pump_all(false);
-                    break;
-                }
-                waited += 1;
-                if waited == PATIENT {
-                    waited = 0;
-                    self.pump_all(true);
-                }
+            if !self.watcher.is(CONNECTION) {
+                self.ready.watch.pass_on();
+                return;
+            }
+            self.watch_once().await;
+        }
+    }
+
+    /// Watches until all was taken.
+    async fn watch_once(&self) {
+        let mut waited = 0;
+        loop {
+            let taken = self.receiving.lock().taken;
+            // First: a receiver that is quick is not to start the watch with every message.
+            tokio::time::sleep(PATIENCE).await;
+            if !self.has_untaken() {
+                return;
+            }
+            if self.receiving.lock().taken == taken {
+                // Before reading: what is readable afterwards wakes again.
+                self.ready.watch.stop();
+                self.pump_all(false);
+                return;
+            }
+            waited += 1;
+            if waited == PATIENT {
+                waited = 0;
+                self.pump_all(true);
             }
         }
     }

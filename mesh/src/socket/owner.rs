@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use withy_proto::endpoint::{EndpointError, Quic};
 use withy_proto::mechanism::party::Expected;
 use withy_proto::pattern::PipeKey;
@@ -18,6 +17,7 @@ use crate::driver::core::{Core, Phase};
 use crate::driver::dial::{self, Dialed};
 use crate::driver::receive::Nothing;
 use crate::driver::send::Rejected;
+use crate::driver::watched::Watched;
 use crate::error::{BindError, Closed, ConnectError, ReceiveError, SendError, UnknownEndpoint};
 use crate::event::{DialFailure, EventKind, Monitor, PeerInfo, Reason};
 use crate::node::{Named, Node, Wants};
@@ -192,7 +192,7 @@ impl Owner {
         let endpoint = endpoint?;
         let core = self.core();
         let security = &core.options.security;
-        let mut options = Cow::Borrowed(&core.options.listen);
+        let mut options = Cow::Borrowed(&*core.options.listen);
         let permitted = security.permits(&endpoint, endpoint.is_local());
         let permitted = permitted.and_then(|()| {
             if matches!(endpoint, Endpoint::Quic(_)) {
@@ -263,7 +263,7 @@ impl Owner {
     }
 
     /// Waits until a count is high enough.
-    async fn wait_for(&self, count: &watch::Sender<usize>, wanted: usize) -> Result<(), Closed> {
+    async fn wait_for(&self, count: &Watched<usize>, wanted: usize) -> Result<(), Closed> {
         let (mut count, mut phase) = (count.subscribe(), self.core().phase.subscribe());
         tokio::select! {
             _ = count.wait_for(|count| *count >= wanted) => Ok(()),
@@ -481,7 +481,7 @@ impl Core {
             stats.ignored_commands += sending.out.publishing().ignored();
             stats.subscriptions = sending.out.publishing().subscriptions() as u64;
         }
-        stats.peers = *self.peers.borrow() as u64;
+        stats.peers = self.peers.get() as u64;
         let counters = &self.counters;
         stats.heartbeats = counters.heartbeats.load(Acquire);
         stats.round_trip = Duration::from_nanos(counters.round_trip.load(Relaxed));

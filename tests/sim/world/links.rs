@@ -155,7 +155,7 @@ impl World {
         let now = self.now;
         let this = &mut self.nodes[node];
         let carrier = Carrier::Octets(established.outbox);
-        let Ok(key) = this.out.attach(carrier, established.peer) else {
+        let Ok(key) = this.out.attach(carrier, &established.peer) else {
             self.close(link);
             return;
         };

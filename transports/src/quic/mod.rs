@@ -44,7 +44,6 @@ mod wire;
 
 use std::io;
 
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use withy_proto::Endpoint;
 use withy_proto::endpoint::{Host, Quic};
@@ -73,14 +72,14 @@ pub(crate) async fn dial(
         host: target.host.to_string(),
         source,
     })?;
-    let start = |attempts: &mut JoinSet<_>, remote| {
+    let attempt = |remote| {
         let (seed, options) = (seed.clone(), options.quic.clone());
-        attempts.spawn(async move {
+        async move {
             let attempt = timeout(limit, pool::dial(seed, remote, options)).await;
-            (remote, attempt.unwrap_or(Err(QuicError::Timeout)))
-        });
+            attempt.unwrap_or(Err(QuicError::Timeout))
+        }
     };
-    let reached = tcp::race(addresses, start).await;
+    let reached = tcp::race(addresses, attempt).await;
     let (_, connected) = reached.map_err(|failures| DialError::Quic {
         endpoint: endpoint.clone(),
         failures,

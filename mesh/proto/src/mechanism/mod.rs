@@ -73,6 +73,12 @@ pub trait Handshake: Send + std::fmt::Debug {
         Ok(())
     }
 
+    /// The body of the command that leaves right behind our greeting, once, where it is the same
+    /// whatever the peer's greeting says: who waits for that loses a round trip.
+    fn opening(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The body of the next command that is ours to send (length-prefixed name, then data), or
     /// `None` while it is the peer's turn or the authenticator's.
     fn next_command(&mut self, randomness: &mut dyn Randomness) -> Option<Vec<u8>>;

@@ -1,5 +1,9 @@
 //! NULL (RFC 37 §3.4): both sides send READY, nothing is proven and nothing is hidden.
 //!
+//! The side that made the link sends its READY right behind its greeting; a peer that reads no
+//! further than the greeting finds it there afterwards, and one with another mechanism closes as it
+//! would have without it.
+//!
 //! An authenticator may still be asked, about the address.
 
 use super::zap::{AuthRequest, Credentials, Decision, User};
@@ -59,6 +63,18 @@ impl Null {
         }
     }
 
+    /// Our READY, once, as soon as nothing stands against it.
+    fn ready(&mut self) -> Option<Vec<u8>> {
+        if self.refused || self.ready_sent || !matches!(self.auth, Auth::Passed { .. }) {
+            return None;
+        }
+        if self.local.accepting && self.peer.is_none() {
+            return None;
+        }
+        self.ready_sent = true;
+        Some(command("READY", &self.local.metadata.encode()))
+    }
+
     /// Starts a handshake after which frames travel in records that nothing encrypts.
     pub fn in_records(local: Local) -> Self {
         Self {
@@ -69,18 +85,15 @@ impl Null {
 }
 
 impl Handshake for Null {
+    fn opening(&mut self) -> Option<Vec<u8>> {
+        self.ready()
+    }
+
     fn next_command(&mut self, _: &mut dyn Randomness) -> Option<Vec<u8>> {
         if let Some(error) = self.error_due.take() {
             return Some(error);
         }
-        if self.refused || self.ready_sent || !matches!(self.auth, Auth::Passed { .. }) {
-            return None;
-        }
-        if self.local.accepting && self.peer.is_none() {
-            return None;
-        }
-        self.ready_sent = true;
-        Some(command("READY", &self.local.metadata.encode()))
+        self.ready()
     }
 
     fn handle_command(&mut self, body: &[u8]) -> Result<(), HandshakeError> {

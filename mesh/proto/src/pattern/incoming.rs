@@ -205,6 +205,10 @@ impl Incoming {
     /// decoder, items come by [`Incoming::supply`]. A ROUTER puts `identity` in front of what the
     /// pipe sends.
     pub fn attach(&mut self, key: PipeKey, decoder: Option<Decoder>, identity: Frame) {
+        if self.pipes.capacity() == 0 {
+            // Many sockets have one peer: the memory of more comes with the next.
+            self.pipes.reserve_exact(key.index() + 1);
+        }
         if self.pipes.len() <= key.index() {
             self.pipes.resize_with(key.index() + 1, || None);
         }

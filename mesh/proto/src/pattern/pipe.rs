@@ -162,6 +162,25 @@ pub enum Carrier {
     Streams,
 }
 
+/// What a pipe has to know of its peer: all of it stays with whoever made the connection.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) takes_subscribe_commands: bool,
+    pub(crate) correlates: bool,
+    /// The key that it proved, where it did.
+    pub(crate) key: Option<Box<[u8; 32]>>,
+}
+
+impl From<&Peer> for Known {
+    fn from(peer: &Peer) -> Self {
+        Self {
+            takes_subscribe_commands: peer.takes_subscribe_commands(),
+            correlates: peer.extensions.correlate,
+            key: peer.key.map(Box::new),
+        }
+    }
+}
+
 /// The sending direction of one connection.
 #[derive(Debug)]
 pub struct OutPipe {
@@ -178,7 +197,7 @@ pub struct OutPipe {
     pub(crate) busy: bool,
     /// The routing id by which a ROUTER knows the peer.
     pub(crate) identity: Frame,
-    pub(crate) peer: Peer,
+    pub(crate) peer: Known,
     pub(crate) dropped: u64,
     /// Messages are dropped since the pipe was idle last.
     dropping: bool,
@@ -187,7 +206,7 @@ pub struct OutPipe {
 }
 
 impl OutPipe {
-    pub(crate) fn new(generation: u32, carrier: Carrier, peer: Peer, identity: Frame) -> Self {
+    pub(crate) fn new(generation: u32, carrier: Carrier, peer: &Peer, identity: Frame) -> Self {
         let out = match carrier {
             Carrier::Octets(outbox) => Out::Wire(outbox),
             Carrier::Items | Carrier::Streams => Out::Items {
@@ -207,7 +226,7 @@ impl OutPipe {
             active: false,
             busy: false,
             identity,
-            peer,
+            peer: peer.into(),
             dropped: 0,
             dropping: false,
             pongs: 0,

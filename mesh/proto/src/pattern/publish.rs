@@ -101,8 +101,8 @@ impl Wanted {
 #[derive(Debug)]
 pub struct Publishing {
     wanted: Wanted,
-    /// In manual mode: what the peers asked for.
-    asked: Option<Wanted>,
+    /// In manual mode: what the peers asked for. Boxed, since few sockets are in it.
+    asked: Option<Box<Wanted>>,
     matching: Matching,
     verbose: Verbose,
     limits: Limits,
@@ -128,7 +128,7 @@ impl Publishing {
 
     pub(crate) fn report(&mut self, verbose: Verbose, manual: bool) {
         self.verbose = verbose;
-        self.asked = manual.then(|| Wanted::new(self.matching, self.limits));
+        self.asked = manual.then(|| Box::new(Wanted::new(self.matching, self.limits)));
     }
 
     /// A SUBSCRIBE or CANCEL in manual mode, which the application decides on.

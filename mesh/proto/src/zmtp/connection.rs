@@ -169,17 +169,22 @@ enum State {
 }
 
 impl Connection {
-    /// Starts a connection; our greeting is ready to leave. The side that `accepts` is asked
+    /// Starts a connection; our greeting is ready to leave, and what may follow it at once. The side that `accepts` is asked
     /// whether there is a place for the peer, by [`Connection::poll_admission`].
     pub fn new(
         kind: SocketType,
         mechanism: &'static str,
         as_server: bool,
         accepts: bool,
-        handshake: Box<dyn Handshake>,
+        mut handshake: Box<dyn Handshake>,
         limits: Limits,
     ) -> Self {
         let greeting = greeting::encode(mechanism, as_server, handshake.filler());
+        let mut output = greeting.to_vec();
+        if let Some(body) = handshake.opening() {
+            frame::encode(COMMAND, body.len(), &mut output);
+            output.extend_from_slice(&body);
+        }
         Self {
             kind,
             mechanism,
@@ -194,7 +199,7 @@ impl Connection {
             },
             is_shared: false,
             input: Vec::new(),
-            output: greeting.to_vec(),
+            output,
         }
     }
 

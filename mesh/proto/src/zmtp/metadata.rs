@@ -12,21 +12,37 @@ pub const MAX_SIZE: usize = 16 * 1024;
 pub const MAX_NAME: usize = 255;
 
 /// An ordered list of properties. Names are compared without regard to ASCII case.
+///
+/// Kept in the wire form, in one piece: each connection has some for as long as it lives, and few
+/// ever look at them.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(String, Vec<u8>)>);
+pub struct Metadata(Box<[u8]>);
+
+/// Properties in the wire form, one after the other.
+struct Properties<'a>(&'a [u8]);
+
+impl<'a> Iterator for Properties<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, value, rest) = split_property(self.0)?;
+        self.0 = rest;
+        // Whoever put it there checked that it is ASCII.
+        Some((str::from_utf8(name).unwrap_or_default(), value))
+    }
+}
 
 impl Metadata {
     /// The value of a property.
     pub fn value(&self, name: &str) -> Option<&[u8]> {
-        self.0
-            .iter()
+        self.iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| &value[..])
+            .map(|(_, value)| value)
     }
 
     /// The properties in the order of the wire.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (&name[..], &value[..]))
+        Properties(&self.0)
     }
 
     /// Whether there is no property.
@@ -38,72 +54,92 @@ impl Metadata {
     ///
     /// # Errors
     /// The name is empty, longer than [`MAX_NAME`] or has other octets than RFC 37 allows
-    /// (letters, digits, `-`, `_`, `.`, `+`).
-    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) -> Result<(), MetadataError> {
+    /// (letters, digits, `-`, `_`, `.`, `+`); or the value is longer than the wire can say.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MetadataError> {
         check_name(name.as_bytes())?;
-        let value = value.into();
-        match self
-            .0
-            .iter_mut()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
+        let value = value.as_ref();
+        let Ok(size) = u32::try_from(value.len()) else {
+            return Err(MetadataError::TooLarge);
+        };
+        let known = self.find(name);
+        let (from, to) = known.map_or((self.0.len(), self.0.len()), |(from, _, to)| (from, to));
+        let property = [
+            &[name.len() as u8],
+            name.as_bytes(),
+            &size.to_be_bytes(),
+            value,
+        ];
+        let before = std::iter::once(&self.0[..from]);
+        let pieces: Vec<&[u8]> = before.chain(property).chain([&self.0[to..]]).collect();
+        self.0 = pieces.concat().into();
         Ok(())
     }
 
     /// Takes a property out.
     pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
-        let known = |(known, _): &(String, _)| known.eq_ignore_ascii_case(name);
-        let at = self.0.iter().position(known)?;
-        Some(self.0.remove(at).1)
+        let (from, value_at, to) = self.find(name)?;
+        let value = self.0[value_at..to].to_vec();
+        self.0 = [&self.0[..from], &self.0[to..]].concat().into();
+        Some(value)
     }
 
     /// The wire form: for each property a length octet, the name, a 32-bit length, the value.
     pub fn encode(&self) -> Vec<u8> {
-        let mut octets = Vec::new();
-        for (name, value) in &self.0 {
-            octets.push(name.len() as u8);
-            octets.extend_from_slice(name.as_bytes());
-            octets.extend_from_slice(&(value.len() as u32).to_be_bytes());
-            octets.extend_from_slice(value);
-        }
-        octets
+        self.0.to_vec()
     }
 
     /// Reads the wire form.
     ///
     /// # Errors
     /// Cut short, a bad or repeated name, or over [`MAX_PROPERTIES`] or [`MAX_SIZE`].
-    pub fn decode(mut octets: &[u8]) -> Result<Self, MetadataError> {
+    pub fn decode(octets: &[u8]) -> Result<Self, MetadataError> {
         if octets.len() > MAX_SIZE {
             return Err(MetadataError::TooLarge);
         }
-        let mut metadata = Self::default();
-        while let Some((&len, rest)) = octets.split_first() {
-            let (name, rest) = rest
-                .split_at_checked(usize::from(len))
-                .ok_or(MetadataError::CutShort)?;
-            check_name(name)?;
-            let name = String::from_utf8_lossy(name).into_owned();
-            let (size, rest) = rest
-                .split_first_chunk::<4>()
-                .ok_or(MetadataError::CutShort)?;
-            let size =
-                usize::try_from(u32::from_be_bytes(*size)).map_err(|_| MetadataError::CutShort)?;
-            let (value, rest) = rest.split_at_checked(size).ok_or(MetadataError::CutShort)?;
-            if metadata.value(&name).is_some() {
+        let mut rest = octets;
+        let mut count = 0;
+        while !rest.is_empty() {
+            let so_far = &octets[..octets.len() - rest.len()];
+            let (&len, named) = rest.split_first().ok_or(MetadataError::CutShort)?;
+            let name = named.get(..usize::from(len));
+            check_name(name.ok_or(MetadataError::CutShort)?)?;
+            let (name, _, others) = split_property(rest).ok_or(MetadataError::CutShort)?;
+            let same = |(known, _): (&str, _)| known.as_bytes().eq_ignore_ascii_case(name);
+            if Properties(so_far).any(same) {
                 return Err(MetadataError::Repeated);
             }
-            if metadata.0.len() == MAX_PROPERTIES {
+            if count == MAX_PROPERTIES {
                 return Err(MetadataError::TooMany);
             }
-            metadata.0.push((name, value.to_vec()));
-            octets = rest;
+            count += 1;
+            rest = others;
         }
-        Ok(metadata)
+        Ok(Self(octets.into()))
     }
+
+    /// Where a property stands: its start, that of its value, and its end.
+    fn find(&self, name: &str) -> Option<(usize, usize, usize)> {
+        let mut from = 0;
+        for (known, value) in self.iter() {
+            let value_at = from + 1 + known.len() + 4;
+            let to = value_at + value.len();
+            if known.eq_ignore_ascii_case(name) {
+                return Some((from, value_at, to));
+            }
+            from = to;
+        }
+        None
+    }
+}
+
+/// The name and the value of the first property, and what follows; `None` when it is cut short.
+fn split_property(octets: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (&len, rest) = octets.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(len))?;
+    let (size, rest) = rest.split_first_chunk::<4>()?;
+    let size = usize::try_from(u32::from_be_bytes(*size)).ok()?;
+    let (value, rest) = rest.split_at_checked(size)?;
+    Some((name, value, rest))
 }
 
 fn check_name(name: &[u8]) -> Result<(), MetadataError> {
@@ -121,7 +157,7 @@ impl fmt::Debug for Metadata {
     /// Shows names and the lengths of values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.0.iter().map(|(name, value)| (name, value.len())))
+            .entries(self.iter().map(|(name, value)| (name, value.len())))
             .finish()
     }
 }

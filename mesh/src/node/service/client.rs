@@ -220,7 +220,7 @@ impl Client {
 
     /// What there is to say when the deadline passed and nobody took the request.
     pub(super) fn nobody(&self) -> ServiceError {
-        if *self.0.socket.core().peers.borrow() > 0 {
+        if self.0.socket.core().peers.get() > 0 {
             return ServiceError::Busy;
         }
         ServiceError::NoInstance {

@@ -160,8 +160,9 @@ impl Outgoing {
                 .get(&Frame::copy_from_slice(&peer.identity))
         {
             let holder = &self.pipes[index as usize];
+            let proven = holder.peer.key.as_deref();
             let same_key =
-                self.options.handover || (peer.key.is_some() && peer.key == holder.peer.key);
+                self.options.handover || (proven.is_some() && peer.key.as_ref() == proven);
             return Err(AttachError::IdentityTaken {
                 holder: PipeKey {
                     index,
@@ -178,13 +179,17 @@ impl Outgoing {
     ///
     /// # Errors
     /// The pattern has no place for this peer; the connection must close.
-    pub fn attach(&mut self, carrier: Carrier, peer: Peer) -> Result<PipeKey, AttachError> {
-        self.may_attach(&peer)?;
-        let identity = self.identity_for(&peer);
+    pub fn attach(&mut self, carrier: Carrier, peer: &Peer) -> Result<PipeKey, AttachError> {
+        self.may_attach(peer)?;
+        let identity = self.identity_for(peer);
         self.generation = self.generation.wrapping_add(1);
         let mut pipe = OutPipe::new(self.generation, carrier, peer, identity.clone());
         for topic in self.filters.iter() {
             push_subscription(&mut pipe, topic, true);
+        }
+        if self.pipes.capacity() == 0 {
+            // Many sockets have one peer: the memory of more comes with the next.
+            self.pipes.reserve_exact(1);
         }
         let index = self.pipes.insert(pipe) as u32;
         let key = PipeKey {
@@ -197,6 +202,10 @@ impl Outgoing {
         self.activate(index);
         self.touch(key);
         self.drain_backlog();
+        if self.backlog.is_empty() {
+            // What it grew to while there was no peer.
+            self.backlog = VecDeque::new();
+        }
         Ok(key)
     }
 
@@ -527,11 +536,6 @@ impl Outgoing {
         self.pipes.len()
     }
 
-    /// The peer of a pipe.
-    pub fn peer(&mut self, key: PipeKey) -> Option<&Peer> {
-        self.pipe(key).map(|pipe| &pipe.peer)
-    }
-
     /// The routing id by which a ROUTER knows a peer.
     pub fn identity(&mut self, key: PipeKey) -> Option<&Frame> {
         self.pipe(key).map(|pipe| &pipe.identity)
@@ -578,7 +582,7 @@ impl Outgoing {
 
 /// A subscription as the peer's version takes it: a command from 3.1 on, a message before.
 fn push_subscription(pipe: &mut OutPipe, topic: &[u8], add: bool) {
-    if pipe.peer.takes_subscribe_commands() {
+    if pipe.peer.takes_subscribe_commands {
         let topic = Frame::copy_from_slice(topic);
         pipe.push_command(if add {
             Command::Subscribe(topic)

@@ -81,7 +81,7 @@ impl Outgoing {
     fn claim(&mut self, index: u32, correlate_all: bool) -> (PipeKey, bool) {
         let key = self.key_at(index);
         let pipe = &mut self.pipes[index as usize];
-        let correlated = correlate_all || pipe.peer.extensions.correlate;
+        let correlated = correlate_all || pipe.peer.correlates;
         if !correlated {
             pipe.busy = true;
             self.deactivate(index);

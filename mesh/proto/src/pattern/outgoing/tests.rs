@@ -21,7 +21,7 @@ fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
         confirmation: None,
     };
     let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
-    out.attach(carrier, peer).unwrap()
+    out.attach(carrier, &peer).unwrap()
 }
 
 #[test]

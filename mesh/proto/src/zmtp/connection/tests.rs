@@ -69,6 +69,36 @@ fn null_sides_agree_in_pieces_of_any_size() {
 }
 
 #[test]
+fn who_made_the_link_is_ready_right_behind_its_greeting() {
+    let mut randomness = Seeded::new(1);
+    let octets = side(SocketType::Push, b"", false).poll_transmit().unwrap();
+    let (greeting, ready) = octets.split_at(greeting::LENGTH);
+    let header = Header::decode(ready).unwrap().unwrap();
+    assert_eq!(header.flags & COMMAND, COMMAND);
+    assert_eq!(header.length + header.size as usize, ready.len());
+    assert!(ready[header.length..].starts_with(b"\x05READY"));
+    // What an authenticator says comes first.
+    let asking = side(SocketType::Push, b"", true).poll_transmit().unwrap();
+    assert_eq!(asking, greeting);
+    // Who uses another mechanism says so, whatever comes behind the greeting.
+    let local = Local {
+        metadata: Metadata::default(),
+        domain: String::new(),
+        authenticate: false,
+        accepting: true,
+    };
+    let null = Box::new(Null::new(local));
+    let limits = Limits::default();
+    let mut other = Connection::new(SocketType::Pull, "OTHER", false, true, null, limits);
+    let refused = other.handle_input(&octets, &mut randomness);
+    let differs = GreetingError::Mechanism {
+        ours: "OTHER".to_owned(),
+        theirs: NAME.to_owned(),
+    };
+    assert_eq!(refused, Err(differs.into()));
+}
+
+#[test]
 fn the_accepting_side_is_asked_before_it_is_ready() {
     let metadata = |kind| local_metadata(kind, b"me", Extensions::default());
     let local = |kind, accepting| Local {
@@ -118,15 +148,10 @@ fn the_accepting_side_is_asked_before_it_is_ready() {
 
 #[test]
 fn octets_after_the_handshake_are_left_for_the_decoder() {
-    let (mut a, mut b) = (
-        side(SocketType::Push, b"", false),
-        side(SocketType::Pull, b"", false),
-    );
+    let mut a = side(SocketType::Push, b"", false);
+    let mut b = side(SocketType::Pull, b"", false);
     let mut randomness = Seeded::new(1);
-    let greeting = a.poll_transmit().unwrap();
-    b.handle_input(&greeting, &mut randomness).unwrap();
-    a.handle_input(&b.poll_transmit().unwrap(), &mut randomness)
-        .unwrap();
+    // The greeting, and READY right behind it.
     let mut octets = a.poll_transmit().unwrap();
     octets.extend_from_slice(b"\0\x02hi");
     b.handle_input(&octets, &mut randomness).unwrap();
