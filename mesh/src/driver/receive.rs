@@ -310,9 +310,10 @@ impl Core {
     pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
         if self.ready.any() {
             let mut woken = std::mem::take(&mut receiving.rotation);
-            let mut listed = woken.len();
+            let before = woken.len();
             self.ready.take(&mut woken);
-            for at in listed..woken.len() {
+            let mut listed = before;
+            for at in before..woken.len() {
                 let key = woken[at];
                 if let Some(link) = receive_link(receiving, key)
                     && !std::mem::replace(&mut link.listed, true)
