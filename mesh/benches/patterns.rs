@@ -37,7 +37,7 @@ fn outgoing(kind: SocketType, to: SocketType, peers: usize) -> (Outgoing, Vec<Pi
             proven: None,
             confirmation: None,
         };
-        out.attach(Carrier::Octets(Outbox::new(Framing::Clear)), peer)
+        out.attach(Carrier::Octets(Outbox::new(Framing::Clear)), &peer)
             .unwrap()
     };
     let keys: Vec<_> = (0..peers).map(attach).collect();
