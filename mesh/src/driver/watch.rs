@@ -3,7 +3,8 @@
 //! ```text
 //!  resting --- a pipe became readable ---> watching --- all was taken ---> resting
 //!                                             |
-//!         nobody received for PATIENCE, or a pipe had no turn for PATIENT times that
+//!         nobody received for PATIENCE, or whoever waits to for TOLD times that, or a pipe had no turn
+//!         for PATIENT times that
 //!                                             v
 //!                   read all such that are readable into their pipes' queues
 //! ```
@@ -22,6 +23,9 @@ use super::sync::{AtomicBool, Notify, Ordering};
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How often it waits that long again while the application takes the messages of others.
 const PATIENT: u32 = 100;
+/// How often it waits for a receiver that was told and did not come: where there are many of them, or
+/// the machine is busy, each has its turn late.
+const TOLD: u32 = 10;
 
 /// Whether there is something to watch. It is on from the wake-up of a pipe until all that was
 /// readable has been read up to the next wake-up.
@@ -73,6 +77,7 @@ impl Core {
         loop {
             self.ready.watch.started().await;
             let mut waited = 0;
+            let mut told = 0;
             loop {
                 let taken = self.receiving.lock().taken;
                 // First: a receiver that is quick is not to start the watch with every message.
@@ -80,7 +85,11 @@ impl Core {
                 if !self.has_untaken() {
                     break;
                 }
-                if self.receiving.lock().taken == taken {
+                if self.receiving.lock().taken != taken {
+                    told = 0;
+                } else if self.ready.has_receivers() && told < TOLD {
+                    told += 1;
+                } else {
                     // Before reading: what is readable afterwards wakes again.
                     self.ready.watch.stop();
                     self.pump_all(false);
