@@ -237,6 +237,7 @@ fn write(link: &Link, token: &mut Token, now: impl FnOnce() -> Duration) -> io::
                     })
                 }
                 Ok(false) => {
+                    batch.part_with_others();
                     token.load = Some(Load::Batch(batch));
                     Ok(Progress::Part {
                         messages: 0,
