@@ -23,6 +23,8 @@ use super::sync::{AtomicBool, Notify, Ordering};
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How often it waits that long again while the application takes the messages of others.
 const PATIENT: u32 = 100;
+/// How often all other tasks have a turn after that.
+const TURNS: usize = 2;
 /// How often it waits for a receiver that was told and did not come: where there are many of them, or
 /// the machine is busy, each has its turn late.
 const TOLD: u32 = 10;
@@ -82,6 +84,10 @@ impl Core {
                 let taken = self.receiving.lock().taken;
                 // First: a receiver that is quick is not to start the watch with every message.
                 tokio::time::sleep(PATIENCE).await;
+                // Where the runtime is busy, the receiver may be about to have its turn, as this task was.
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
+                }
                 if !self.has_untaken() {
                     break;
                 }
