@@ -247,6 +247,7 @@ fn write(
                     })
                 }
                 Ok(false) => {
+                    batch.part_with_others();
                     token.load = Some(Load::Batch(batch));
                     Ok(Progress::Part {
                         messages: 0,

@@ -3,7 +3,8 @@
 //! ```text
 //!  resting --- a pipe became readable ---> watching --- all was taken ---> resting
 //!                                             |
-//!         nobody received for PATIENCE, or a pipe had no turn for PATIENT times that
+//!         nobody received for PATIENCE, or whoever waits to for TOLD times that, or a pipe had no turn
+//!         for PATIENT times that
 //!                                             v
 //!                   read all such that are readable into their pipes' queues
 //! ```
@@ -25,6 +26,11 @@ use super::sync::{AtomicBool, AtomicU8, Notify, Ordering};
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How often it waits that long again while the application takes the messages of others.
 const PATIENT: u32 = 100;
+/// How often all other tasks have a turn after that.
+const TURNS: usize = 2;
+/// How often it waits for a receiver that was told and did not come: where there are many of them, or
+/// the machine is busy, each has its turn late.
+const TOLD: u32 = 10;
 
 /// Whether there is something to watch. It is on from the wake-up of a pipe until all that was
 /// readable has been read up to the next wake-up.
@@ -155,15 +161,23 @@ impl Core {
 
     /// Watches until all was taken.
     async fn watch_once(&self) {
-        let mut waited = 0;
+        let (mut waited, mut told) = (0, 0);
         loop {
             let taken = self.receiving.lock().taken;
             // First: a receiver that is quick is not to start the watch with every message.
             tokio::time::sleep(PATIENCE).await;
+            // Where the runtime is busy, the receiver may be about to have its turn, as this task was.
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
             if !self.has_untaken() {
                 return;
             }
-            if self.receiving.lock().taken == taken {
+            if self.receiving.lock().taken != taken {
+                told = 0;
+            } else if self.ready.has_receivers() && told < TOLD {
+                told += 1;
+            } else {
                 // Before reading: what is readable afterwards wakes again.
                 self.ready.watch.stop();
                 self.pump_all(false);

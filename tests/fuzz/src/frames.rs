@@ -110,7 +110,7 @@ fn outbox(input: &mut Input<'_>) {
                 let mut alone = Outbox::new(Framing::Clear);
                 alone.push(&message);
                 match alone.encoded() {
-                    Some(encoded) => outbox.push_encoded(encoded),
+                    Some(encoded) => outbox.push_encoded(encoded, 1),
                     None => outbox.push(&message),
                 }
                 list.push_back(Item::Message(message));

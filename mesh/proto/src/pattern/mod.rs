@@ -15,6 +15,7 @@ pub mod pipe;
 pub mod publish;
 pub mod reply;
 pub mod request;
+mod wire;
 
 pub use incoming::Incoming;
 pub use outgoing::Outgoing;

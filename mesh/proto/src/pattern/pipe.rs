@@ -1,9 +1,11 @@
 //! One direction of one connection, as the patterns see it: what waits, and how much may.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
+use super::wire::Wire;
 use crate::message::{Frame, Message};
-use crate::zmtp::{Batch, Command, Framing, Item, Outbox, Peer};
+use crate::zmtp::{Batch, Command, Common, Item, Outbox, Peer, Tail};
 
 /// Names a pipe of a socket. A key of a pipe that is gone is never reused: it has no pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,7 +84,7 @@ pub enum Flush {
 #[derive(Debug)]
 enum Out {
     /// Octets.
-    Wire(Outbox),
+    Wire(Wire),
     /// Messages by value, for links that carry items.
     Items {
         queue: VecDeque<Item>,
@@ -208,7 +210,7 @@ pub struct OutPipe {
 impl OutPipe {
     pub(crate) fn new(generation: u32, carrier: Carrier, peer: &Peer, identity: Frame) -> Self {
         let out = match carrier {
-            Carrier::Octets(outbox) => Out::Wire(outbox),
+            Carrier::Octets(outbox) => Out::Wire(Wire::new(outbox)),
             Carrier::Items | Carrier::Streams => Out::Items {
                 queue: VecDeque::new(),
                 ahead: matches!(carrier, Carrier::Streams).then(VecDeque::new),
@@ -243,7 +245,7 @@ impl OutPipe {
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         match &self.out {
-            Out::Wire(outbox) => outbox.messages(),
+            Out::Wire(wire) => wire.messages(),
             Out::Items { messages, .. } => *messages,
         }
     }
@@ -257,7 +259,7 @@ impl OutPipe {
     #[inline]
     pub(crate) fn waiting_size(&self) -> usize {
         match &self.out {
-            Out::Wire(outbox) => outbox.size(),
+            Out::Wire(wire) => wire.size(),
             Out::Items { size, .. } => *size,
         }
     }
@@ -269,7 +271,7 @@ impl OutPipe {
 
     pub(crate) fn nothing_waits(&self) -> bool {
         match &self.out {
-            Out::Wire(outbox) => outbox.is_empty(),
+            Out::Wire(wire) => wire.is_empty(),
             Out::Items { queue, ahead, .. } => {
                 queue.is_empty() && ahead.as_ref().is_none_or(VecDeque::is_empty)
             }
@@ -284,7 +286,7 @@ impl OutPipe {
     #[inline]
     pub(crate) fn push(&mut self, message: &mut Message) {
         match &mut self.out {
-            Out::Wire(outbox) => outbox.push(message),
+            Out::Wire(wire) => wire.push(message),
             Out::Items {
                 queue,
                 size,
@@ -298,16 +300,59 @@ impl OutPipe {
         }
     }
 
-    /// Appends to a pipe what others get too: `encoded` has the message of these frames for clear links,
-    /// if it fits in one piece.
+    /// Appends to a pipe what others get too: the message of these frames, which stands at `place` in
+    /// common for clear links.
     #[inline]
-    pub(crate) fn push_shared(&mut self, frames: &[Frame], encoded: Option<&[u8]>) {
-        match (&mut self.out, encoded) {
-            (Out::Wire(outbox), Some(encoded)) if outbox.framing() == Framing::Clear => {
-                outbox.push_encoded(encoded)
-            }
-            (Out::Wire(outbox), _) => outbox.push_frames(frames),
-            (Out::Items { .. }, _) => self.push(&mut frames.iter().cloned().collect()),
+    pub(crate) fn push_shared(
+        &mut self,
+        frames: &[Frame],
+        place: Option<&Range<u64>>,
+        common: &mut Common,
+    ) {
+        match &mut self.out {
+            Out::Wire(wire) => wire.push_shared(frames, place, common),
+            Out::Items { .. } => self.push(&mut frames.iter().cloned().collect()),
+        }
+    }
+
+    /// What the pipe has in common with others.
+    pub(crate) fn tail(&self) -> Option<&Tail> {
+        match &self.out {
+            Out::Wire(wire) => Some(wire.tail()),
+            Out::Items { .. } => None,
+        }
+    }
+
+    /// How many messages more in common with others, and octets, come to nothing that has to be looked
+    /// at: no mark, no write. The message that passes the octets is the last.
+    #[inline]
+    pub(crate) fn unheeded(&self, mark: HighWaterMark, common: &Common) -> (usize, usize) {
+        let Out::Wire(wire) = &self.out else {
+            return (0, 0);
+        };
+        if !wire.tail().is_at_end(common) {
+            return (0, 0);
+        }
+        let size = wire.size();
+        let to_flush = [FLUSH, FLUSH_LARGE].into_iter().find(|&at| size < at);
+        let octets = to_flush.map_or(mark.octets, |at| at.min(mark.octets));
+        let messages = mark.messages.saturating_sub(wire.messages() + 1);
+        (messages, octets.saturating_sub(size))
+    }
+
+    /// Notes that so many messages more stand in common, [unheeded](OutPipe::unheeded).
+    #[inline]
+    pub(crate) fn go_on(&mut self, messages: usize, common: &Common) {
+        if let Out::Wire(wire) = &mut self.out {
+            wire.go_on(messages, common);
+        }
+    }
+
+    /// Copies what the pipe has in common with others, so that it can go on alone.
+    #[inline]
+    pub(crate) fn part(&mut self, common: &mut Common) {
+        if let Out::Wire(wire) = &mut self.out {
+            wire.part(common);
         }
     }
 
@@ -323,7 +368,7 @@ impl OutPipe {
 
     pub(crate) fn push_command(&mut self, command: Command) {
         match &mut self.out {
-            Out::Wire(outbox) => outbox.push_command(&command),
+            Out::Wire(wire) => wire.push_command(&command),
             Out::Items { queue, ahead, .. } => {
                 let commands = ahead.as_mut().unwrap_or(queue);
                 commands.push_back(Item::Command(Box::new(command)));
@@ -332,9 +377,9 @@ impl OutPipe {
     }
 
     /// Forgets the messages that wait, for CONFLATE; returns how many. Commands stay.
-    pub(crate) fn forget_waiting(&mut self) -> usize {
+    pub(crate) fn forget_waiting(&mut self, common: &mut Common) -> usize {
         match &mut self.out {
-            Out::Wire(outbox) => std::iter::repeat_with(|| outbox.drop_oldest())
+            Out::Wire(wire) => std::iter::repeat_with(|| wire.drop_oldest(common))
                 .take_while(|&dropped| dropped)
                 .count(),
             Out::Items {
@@ -358,9 +403,9 @@ impl OutPipe {
     }
 
     /// Drops the oldest message that waits; `false` when there is none.
-    pub(crate) fn drop_oldest(&mut self) -> bool {
+    pub(crate) fn drop_oldest(&mut self, common: &mut Common) -> bool {
         match &mut self.out {
-            Out::Wire(outbox) => outbox.drop_oldest(),
+            Out::Wire(wire) => wire.drop_oldest(common),
             Out::Items {
                 queue,
                 size,
@@ -410,13 +455,13 @@ impl OutPipe {
     }
 
     /// Takes what waits; `None` when that is nothing. Ends the schedule.
-    pub(crate) fn take(&mut self, spare: Vec<u8>) -> Option<Load> {
+    pub(crate) fn take(&mut self, spare: Vec<u8>, common: &mut Common) -> Option<Load> {
         self.scheduled = false;
         if self.nothing_waits() {
             return None;
         }
         let load = match &mut self.out {
-            Out::Wire(outbox) => Load::Batch(outbox.take(spare)),
+            Out::Wire(wire) => Load::Batch(wire.take(spare, common)),
             Out::Items {
                 queue,
                 ahead,
@@ -441,7 +486,7 @@ impl OutPipe {
 
     /// Adds to a load of items that is under way: `all` that waits, once all of it was handed over, and
     /// commands that go ahead, unless others wait already. Returns whether there is room again.
-    pub(crate) fn take_more(&mut self, load: &mut Load, all: bool) -> bool {
+    pub(crate) fn take_more(&mut self, load: &mut Load, all: bool, common: &mut Common) -> bool {
         let Load::Items {
             items,
             messages,
@@ -455,7 +500,7 @@ impl OutPipe {
                 items: more,
                 messages: more_messages,
                 size: more_size,
-            }) = self.take(Vec::new())
+            }) = self.take(Vec::new(), common)
             else {
                 return false;
             };
@@ -494,9 +539,9 @@ impl OutPipe {
     }
 
     /// The messages that were never taken, for another pipe.
-    pub(crate) fn into_waiting(self) -> Vec<Message> {
+    pub(crate) fn into_waiting(self, common: &mut Common) -> Vec<Message> {
         match self.out {
-            Out::Wire(mut outbox) => outbox.take(Vec::new()).recover().unwrap_or_default(),
+            Out::Wire(wire) => wire.into_messages(common),
             Out::Items { queue, .. } => queue.into_iter().filter_map(message_of).collect(),
         }
     }

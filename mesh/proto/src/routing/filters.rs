@@ -39,6 +39,11 @@ impl Filters {
     /// Whether a prefix of `topic` is in the set.
     #[inline]
     pub fn matches(&self, topic: &[u8]) -> bool {
+        // Not left to the search: to compare nothing costs hundreds of cycles where processors read a
+        // vector with an empty mask at an address that is none.
+        if self.has_empty() {
+            return true;
+        }
         // The largest prefix that is not above the topic decides, or one of its own prefixes does.
         let mut bound = topic;
         while let Some((prefix, _)) = self
@@ -53,6 +58,13 @@ impl Filters {
             bound = &topic[..common];
         }
         false
+    }
+
+    /// Whether the prefix of all topics is in the set. It is the first in order.
+    #[inline]
+    fn has_empty(&self) -> bool {
+        let first = self.0.first_key_value();
+        first.is_some_and(|(prefix, _)| prefix.is_empty())
     }
 
     /// The prefixes, once each.

@@ -1,5 +1,7 @@
 //! Frame headers (RFC 37 §3.3): a flags octet and a length of one or eight octets.
 
+use bytes::BufMut;
+
 /// More frames of this message follow.
 pub const MORE: u8 = 1;
 /// The length has eight octets.
@@ -61,14 +63,14 @@ impl Header {
 
 /// Appends a header.
 #[inline]
-pub fn encode(flags: u8, size: usize, out: &mut Vec<u8>) {
+pub fn encode(flags: u8, size: usize, out: &mut impl BufMut) {
     if let Ok(size) = u8::try_from(size) {
-        out.extend_from_slice(&[flags, size]);
+        out.put_slice(&[flags, size]);
     } else {
         let mut header = [0; MAX_HEADER];
         header[0] = flags | LONG;
         header[1..].copy_from_slice(&(size as u64).to_be_bytes());
-        out.extend_from_slice(&header);
+        out.put_slice(&header);
     }
 }
 

@@ -15,6 +15,7 @@
 //! `libzmq`.
 
 pub mod command;
+pub mod common;
 pub mod connection;
 pub mod decoder;
 pub mod frame;
@@ -24,6 +25,7 @@ pub mod outbox;
 pub mod record;
 
 pub use command::Command;
+pub use common::{Common, Tail};
 pub use connection::{Connection, ConnectionError, Established, Peer};
 pub use decoder::{DecodeError, Decoded, Decoder, Item, Limits};
 pub use outbox::{Batch, Framing, Outbox, Run};

@@ -6,12 +6,14 @@
 //! [`Batch`] encrypts it in place, once, outside that lock. A batch that was never written can be
 //! turned [back into messages](Batch::recover), so a lost connection loses only what it carried.
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::command::Command;
+use super::common::CHUNK;
 use super::frame::{self, COMMAND, Header, MORE};
 use crate::mechanism::{Sealer, curve};
 use crate::message::{Frame, Message};
@@ -19,6 +21,10 @@ use crate::message::{Frame, Message};
 /// Bodies of at least this many octets are sent by reference where the mechanism leaves them as
 /// they are. Below it, copying is cheaper than one more slice in the write.
 pub const BY_REFERENCE: usize = 32 * 1024;
+
+/// A batch that waits for its link holds on to memory that others have, too, if it is not smaller than
+/// this.
+const COPIED: usize = CHUNK / 4;
 
 /// How frames look on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,11 +113,11 @@ impl Outbox {
         self.push_frame(&Frame::from(command.encode()), COMMAND);
     }
 
-    /// Appends octets that [`Outbox::encoded`] made, for a fan-out that encodes once.
+    /// Appends the octets of so many messages as they are in [`Framing::Clear`].
     #[inline]
-    pub fn push_encoded(&mut self, encoded: &[u8]) {
+    pub fn push_encoded(&mut self, encoded: &[u8], messages: usize) {
         self.content.arena.extend_from_slice(encoded);
-        self.content.messages += 1;
+        self.content.messages += messages;
     }
 
     /// The octets of a message when all of them are in the arena, `None` when bodies go by
@@ -221,6 +227,7 @@ impl Outbox {
         Batch {
             framing: self.framing,
             size: content.size(),
+            tail_at: content.bodies.len(),
             content,
             sealed: false,
             arena_at,
@@ -269,6 +276,8 @@ pub struct Batch {
     framing: Framing,
     size: usize,
     content: Content,
+    /// The bodies from here on are no bodies, but whole frames that others have, too.
+    tail_at: usize,
     /// The content is no frames any more.
     sealed: bool,
     arena_at: usize,
@@ -301,6 +310,38 @@ impl Batch {
         self.size
     }
 
+    /// Appends whole frames of [`Framing::Clear`] with so many messages, which others have, too.
+    pub fn append(&mut self, frames: Bytes, messages: usize) {
+        self.size += frames.len();
+        self.content.messages += messages;
+        self.content.bodies_size += frames.len();
+        self.content.bodies.push((self.content.arena.len(), frames));
+    }
+
+    /// Copies what others have, too, if that is little beside the memory in which it stands: a batch that
+    /// waits long is not to hold that back.
+    pub fn part_with_others(&mut self) {
+        let Content {
+            arena,
+            bodies,
+            bodies_size,
+            ..
+        } = &mut self.content;
+        if self.sealed || self.tail_at >= bodies.len() || self.size >= COPIED {
+            return;
+        }
+        if let Some(written) = self.body.checked_sub(self.tail_at) {
+            let pieces = bodies[self.tail_at..].iter().take(written);
+            self.arena_at += pieces.map(|(_, piece)| piece.len()).sum::<usize>();
+            self.arena_at += std::mem::take(&mut self.body_at);
+            self.body = self.tail_at;
+        }
+        for (_, piece) in bodies.drain(self.tail_at..) {
+            *bodies_size -= piece.len();
+            arena.extend_from_slice(&piece);
+        }
+    }
+
     /// Encrypts the batch, once. Does nothing for mechanisms that leave frames as they
     /// are. `now` is asked where keys are changed by time: the time since a moment that stays the
     /// same.
@@ -326,6 +367,7 @@ impl Batch {
                 self.content.head = 0;
                 self.content.bodies.clear();
                 self.content.bodies_size = 0;
+                self.tail_at = 0;
                 self.arena_at = 0;
                 Ok(())
             }
@@ -456,17 +498,21 @@ impl Batch {
             .sum::<usize>();
         let mut messages = Vec::new();
         let mut parts = Vec::new();
-        let mut bodies = self.content.bodies.iter().peekable();
+        let (bodies, tail) = self.content.bodies.split_at(self.tail_at);
+        let mut bodies = bodies.iter().peekable();
+        let mut arena = Cow::Borrowed(&self.content.arena);
+        tail.iter()
+            .for_each(|(_, frames)| arena.to_mut().extend_from_slice(frames));
         let mut at = self.content.head;
         let mut position = 0;
-        while let Ok(Some(header)) = Header::decode(&self.content.arena[at..]) {
+        while let Ok(Some(header)) = Header::decode(&arena[at..]) {
             at += header.length;
             let size = header.size as usize;
             position += header.length + size;
             let body = match bodies.next_if(|(body_at, _)| *body_at == at) {
                 Some((_, body)) => Frame::from(body.clone()),
                 None => {
-                    let body = &self.content.arena[at..at + size];
+                    let body = &arena[at..at + size];
                     at += size;
                     Frame::copy_from_slice(body)
                 }

@@ -23,7 +23,7 @@ impl Outgoing {
         let mark = self.options.high_water_mark;
         let pipe = &mut self.pipes[index as usize];
         if self.options.conflate {
-            let forgotten = pipe.forget_waiting();
+            let forgotten = pipe.forget_waiting(&mut self.common);
             pipe.dropped += forgotten as u64;
             self.counts.dropped += forgotten as u64;
         }

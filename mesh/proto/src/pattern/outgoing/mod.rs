@@ -12,6 +12,7 @@ mod by_identity;
 mod in_turn;
 mod options;
 mod requests;
+mod run;
 mod to_many;
 
 use super::pipe::{Carrier, Flush, Load, OutPipe, PipeKey};
@@ -20,7 +21,7 @@ use super::{Sends, SocketType};
 use crate::bus::Filter;
 use crate::message::{Frame, Message};
 use crate::routing::filters::Filters;
-use crate::zmtp::{Command, Framing, Item, Outbox, Peer};
+use crate::zmtp::{Command, Common, Item, Peer};
 
 pub use options::{Balance, Overflow, SendOptions};
 
@@ -95,7 +96,9 @@ pub struct Outgoing {
     touched: Vec<(PipeKey, Flush)>,
     overflown: Vec<(PipeKey, Overflown)>,
     cancelled: Vec<Frame>,
-    scratch: Outbox,
+    /// What pipes have in common.
+    common: Common,
+    run: run::Run,
     targets: Vec<u32>,
     counts: SendCounts,
 }
@@ -124,7 +127,8 @@ impl Outgoing {
             touched: Vec::new(),
             overflown: Vec::new(),
             cancelled: Vec::new(),
-            scratch: Outbox::new(Framing::Clear),
+            common: Common::default(),
+            run: run::Run::default(),
             targets: Vec::new(),
             counts: SendCounts::default(),
         }
@@ -181,6 +185,7 @@ impl Outgoing {
     /// The pattern has no place for this peer; the connection must close.
     pub fn attach(&mut self, carrier: Carrier, peer: &Peer) -> Result<PipeKey, AttachError> {
         self.may_attach(peer)?;
+        self.catch_up();
         let identity = self.identity_for(peer);
         self.generation = self.generation.wrapping_add(1);
         let mut pipe = OutPipe::new(self.generation, carrier, peer, identity.clone());
@@ -226,7 +231,8 @@ impl Outgoing {
         self.publishing.remove(key.index, &mut |topic| {
             cancelled.push(Frame::copy_from_slice(topic))
         });
-        let waiting = self.pipes.remove(key.index()).into_waiting();
+        let pipe = self.pipes.remove(key.index());
+        let waiting = pipe.into_waiting(&mut self.common);
         self.give_on(waiting);
         if let Some(load) = unfinished {
             self.reclaim(load);
@@ -326,7 +332,9 @@ impl Outgoing {
                 self.deactivate(key.index);
                 Err(NotSent::Full)
             }
-            Some(pipe) => {
+            Some(_) => {
+                let pipe = &mut self.pipes[key.index()];
+                pipe.part(&mut self.common);
                 pipe.push(message);
                 self.counts.sent += 1;
                 self.touch(key);
@@ -374,8 +382,11 @@ impl Outgoing {
     /// Tells all peers of a subscription without counting it (libzmq: XSUB verbose).
     fn tell_all(&mut self, topic: &[u8], add: bool) {
         let keys: Vec<PipeKey> = self.keys().collect();
+        self.catch_up();
         for key in keys {
-            push_subscription(&mut self.pipes[key.index()], topic, add);
+            let pipe = &mut self.pipes[key.index()];
+            pipe.part(&mut self.common);
+            push_subscription(pipe, topic, add);
             self.touch(key);
         }
     }
@@ -445,10 +456,11 @@ impl Outgoing {
 
     /// Takes what waits on a pipe, to be written; and whether senders that wait may try again.
     pub fn take(&mut self, key: PipeKey, spare: Vec<u8>) -> (Option<Load>, bool) {
-        let Some(pipe) = self.pipe(key) else {
+        self.catch_up();
+        let Some(pipe) = pipe(&mut self.pipes, key) else {
             return (None, false);
         };
-        let load = pipe.take(spare);
+        let load = pipe.take(spare, &mut self.common);
         let room = load.is_some() && !pipe.active && !pipe.busy;
         if room {
             self.activate(key.index);
@@ -462,10 +474,11 @@ impl Outgoing {
     pub fn take_more(&mut self, key: PipeKey, load: &mut Load) -> bool {
         // With CONFLATE what waits may still be replaced.
         let all = !self.options.conflate;
-        let Some(pipe) = self.pipe(key) else {
+        self.catch_up();
+        let Some(pipe) = pipe(&mut self.pipes, key) else {
             return false;
         };
-        let room = pipe.take_more(load, all) && !pipe.active && !pipe.busy;
+        let room = pipe.take_more(load, all, &mut self.common) && !pipe.active && !pipe.busy;
         if room {
             self.activate(key.index);
             self.drain_backlog();
@@ -524,6 +537,7 @@ impl Outgoing {
     /// Messages that wait, in the backlog and on all pipes.
     pub fn queued(&self) -> usize {
         self.backlog.len()
+            + self.run.queued()
             + self
                 .pipes
                 .iter()
@@ -567,9 +581,8 @@ impl Outgoing {
 
     #[inline]
     fn pipe(&mut self, key: PipeKey) -> Option<&mut OutPipe> {
-        self.pipes
-            .get_mut(key.index())
-            .filter(|pipe| pipe.generation == key.generation)
+        self.catch_up();
+        pipe(&mut self.pipes, key)
     }
 
     #[inline]
@@ -578,6 +591,13 @@ impl Outgoing {
             self.touched.push((key, flush));
         }
     }
+}
+
+#[inline]
+fn pipe(pipes: &mut Slab<OutPipe>, key: PipeKey) -> Option<&mut OutPipe> {
+    pipes
+        .get_mut(key.index())
+        .filter(|pipe| pipe.generation == key.generation)
 }
 
 /// A subscription as the peer's version takes it: a command from 3.1 on, a message before.

@@ -6,9 +6,19 @@ use crate::mechanism::zap::User;
 use crate::pattern::pipe::HighWaterMark;
 use crate::zmtp::connection::Extensions;
 use crate::zmtp::metadata::Metadata;
+use crate::zmtp::{Framing, Outbox};
 
 fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
-    let peer = Peer {
+    let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
+    out.attach(carrier, &peer(kind, identity)).unwrap()
+}
+
+pub(super) fn attach_with(out: &mut Outgoing, carrier: Carrier) -> PipeKey {
+    out.attach(carrier, &peer(SocketType::Sub, b"")).unwrap()
+}
+
+fn peer(kind: SocketType, identity: &[u8]) -> Peer {
+    Peer {
         kind,
         identity: identity.to_vec(),
         minor: 1,
@@ -19,9 +29,7 @@ fn attach(out: &mut Outgoing, kind: SocketType, identity: &[u8]) -> PipeKey {
         key: None,
         proven: None,
         confirmation: None,
-    };
-    let carrier = Carrier::Octets(Outbox::new(Framing::Clear));
-    out.attach(carrier, &peer).unwrap()
+    }
 }
 
 #[test]

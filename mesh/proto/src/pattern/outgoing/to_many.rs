@@ -43,6 +43,10 @@ impl Outgoing {
     }
 
     pub(super) fn fan_out(&mut self, targets: &[u32], frames: &[Frame]) -> Result<(), NotSent> {
+        if self.run_on(targets, frames) {
+            return Ok(());
+        }
+        self.catch_up();
         let mark = self.options.high_water_mark;
         if self.options.overflow == Overflow::Block
             && !self.options.conflate
@@ -57,10 +61,12 @@ impl Outgoing {
             });
             return Err(NotSent::Full);
         }
-        self.scratch.clear();
-        if targets.len() > 1 {
-            self.scratch.push_frames(frames);
-        }
+        // Each message takes the place of the last with CONFLATE: nothing grows in common.
+        let place = if targets.len() > 1 && !self.options.conflate {
+            self.common.push(frames)
+        } else {
+            None
+        };
         for &index in targets {
             let pipe = &mut self.pipes[index as usize];
             let key = PipeKey {
@@ -68,13 +74,13 @@ impl Outgoing {
                 generation: pipe.generation,
             };
             if self.options.conflate {
-                let forgotten = pipe.forget_waiting() as u64;
+                let forgotten = pipe.forget_waiting(&mut self.common) as u64;
                 pipe.dropped += forgotten;
                 self.counts.dropped += forgotten;
             } else if !pipe.has_room(mark) {
                 let mut dropped = 0;
                 if self.options.overflow == Overflow::DropOldest {
-                    while !pipe.has_room(mark) && pipe.drop_oldest() {
+                    while !pipe.has_room(mark) && pipe.drop_oldest(&mut self.common) {
                         dropped += 1;
                     }
                 }
@@ -91,15 +97,27 @@ impl Outgoing {
                     continue;
                 }
             }
-            let encoded = if targets.len() > 1 {
-                self.scratch.encoded()
-            } else {
-                None
-            };
-            pipe.push_shared(frames, encoded);
+            pipe.push_shared(frames, place.as_ref(), &mut self.common);
             self.counts.sent += 1;
             self.touch(key);
         }
+        if self.common.is_due() {
+            self.tidy_common();
+        }
+        if place.is_some() {
+            self.begin_run(targets);
+        }
         Ok(())
+    }
+
+    /// Keeps no more in common than pipes need, and gives those that are far behind copies.
+    fn tidy_common(&mut self) {
+        for (_, pipe) in &mut self.pipes {
+            if pipe.tail().is_some_and(|tail| self.common.is_behind(tail)) {
+                pipe.part(&mut self.common);
+            }
+        }
+        let tails = self.pipes.iter().filter_map(|(_, pipe)| pipe.tail());
+        self.common.tidy(tails);
     }
 }
