@@ -126,9 +126,7 @@ impl Common {
         if room > CHUNK {
             return None;
         }
-        if self.tails == 0 {
-            self.forget_all();
-        }
+        self.forget_unneeded();
         if self.open.capacity() - self.open.len() < room {
             self.close();
             self.open.reserve(CHUNK);
@@ -236,6 +234,11 @@ impl Common {
         if std::mem::take(tail).messages > 0 {
             self.tails -= 1;
         }
+    }
+
+    /// Forgets everything if no tail is left. Not while a message is given to its pipes: the first of
+    /// them may let go of the last tail, and name that message next.
+    pub fn forget_unneeded(&mut self) {
         if self.tails == 0 {
             self.forget_all();
         }

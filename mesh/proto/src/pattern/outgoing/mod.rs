@@ -233,6 +233,7 @@ impl Outgoing {
         });
         let pipe = self.pipes.remove(key.index());
         let waiting = pipe.into_waiting(&mut self.common);
+        self.common.forget_unneeded();
         self.give_on(waiting);
         if let Some(load) = unfinished {
             self.reclaim(load);
@@ -461,6 +462,7 @@ impl Outgoing {
             return (None, false);
         };
         let load = pipe.take(spare, &mut self.common);
+        self.common.forget_unneeded();
         let room = load.is_some() && !pipe.active && !pipe.busy;
         if room {
             self.activate(key.index);
