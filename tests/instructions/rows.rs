@@ -48,10 +48,10 @@ const fn row(name: &'static str, messages: u64, tolerance: f64, work: Work) -> R
 
 /// All rows.
 pub(crate) const ROWS: &[Row] = &[
-    row("push-pull/tcp/64", 50_000, 5.0, PushPull(Tcp, 64)),
+    row("push-pull/tcp/64", 50_000, 8.0, PushPull(Tcp, 64)),
     row("push-pull/tcp/1024", 20_000, 5.0, PushPull(Tcp, 1_024)),
     row("push-pull/tcp/16384", 4_000, 5.0, PushPull(Tcp, 16_384)),
-    row("push-pull/noise/64", 50_000, 5.0, PushPull(TcpNoise, 64)),
+    row("push-pull/noise/64", 50_000, 10.0, PushPull(TcpNoise, 64)),
     row(
         "push-pull/noise/16384",
         2_000,
@@ -60,7 +60,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row("push-pull/curve/64", 20_000, 5.0, PushPull(TcpCurve, 64)),
     row("push-pull/quic/64", 50_000, 10.0, PushPull(Quic, 64)),
-    row("push-pull/ipc/64", 50_000, 5.0, PushPull(Ipc, 64)),
+    row("push-pull/ipc/64", 50_000, 10.0, PushPull(Ipc, 64)),
     row("push-pull/inproc/64", 50_000, 8.0, PushPull(Inproc, 64)),
     row(
         "push-pull/inproc/1024",
