@@ -169,8 +169,8 @@ enum State {
 }
 
 impl Connection {
-    /// Starts a connection; our greeting is ready to leave, and what may follow it at once. The side that `accepts` is asked
-    /// whether there is a place for the peer, by [`Connection::poll_admission`].
+    /// Starts a connection; our greeting is ready to leave, and what may follow it at once. The side that
+    /// `accepts` is asked whether there is a place for the peer, by [`Connection::poll_admission`].
     pub fn new(
         kind: SocketType,
         mechanism: &'static str,
