@@ -96,6 +96,22 @@ impl Servers {
         servers
     }
 
+    /// Two connections at a time: what looks after several of a socket stays.
+    async fn pairs(&self) {
+        let clear = || Push::connect(self.tcp.clone()).unwrap();
+        let secure = || {
+            let builder = Push::builder().curve_client(generate_key_pair(), self.keys.public());
+            let push = builder.build().unwrap();
+            push.connect_to(self.secure_at.clone()).unwrap();
+            push
+        };
+        let ask = || Req::connect(self.rep_at.clone()).unwrap();
+        let _held = ([clear(), clear()], [secure(), secure()], [ask(), ask()]);
+        self.pull.wait_peers(2).await.unwrap();
+        self.secure.wait_peers(2).await.unwrap();
+        self.rep.wait_peers(2).await.unwrap();
+    }
+
     /// Everybody who came has gone, and all that was sent has come.
     async fn quiet(&self) {
         let quiet = async {
@@ -217,6 +233,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
     for n in 0..KINDS {
         servers.cycle(n).await;
     }
+    servers.pairs().await;
     servers.quiet().await;
     let before = Usage::now();
     let (mut first, mut last): (Option<Usage>, _) = (None, before);
