@@ -98,8 +98,29 @@ async fn node(builder: withy::node::NodeBuilder) -> Node {
     builder.trust(&Trust::new()).build().await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_that_nobody_has_are_refused_and_cost_nothing() {
+/// Set in the process that does it.
+const ALONE: &str = "WITHY_NAMES_ALONE";
+
+/// In a process of its own: what it takes of memory is its alone.
+#[test]
+fn names_that_nobody_has_are_refused_and_cost_nothing() {
+    const TEST: &str = "names::names_that_nobody_has_are_refused_and_cost_nothing";
+    if std::env::var_os(ALONE).is_some() {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+        return runtime.block_on(ask_for_names());
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", TEST, "--nocapture"]).env(ALONE, "1");
+    let alone = alone.output().unwrap();
+    let said = String::from_utf8_lossy(&alone.stdout);
+    let counts = said.lines().filter(|line| line.starts_with("count: "));
+    counts.for_each(|line| println!("{line}"));
+    let why = String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.success(), "{said}\n{why}");
+}
+
+async fn ask_for_names() {
     let count = scale::count(400, 20_000);
     let growth = Growth::alone().await;
     let victim = node(Node::builder().listen("127.0.0.1:0".parse().unwrap())).await;
@@ -136,7 +157,7 @@ async fn names_that_nobody_has_are_refused_and_cost_nothing() {
         }
     };
     let served = tokio::time::timeout(Duration::from_secs(60), served).await;
-    assert!(served.is_ok(), "{:?} {:?}", guest.peers(), guest.stats());
+    assert!(served.is_ok(), "{:?} {:?}", guest.stats(), victim.stats());
     for _ in 0..20 {
         let reply = within(30, client.request("1 2")).await.unwrap();
         assert_eq!(reply.first(), "3");
