@@ -135,6 +135,16 @@ async fn ask_for_names() {
     let tcp = tcp.unwrap().to_owned();
     // The name that is there is reached in the same way.
     within(20, async { ask(&tcp, b"", 0).await }).await.unwrap();
+    // Somebody who wants what there is has come.
+    let guest = node(Node::builder().seed(tcp.parse().unwrap()).unwrap()).await;
+    let client = guest.client("adder").unwrap();
+    let served = async {
+        while let Err(error) = client.request("1 2").await {
+            assert!(matches!(error, ServiceError::NoInstance { .. }), "{error}");
+        }
+    };
+    let served = tokio::time::timeout(Duration::from_secs(60), served).await;
+    assert!(served.is_ok(), "{:?} {:?}", guest.stats(), victim.stats());
     let before = victim.stats().control.handshakes_failed;
 
     let mut askers = JoinSet::new();
@@ -147,17 +157,7 @@ async fn ask_for_names() {
             }
         });
     }
-    // Somebody who wants what there is comes meanwhile, and is served.
-    let guest = node(Node::builder().seed(tcp.parse().unwrap()).unwrap()).await;
-    let client = guest.client("adder").unwrap();
-    // Its seed may have no place for it at once, and is dialled again.
-    let served = async {
-        while let Err(error) = client.request("1 2").await {
-            assert!(matches!(error, ServiceError::NoInstance { .. }), "{error}");
-        }
-    };
-    let served = tokio::time::timeout(Duration::from_secs(60), served).await;
-    assert!(served.is_ok(), "{:?} {:?}", guest.stats(), victim.stats());
+    // And is served meanwhile.
     for _ in 0..20 {
         let reply = within(30, client.request("1 2")).await.unwrap();
         assert_eq!(reply.first(), "3");
