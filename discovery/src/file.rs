@@ -231,12 +231,12 @@ mod tests {
         assert!(matches!(missing, Err(FileError::Io { .. })), "{missing:?}");
         place.write("# Seeds.\n\n 10.0.0.1:1 # here\r\ntcp://example.com:2\n10.0.0.1:1");
         assert!(file.poll().unwrap());
-        assert_eq!(seeds(&file), ["quic://10.0.0.1:1", "tcp://example.com:2"]);
+        assert_eq!(seeds(&file), ["10.0.0.1:1", "tcp://example.com:2"]);
         assert!(!file.poll().unwrap());
         // Of the same length.
         place.write("# Seeds.\n\n 10.0.0.3:1 # here\r\ntcp://example.com:2\n10.0.0.1:1");
         assert!(file.poll().unwrap());
-        assert_eq!(seeds(&file)[0], "quic://10.0.0.3:1");
+        assert_eq!(seeds(&file)[0], "10.0.0.3:1");
         place.settle();
         assert!(!file.poll().unwrap(), "nothing but its times changed");
         assert!(file.seen.is_some());
@@ -264,7 +264,7 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
             assert!(!file.poll().unwrap(), "once");
-            assert_eq!(seeds(&file), ["quic://10.0.0.1:1"]);
+            assert_eq!(seeds(&file), ["10.0.0.1:1"]);
         }
         place.write([0xff, b'\n']);
         assert!(matches!(file.poll(), Err(FileError::Text { .. })));
@@ -280,10 +280,10 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!(seeds(&file), ["quic://10.0.0.1:1"]);
+        assert_eq!(seeds(&file), ["10.0.0.1:1"]);
         place.write("10.0.0.9:1");
         assert!(file.poll().unwrap());
-        assert_eq!(seeds(&file), ["quic://10.0.0.9:1"]);
+        assert_eq!(seeds(&file), ["10.0.0.9:1"]);
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //!  HOST:PORT    quic://HOST:PORT    quic://ID@HOST:PORT    tcp://HOST:PORT
 //! ```
 //!
+//! Without a scheme it is a node that listens over UDP and TCP alike, as `withy node` does: QUIC is tried
+//! first, and TCP soon after, since UDP may be blocked on the way.
+//!
 //! HOST is an address or a DNS name, which is looked up again each time, for its A and AAAA records:
 //! [`Fixed::resolve`] does so with the system's resolver, which blocks, so that the caller runs it on a
 //! thread where that does no harm. SRV records are not looked up: the system's resolver cannot, and a
@@ -30,12 +33,14 @@ use crate::record::Address;
 /// use withy_discovery::fixed::Seed;
 ///
 /// let seed: Seed = "mesh.example.com:7100".parse()?;
-/// assert_eq!(seed.to_string(), "quic://mesh.example.com:7100");
+/// assert_eq!(seed.to_string(), "mesh.example.com:7100");
 /// # Ok::<(), withy_discovery::fixed::SeedError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
+    /// With QUIC where no scheme is given.
     endpoint: Endpoint,
+    has_scheme: bool,
     host: String,
     port: u16,
     expects: Expected,
@@ -77,11 +82,15 @@ impl Seed {
         lookup: impl FnOnce(&str, u16) -> io::Result<I>,
     ) -> io::Result<Hint> {
         let found = lookup(&self.host, self.port)?;
-        let address = match self.endpoint {
-            Endpoint::Tcp(_) => Address::Tcp,
-            _ => Address::Quic,
+        let kinds: &[fn(SocketAddr) -> Address] = match self.endpoint {
+            Endpoint::Tcp(_) => &[Address::Tcp],
+            _ if self.has_scheme => &[Address::Quic],
+            _ => &[Address::Quic, Address::Tcp],
         };
-        let addresses: Vec<_> = found.take(Hints::MAX_ADDRESSES).map(address).collect();
+        let found = found.take(Hints::MAX_ADDRESSES / kinds.len());
+        let addresses: Vec<_> = found
+            .flat_map(|found| kinds.iter().map(move |kind| kind(found)))
+            .collect();
         if addresses.is_empty() {
             let error = format!("{} has no address", self.host);
             return Err(io::Error::new(io::ErrorKind::NotFound, error));
@@ -105,7 +114,8 @@ impl FromStr for Seed {
     type Err = SeedError;
 
     fn from_str(text: &str) -> Result<Self, SeedError> {
-        let endpoint: Endpoint = match text.contains("://") {
+        let has_scheme = text.contains("://");
+        let endpoint: Endpoint = match has_scheme {
             true => text.parse()?,
             false => format!("quic://{text}").parse()?,
         };
@@ -130,6 +140,7 @@ impl FromStr for Seed {
         };
         Ok(Self {
             endpoint,
+            has_scheme,
             host,
             port,
             expects,
@@ -139,7 +150,11 @@ impl FromStr for Seed {
 
 impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.endpoint, f)
+        let text = self.endpoint.to_string();
+        f.write_str(match text.split_once("://") {
+            Some((_, bare)) if !self.has_scheme => bare,
+            _ => &text,
+        })
     }
 }
 
@@ -206,14 +221,15 @@ mod tests {
 
     #[test]
     fn seeds_are_parsed_and_print_what_they_are() {
-        for (text, printed) in [
-            ("10.0.0.1:7100", "quic://10.0.0.1:7100"),
-            ("[fe80::1%lo]:7100", "quic://[fe80::1%lo]:7100"),
-            ("example.com:1", "quic://example.com:1"),
-            ("tcp://example.com:1", "tcp://example.com:1"),
+        for text in [
+            "10.0.0.1:7100",
+            "[fe80::1%lo]:7100",
+            "example.com:1",
+            "quic://example.com:1",
+            "tcp://example.com:1",
         ] {
             let seed = seed(text).unwrap();
-            assert_eq!(seed.to_string(), printed);
+            assert_eq!(seed.to_string(), text);
             assert_eq!(seed.expects(), Expected::Anyone);
         }
         let (identity, node) = (IdentityId::from_octets(KEY), NodeId::from_octets(KEY));
@@ -260,28 +276,44 @@ mod tests {
 
     #[test]
     fn names_are_looked_up_each_time() {
-        let text = format!("{}@example.com:7100", IdentityId::from_octets(KEY));
-        let seed = seed(&text).unwrap();
-        let resolve = |found: io::Result<Vec<SocketAddr>>| {
-            seed.resolve_with(|host, port| {
-                assert_eq!((host, port), ("example.com", 7_100));
-                found.map(Vec::into_iter)
-            })
-        };
+        let id = IdentityId::from_octets(KEY);
         let address = |last| SocketAddr::from(([10, 0, 0, last], 7_100));
-        let hint = resolve(Ok((0..20).map(address).collect())).unwrap();
-        let expected: Vec<_> = (0..16).map(|last| Address::Quic(address(last))).collect();
-        assert_eq!(
-            hint,
-            Hint::Seed {
-                addresses: expected,
-                expects: seed.expects(),
-            }
-        );
-        let kind = |found| resolve(found).map_err(|error| error.kind());
-        assert_eq!(kind(Ok(Vec::new())), Err(io::ErrorKind::NotFound));
-        let down = io::ErrorKind::NetworkUnreachable;
-        assert_eq!(kind(Err(down.into())), Err(down));
+        let quic = |last| Address::Quic(address(last));
+        let tcp = |last| Address::Tcp(address(last));
+        for (text, expected) in [
+            (
+                format!("quic://{id}@example.com:7100"),
+                (0..16).map(quic).collect::<Vec<_>>(),
+            ),
+            (
+                "tcp://example.com:7100".to_owned(),
+                (0..16).map(tcp).collect(),
+            ),
+            (
+                format!("{id}@example.com:7100"),
+                (0..8).flat_map(|last| [quic(last), tcp(last)]).collect(),
+            ),
+        ] {
+            let seed = seed(&text).unwrap();
+            let resolve = |found: io::Result<Vec<SocketAddr>>| {
+                seed.resolve_with(|host, port| {
+                    assert_eq!((host, port), ("example.com", 7_100));
+                    found.map(Vec::into_iter)
+                })
+            };
+            let hint = resolve(Ok((0..20).map(address).collect())).unwrap();
+            assert_eq!(
+                hint,
+                Hint::Seed {
+                    addresses: expected,
+                    expects: seed.expects(),
+                }
+            );
+            let kind = |found| resolve(found).map_err(|error| error.kind());
+            assert_eq!(kind(Ok(Vec::new())), Err(io::ErrorKind::NotFound));
+            let down = io::ErrorKind::NetworkUnreachable;
+            assert_eq!(kind(Err(down.into())), Err(down));
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use withy::node::ServiceError;
 use withy::{Identity, Node, Trust};
 use withy_proto::SocketType;
 use withy_proto::crypto::{Provider, Randomness as _, Seeded};
@@ -98,29 +97,8 @@ async fn node(builder: withy::node::NodeBuilder) -> Node {
     builder.trust(&Trust::new()).build().await.unwrap()
 }
 
-/// Set in the process that does it.
-const ALONE: &str = "WITHY_NAMES_ALONE";
-
-/// In a process of its own: what it takes of memory is its alone.
-#[test]
-fn names_that_nobody_has_are_refused_and_cost_nothing() {
-    const TEST: &str = "names::names_that_nobody_has_are_refused_and_cost_nothing";
-    if std::env::var_os(ALONE).is_some() {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-        return runtime.block_on(ask_for_names());
-    }
-    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-    alone.args(["--exact", TEST, "--nocapture"]).env(ALONE, "1");
-    let alone = alone.output().unwrap();
-    let said = String::from_utf8_lossy(&alone.stdout);
-    let counts = said.lines().filter(|line| line.starts_with("count: "));
-    counts.for_each(|line| println!("{line}"));
-    let why = String::from_utf8_lossy(&alone.stderr);
-    assert!(alone.status.success(), "{said}\n{why}");
-}
-
-async fn ask_for_names() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_nobody_has_are_refused_and_cost_nothing() {
     let count = scale::count(400, 20_000);
     let growth = Growth::alone().await;
     let victim = node(Node::builder().listen("127.0.0.1:0".parse().unwrap())).await;
@@ -135,16 +113,6 @@ async fn ask_for_names() {
     let tcp = tcp.unwrap().to_owned();
     // The name that is there is reached in the same way.
     within(20, async { ask(&tcp, b"", 0).await }).await.unwrap();
-    // Somebody who wants what there is has come.
-    let guest = node(Node::builder().seed(tcp.parse().unwrap()).unwrap()).await;
-    let client = guest.client("adder").unwrap();
-    let served = async {
-        while let Err(error) = client.request("1 2").await {
-            assert!(matches!(error, ServiceError::NoInstance { .. }), "{error}");
-        }
-    };
-    let served = tokio::time::timeout(Duration::from_secs(60), served).await;
-    assert!(served.is_ok(), "{:?} {:?}", guest.stats(), victim.stats());
     let before = victim.stats().control.handshakes_failed;
 
     let mut askers = JoinSet::new();
@@ -157,7 +125,10 @@ async fn ask_for_names() {
             }
         });
     }
-    // And is served meanwhile.
+    // Somebody who wants what there is comes meanwhile, and is served.
+    let seed = format!("tcp://{tcp}").parse().unwrap();
+    let guest = node(Node::builder().seed(seed).unwrap()).await;
+    let client = guest.client("adder").unwrap();
     for _ in 0..20 {
         let reply = within(30, client.request("1 2")).await.unwrap();
         assert_eq!(reply.first(), "3");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use withy_tests::namespace::run;
 use withy_tests::scale;
 
-use crate::lan::Lan;
+use crate::lan::{Lan, address};
 use crate::meshing::{meet, swarm};
 use crate::node::{Role, now};
 use crate::swarm::{LONG, Swarm, between, home, inside, limit, runtime};
@@ -91,6 +91,32 @@ fn nodes_of_two_hosts_take_quic_and_tcp_when_that_breaks() {
             "messages go on after UDP is dropped, after",
             format!("{heard:.1?}"),
         );
+        assert!(heard <= limit(8), "{heard:?}");
+    });
+}
+
+#[test]
+fn a_seed_is_reached_where_udp_is_blocked() {
+    const TEST: &str = "paths::a_seed_is_reached_where_udp_is_blocked";
+    inside(TEST, || {
+        let lan = Lan::new(2);
+        lan.drop_all("meta l4proto udp");
+        // Where it listens over both, as `withy node` does.
+        let seed = std::net::SocketAddr::new(address(0), 7_100);
+        let mut swarm = swarm(TEST, &lan, 2, |role| match role.number {
+            0 => Role {
+                listen: Some(seed),
+                ..role
+            },
+            _ => Role {
+                seed: Some(seed.to_string()),
+                ..role
+            },
+        });
+        let (_, known, heard) = meet(&mut swarm);
+        carries(&mut swarm, 0, "tcp");
+        carries(&mut swarm, 1, "tcp");
+        scale::report("a seed is known without UDP after", format!("{known:.1?}"));
         assert!(heard <= limit(8), "{heard:?}");
     });
 }
