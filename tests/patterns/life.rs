@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use withy::options::{Heartbeat, HighWaterMark};
 use withy::{
-    AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Publisher, Pull, Push,
-    Reason, ReceiveError, SocketType, Subscriber, Unfit,
+    AnySocket, BindError, Closed, ConnectError, Dealer, EventKind, Message, Monitor, Publisher,
+    Pull, Push, Reason, ReceiveError, SocketType, Subscriber, Unfit,
 };
 
 use withy_tests::raw;
@@ -201,13 +201,7 @@ async fn pings_and_hang_ups_are_seen_after_a_message_was_taken() {
         peer.send(&raw::message(&["three"])).await.unwrap();
         assert_eq!(soon(socket.recv()).await.unwrap(), Message::from("three"));
         peer.finish().await.unwrap();
-        soon(async {
-            while !matches!(
-                monitor.next().await.map(|event| event.kind),
-                Some(EventKind::Disconnected { .. })
-            ) {}
-        })
-        .await;
+        soon(disconnected(&mut monitor)).await;
     }
 }
 
@@ -218,6 +212,14 @@ async fn a_hang_up_is_seen_while_nobody_receives() {
     }
 }
 
+/// Waits until a connection ends.
+async fn disconnected(monitor: &mut Monitor) {
+    while !matches!(
+        monitor.next().await.map(|event| event.kind),
+        Some(EventKind::Disconnected { .. })
+    ) {}
+}
+
 async fn hangs_up(way: &Way) {
     let pull = way.server(Pull::builder());
     let mut monitor = pull.monitor();
@@ -226,13 +228,7 @@ async fn hangs_up(way: &Way) {
     push.connect_to(endpoint).unwrap();
     push.send("left behind").await.unwrap();
     assert_eq!(soon(push.close()).await, 0);
-    soon(async {
-        while !matches!(
-            monitor.next().await.map(|event| event.kind),
-            Some(EventKind::Disconnected { .. })
-        ) {}
-    })
-    .await;
+    soon(disconnected(&mut monitor)).await;
     assert_eq!(
         soon(pull.recv()).await.unwrap(),
         Message::from("left behind")
@@ -264,13 +260,7 @@ async fn hang_ups_are_seen_in_whatever_order_peers_come_and_go() {
             };
             push.send("left behind").await.unwrap();
             assert_eq!(soon(push.close()).await, 0);
-            soon(async {
-                while !matches!(
-                    monitor.next().await.map(|event| event.kind),
-                    Some(EventKind::Disconnected { .. })
-                ) {}
-            })
-            .await;
+            soon(disconnected(&mut monitor)).await;
             sent += 1;
         }
     }

@@ -116,7 +116,7 @@ fn outbox(input: &mut Input<'_>) {
                 list.push_back(Item::Message(message));
             }
             3 if how & 0x80 != 0 => {
-                outbox.clear();
+                outbox = Outbox::new(Framing::Clear);
                 list.clear();
             }
             _ => {

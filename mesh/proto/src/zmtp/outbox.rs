@@ -129,16 +129,6 @@ impl Outbox {
             .then_some(&self.content.arena[..])
     }
 
-    /// Forgets everything, and keeps the arena.
-    pub fn clear(&mut self) {
-        let mut arena = std::mem::take(&mut self.content.arena);
-        arena.clear();
-        self.content = Content {
-            arena,
-            ..Content::default()
-        };
-    }
-
     /// Drops the oldest message that waits; `false` when there is none. Commands stay.
     pub fn drop_oldest(&mut self) -> bool {
         let Content {
