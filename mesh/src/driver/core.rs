@@ -29,7 +29,7 @@ use super::watch::Watcher;
 use super::watched::Watched;
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
 use crate::options::Options;
-use crate::socket::req::Asker;
+use crate::socket::req::{Answers, Asker};
 
 /// Where a socket is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +136,8 @@ pub(crate) struct Receiving {
     pub(crate) taken: u64,
     /// A REQ's requests.
     pub(crate) requests: Requests<Asker>,
+    /// Of the requests, what their tasks are still to hear of.
+    pub(crate) answers: Answers,
 }
 
 impl Drop for Receiving {
@@ -300,6 +302,7 @@ impl Core {
                 turn: Turn(Instant::now()),
                 taken: 0,
                 requests: Requests::default(),
+                answers: Answers::new(),
             }),
             ready: Arc::new(Ready::default()),
             room: Notify::new(),

@@ -5,12 +5,15 @@
 //! request in flight; when that is abandoned, the connection waits for the late reply, which is
 //! counted and dropped, and is replaced if it does not come. Nothing ever locks up.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::outgoing::NotSent;
@@ -18,7 +21,7 @@ use withy_proto::pattern::request::{Reply, wrap};
 use withy_proto::{Message, SocketType};
 
 use super::{Owner, Sends, socket};
-use crate::driver::core::{Core, Phase};
+use crate::driver::core::{Core, Phase, Receiving};
 use crate::driver::receive::Stalled;
 use crate::error::{ReceiveError, RequestError, SendError};
 
@@ -66,27 +69,20 @@ socket!(Req, SocketType::Req);
 
 impl Sends for Req {}
 
-/// Where a reply goes.
-pub(crate) type Asker = oneshot::Sender<Result<Message, RequestError>>;
+/// Who waits for a reply: its task, once that sleeps.
+pub(crate) type Asker = Option<Waker>;
+
+/// What became of requests that another task than theirs found out, until theirs comes for it.
+pub(crate) type Answers = BTreeMap<u32, Result<Message, RequestError>>;
 
 /// What came of a message from a connection.
 struct Matched {
-    from: PipeKey,
-    reply: Reply<Asker>,
-}
-
-/// A reply on its way to who asked.
-#[derive(Debug)]
-struct Answer {
-    id: u32,
+    /// The reply, if it answers the caller's own request.
+    own: Option<Message>,
+    /// Whose it is otherwise.
     asker: Asker,
-    message: Message,
-}
-
-impl Answer {
-    fn hand_out(self) {
-        let _ = self.asker.send(Ok(self.message));
-    }
+    /// The connection, if it may take the next request now.
+    free: Option<PipeKey>,
 }
 
 /// Whom a request goes to.
@@ -117,13 +113,21 @@ pub(crate) struct Pending {
     core: Arc<Core>,
     id: u32,
     pub(crate) to: PipeKey,
-    reply: oneshot::Receiver<Result<Message, RequestError>>,
+    /// What became of it was handed to who asked.
+    over: bool,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         let now = self.core.started.elapsed();
-        if self.core.receiving.lock().requests.abandon(self.id, now) {
+        let mut receiving = self.core.receiving.lock();
+        let owes = receiving.requests.abandon(self.id, now);
+        let _answer = receiving.answers.remove(&self.id);
+        drop(receiving);
+        if owes {
             // Requests that wait for this connection now know how long.
             self.core.room.notify_waiters();
         }
@@ -301,8 +305,12 @@ impl Core {
         mut wrapped: impl FnMut(Option<u32>) -> Message,
     ) -> Result<Option<Pending>, Unasked> {
         self.pay_debt().await;
+        // Mostly there is one, and nobody has to be told when there is.
+        if let Some(pending) = self.try_ask(whom, &mut wrapped)? {
+            return Ok(Some(pending));
+        }
         loop {
-            let mut room = std::pin::pin!(self.room.notified());
+            let mut room = pin!(self.room.notified());
             room.as_mut().enable();
             if let Some(pending) = self.try_ask(whom, &mut wrapped)? {
                 return Ok(Some(pending));
@@ -313,8 +321,8 @@ impl Core {
                 .min();
             let far = Instant::now() + Duration::from_secs(3_600);
             // A connection may be free once its late reply is read, and nobody else reads.
-            match self.reply_or_wait() {
-                Ok(late) => self.settle(late).into_iter().for_each(Answer::hand_out),
+            match self.reply_or_wait(None) {
+                Ok(_) => {}
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(Unasked::Closed),
                 Err(Stalled::Wait(waiting)) => tokio::select! {
@@ -363,8 +371,7 @@ impl Core {
         let Some((to, correlated)) = chosen else {
             return Ok(None);
         };
-        let (sender, reply) = oneshot::channel();
-        let id = receiving.requests.start(to, correlated, sender);
+        let id = receiving.requests.start(to, correlated, None);
         drop(receiving);
         // The pipe was chosen because it has room.
         let sent = sending
@@ -376,7 +383,7 @@ impl Core {
             core: Arc::clone(self),
             id,
             to,
-            reply,
+            over: false,
         }))
     }
 
@@ -398,86 +405,133 @@ impl Core {
     /// Waits for one reply, and hands the others out that come meanwhile.
     pub(crate) async fn await_reply(&self, pending: &mut Pending) -> Result<Message, RequestError> {
         loop {
-            match pending.reply.try_recv() {
-                Ok(result) => return result,
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Err(oneshot::error::TryRecvError::Closed) => return Err(RequestError::Closed),
-            }
-            match self.reply_or_wait() {
-                Ok(matched) => {
-                    if let Some(answer) = self.settle(matched) {
-                        if answer.id == pending.id {
-                            // Taken here: this task is not to wake itself.
-                            pending.reply.close();
-                            return Ok(answer.message);
-                        }
-                        answer.hand_out();
-                    }
+            match self.reply_or_wait(Some(pending.id)) {
+                Ok(Some(answer)) => {
+                    pending.over = true;
+                    return answer;
                 }
+                Ok(None) => {}
                 Err(Stalled::Yield) => tokio::task::yield_now().await,
                 Err(Stalled::Closed) => return Err(RequestError::Closed),
-                Err(Stalled::Wait(waiting)) => tokio::select! {
-                    result = &mut pending.reply => return result.unwrap_or(Err(RequestError::Closed)),
-                    () = waiting => {}
-                },
+                Err(Stalled::Wait(waiting)) => {
+                    let mut waiting = pin!(waiting);
+                    poll_fn(|cx| {
+                        if waiting.as_mut().poll(cx).is_ready() {
+                            return Poll::Ready(());
+                        }
+                        match self.receiving.lock().requests.asker(pending.id) {
+                            Some(asker) => {
+                                asker
+                                    .get_or_insert_with(|| cx.waker().clone())
+                                    .clone_from(cx.waker());
+                                Poll::Pending
+                            }
+                            None => Poll::Ready(()),
+                        }
+                    })
+                    .await;
+                }
             }
         }
     }
 
     /// Takes a message and finds the request that it answers: under one lock, so that who fails
     /// the requests of a lost connection finds each reply either matched or still to be taken.
-    fn reply_or_wait(&self) -> Result<Matched, Stalled<impl Future<Output = ()> + Send + use<>>> {
+    /// Returns what became of the request `own`, if that is known now.
+    fn reply_or_wait(
+        &self,
+        own: Option<u32>,
+    ) -> Result<
+        Option<Result<Message, RequestError>>,
+        Stalled<impl Future<Output = ()> + Send + use<>>,
+    > {
         let mut receiving = self.receiving.lock();
+        if let Some(answer) = own.and_then(|id| receiving.answers.remove(&id)) {
+            return Ok(Some(answer));
+        }
         let mut message = Message::new();
         let from = self.take_turn_or_wait(&mut receiving, &mut message)?;
-        let reply = receiving.requests.reply(from, message);
-        Ok(Matched { from, reply })
+        let matched = self.match_reply(&mut receiving, from, message, own);
+        drop(receiving);
+        Ok(self.settle(matched).map(Ok))
     }
 
-    /// Does what a matched message asks for, but for handing out the reply; where there is none,
-    /// it is counted.
-    fn settle(&self, Matched { from, reply }: Matched) -> Option<Answer> {
-        let (answer, frees) = match reply {
+    /// Finds the request that a message answers, and keeps the reply unless it is for `own`; where there
+    /// is none, it is counted.
+    fn match_reply(
+        &self,
+        receiving: &mut Receiving,
+        from: PipeKey,
+        message: Message,
+        own: Option<u32>,
+    ) -> Matched {
+        let (mut own_reply, mut its_asker) = (None, None);
+        let frees = match receiving.requests.reply(from, message) {
             Reply::Answers {
                 id,
                 asker,
                 message,
                 frees,
-            } => (Some(Answer { id, asker, message }), frees),
+            } => {
+                if own == Some(id) {
+                    own_reply = Some(message);
+                } else {
+                    receiving.answers.insert(id, Ok(message));
+                    its_asker = asker;
+                }
+                frees
+            }
             Reply::Late { frees } => {
                 self.counters.late_replies.fetch_add(1, Ordering::Relaxed);
-                (None, frees)
+                frees
             }
             Reply::Malformed => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-                (None, false)
+                false
             }
         };
-        if frees && self.sending.lock().out.replied(from) {
+        Matched {
+            own: own_reply,
+            asker: its_asker,
+            free: frees.then_some(from),
+        }
+    }
+
+    /// Does what a matched message asks for, without the lock; returns the reply to the caller's own
+    /// request.
+    fn settle(&self, Matched { own, asker, free }: Matched) -> Option<Message> {
+        if let Some(asker) = asker {
+            asker.wake();
+        }
+        if let Some(from) = free
+            && self.sending.lock().out.replied(from)
+        {
             self.room.notify_waiters();
         }
-        answer
+        own
     }
 
     /// The requests of a connection that is gone have no reply, but for those that came before.
     pub(crate) fn fail_requests(&self, key: PipeKey) {
-        let mut receiving = self.receiving.lock();
-        let matched: Vec<Matched> = std::iter::from_fn(|| {
-            if receiving.requests.is_empty() {
-                return None;
-            }
-            let (from, message) = receiving.take_notice()?;
-            let reply = receiving.requests.reply(from, message);
-            Some(Matched { from, reply })
-        })
-        .collect();
-        let lost: Vec<Asker> = receiving.requests.lost(key).collect();
-        drop(receiving);
-        for matched in matched {
-            self.settle(matched).into_iter().for_each(Answer::hand_out);
+        let mut guard = self.receiving.lock();
+        let receiving = &mut *guard;
+        let mut settled = Vec::new();
+        while !receiving.requests.is_empty()
+            && let Some((from, message)) = receiving.take_notice()
+        {
+            settled.push(self.match_reply(receiving, from, message, None));
         }
-        for asker in lost {
-            let _ = asker.send(Err(RequestError::PeerGone));
+        for (id, asker) in receiving.requests.lost(key) {
+            receiving.answers.insert(id, Err(RequestError::PeerGone));
+            settled.push(Matched {
+                own: None,
+                asker,
+                free: None,
+            });
+        }
+        drop(guard);
+        for matched in settled {
+            self.settle(matched);
         }
     }
 }

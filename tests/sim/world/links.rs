@@ -106,7 +106,7 @@ impl World {
         this.out.detach(key, up.load);
         this.dropped_later += this.out.counts().dropped - before;
         this.out.take_cancelled();
-        let lost: Vec<u32> = this.requests.lost(key).collect();
+        let lost: Vec<u32> = this.requests.lost(key).map(|(_, asker)| asker).collect();
         for number in lost {
             self.fail(node, number);
         }

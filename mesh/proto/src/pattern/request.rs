@@ -163,14 +163,19 @@ impl<R> Requests<R> {
         }
     }
 
+    /// Who waits for the reply to a request; `None` when nobody does any more.
+    pub fn asker(&mut self, id: u32) -> Option<&mut R> {
+        Some(&mut self.waiting.get_mut(&id)?.asker)
+    }
+
     /// Takes the requests of a pipe that is gone: they have no reply.
-    pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = R> {
+    pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = (u32, R)> {
         self.plain.remove(&key);
         self.asked.remove(&key);
         let lost = self
             .waiting
             .extract_if(.., move |_, waiting| waiting.to == key);
-        lost.map(|(_, waiting)| waiting.asker)
+        lost.map(|(id, waiting)| (id, waiting.asker))
     }
 
     /// Since when the first connection owes a reply.
