@@ -22,6 +22,7 @@ use withy_proto::{Endpoint, Message, SocketType};
 
 use super::away::notice_size;
 use super::buffer;
+use super::deadline::Spare;
 use super::handshake::OsRandomness;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
@@ -237,6 +238,8 @@ pub(crate) struct Core {
     pub(super) watcher: Watcher,
     /// The moment that rate limits count from.
     pub(crate) started: tokio::time::Instant,
+    /// The timer of its requests.
+    pub(crate) spare: Spare,
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
@@ -316,6 +319,7 @@ impl Core {
             counters: Counters::default(),
             watcher: Watcher::default(),
             started: tokio::time::Instant::now(),
+            spare: Spare::default(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
             dialling: Default::default(),

@@ -208,13 +208,7 @@ impl Req {
     ) -> Result<Message, RequestError> {
         let core = self.owner.core();
         let mut pending = core.start_request(message, deadline).await?;
-        let reply = core.await_reply(&mut pending);
-        match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, reply)
-                .await
-                .unwrap_or(Err(RequestError::Timeout)),
-            None => reply.await,
-        }
+        core.await_reply(&mut pending, deadline).await
     }
 
     /// Sends a request in lock-step: [`recv`](Req::recv) is due next, as in libzmq.
@@ -271,7 +265,7 @@ impl Req {
         let Some(pending) = &mut busy.1 else {
             return Err(ReceiveError::NotYourTurn);
         };
-        let result = self.owner.core().await_reply(pending).await;
+        let result = self.owner.core().await_reply(pending, None).await;
         busy.1 = None;
         result.map_err(|error| match error {
             RequestError::PeerGone => ReceiveError::PeerGone,
@@ -402,8 +396,13 @@ impl Core {
         }
     }
 
-    /// Waits for one reply, and hands the others out that come meanwhile.
-    pub(crate) async fn await_reply(&self, pending: &mut Pending) -> Result<Message, RequestError> {
+    /// Waits for one reply, until the deadline at most, and hands the others out that come meanwhile.
+    pub(crate) async fn await_reply(
+        &self,
+        pending: &mut Pending,
+        deadline: Option<Instant>,
+    ) -> Result<Message, RequestError> {
+        let mut until = self.spare.until(deadline);
         loop {
             match self.reply_or_wait(Some(pending.id)) {
                 Ok(Some(answer)) => {
@@ -411,28 +410,38 @@ impl Core {
                     return answer;
                 }
                 Ok(None) => {}
-                Err(Stalled::Yield) => tokio::task::yield_now().await,
+                Err(Stalled::Yield) => {
+                    if until.is_over() {
+                        return Err(RequestError::Timeout);
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Err(Stalled::Closed) => return Err(RequestError::Closed),
                 Err(Stalled::Wait(waiting)) => {
                     let mut waiting = pin!(waiting);
                     poll_fn(|cx| {
-                        if waiting.as_mut().poll(cx).is_ready() {
-                            return Poll::Ready(());
+                        if waiting.as_mut().poll(cx).is_ready()
+                            || self.is_answered(pending.id, cx.waker())
+                        {
+                            return Poll::Ready(Ok(()));
                         }
-                        match self.receiving.lock().requests.asker(pending.id) {
-                            Some(asker) => {
-                                asker
-                                    .get_or_insert_with(|| cx.waker().clone())
-                                    .clone_from(cx.waker());
-                                Poll::Pending
-                            }
-                            None => Poll::Ready(()),
-                        }
+                        until.poll(cx).map(|()| Err(RequestError::Timeout))
                     })
-                    .await;
+                    .await?;
                 }
             }
         }
+    }
+
+    /// Whether it is known what became of a request; if not, `waker` is woken when another task finds
+    /// it out.
+    fn is_answered(&self, id: u32, waker: &Waker) -> bool {
+        match self.receiving.lock().requests.asker(id) {
+            Some(Some(known)) => known.clone_from(waker),
+            Some(asker) => *asker = Some(waker.clone()),
+            None => return true,
+        }
+        false
     }
 
     /// Takes a message and finds the request that it answers: under one lock, so that who fails

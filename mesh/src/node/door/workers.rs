@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use withy_proto::pattern::request::wrap;
 use withy_proto::{Endpoint, SocketType};
 
@@ -118,22 +118,24 @@ impl Workers {
                 Ok(None) => break "no worker was free in time",
                 Err(_) => break "the door is closed",
             };
-            match timeout_at(deadline, core.await_reply(&mut pending)).await {
-                Ok(Ok(reply)) => {
+            match core.await_reply(&mut pending, Some(deadline)).await {
+                Ok(reply) => {
                     // Who asked may be gone.
                     if request.reply(reply).await.is_ok() {
                         self.hall.counts.served.fetch_add(1, Relaxed);
                     }
                     return;
                 }
-                Ok(Err(RequestError::PeerGone)) => {
+                Err(RequestError::PeerGone) => {
                     lost += 1;
                     if !request.is_idempotent() || lost >= Client::MAX_LOST {
                         break "the worker is gone: the request may have been done";
                     }
                 }
-                Ok(Err(_)) => break "the door is closed",
-                Err(_) => break "no reply came in time: the request may have been done",
+                Err(RequestError::Timeout) => {
+                    break "no reply came in time: the request may have been done";
+                }
+                Err(_) => break "the door is closed",
             }
         };
         let _ = request.fail(failure).await;

@@ -232,12 +232,11 @@ impl Client {
     /// Waits for what becomes of a request on its instance.
     pub(super) async fn outcome(&self, mut pending: Pending, deadline: Instant) -> Outcome {
         let core = self.0.socket.core();
-        let reply = core.await_reply(&mut pending);
-        let message = match tokio::time::timeout_at(deadline, reply).await {
-            Ok(Ok(message)) => message,
-            Ok(Err(RequestError::PeerGone)) => return Outcome::Lost,
-            Ok(Err(_)) => return Outcome::Replied(Err(ServiceError::Closed)),
-            Err(_) => return Outcome::Replied(Err(ServiceError::TooLate)),
+        let message = match core.await_reply(&mut pending, Some(deadline)).await {
+            Ok(message) => message,
+            Err(RequestError::PeerGone) => return Outcome::Lost,
+            Err(RequestError::Timeout) => return Outcome::Replied(Err(ServiceError::TooLate)),
+            Err(_) => return Outcome::Replied(Err(ServiceError::Closed)),
         };
         match ReplyHeader::unwrap(message) {
             Ok((header, body)) => {
