@@ -82,7 +82,8 @@ impl Core {
         };
         let most = self.options.batching.write;
         let result = write(&link, &mut token, most, || self.started.elapsed());
-        let wrote = Instant::now();
+        // Where it makes no difference how long ago that was, nobody looks at the clock.
+        let wrote = (!self.writes_at_once()).then(Instant::now);
         let mut sending = self.sending.lock();
         let (mut flushed, mut reclaimed) = (Flushed::Idle, false);
         match result {
@@ -95,7 +96,9 @@ impl Core {
                 // Bodies on the heap that a receiver inside the process frees while the sender
                 // makes the next: both would wait for the allocator.
                 let shares_a_heap = items.capacity() > 0 && size > messages * size_of::<Message>();
-                if messages > 64 && (shares_a_heap || sending.turn.is_over(wrote)) {
+                if messages > 64
+                    && (shares_a_heap || sending.turn.is_over(wrote.unwrap_or_else(Instant::now)))
+                {
                     self.debt.store(true, Ordering::Relaxed);
                 }
                 if !release {
@@ -126,7 +129,7 @@ impl Core {
         match sending.links.get_mut(key.index()) {
             Some(Some(send_link)) if send_link.link.key() == key => {
                 send_link.token = Some(token);
-                send_link.wrote = wrote;
+                send_link.wrote = wrote.unwrap_or(send_link.wrote);
             }
             // The connection ended meanwhile: what was not written finds another peer.
             _ => {

@@ -216,6 +216,11 @@ impl Core {
         }
     }
 
+    /// Whether a caller writes itself whenever it may, however busy the link is.
+    pub(super) fn writes_at_once(&self) -> bool {
+        matches!(self.kind, SocketType::Req | SocketType::Rep) || self.options.batching.at_once
+    }
+
     /// Whether the caller is to write this pipe itself.
     #[inline]
     fn judge(&self, sending: &mut Sending, key: PipeKey, flush: Flush) -> bool {
@@ -225,10 +230,11 @@ impl Core {
         match flush {
             Flush::Now => send_link.may_write(),
             Flush::Soon => {
+                if self.writes_at_once() && send_link.may_write() {
+                    return true;
+                }
                 let now = Instant::now();
-                let at_once = matches!(self.kind, SocketType::Req | SocketType::Rep)
-                    || self.options.batching.at_once;
-                if send_link.may_write() && (at_once || now - send_link.wrote > IDLE) {
+                if send_link.may_write() && now - send_link.wrote > IDLE {
                     return true;
                 }
                 send_link.asked = now;
