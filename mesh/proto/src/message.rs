@@ -411,6 +411,27 @@ impl Message {
         }
     }
 
+    /// Moves the frames behind others.
+    #[inline]
+    pub(crate) fn append_to(self, frames: &mut Vec<Frame>) {
+        match self.0 {
+            Frames::One(frame) => frames.push(frame),
+            Frames::Many(more) => frames.extend(more),
+        }
+    }
+
+    /// Takes frames off the front, but for the last: that is always left.
+    #[inline]
+    pub(crate) fn drop_front(&mut self, count: usize) {
+        if let Frames::Many(frames) = &mut self.0 {
+            if count + 1 < frames.len() {
+                frames.drain(..count);
+            } else if let Some(last) = frames.pop() {
+                self.0 = Frames::One(last);
+            }
+        }
+    }
+
     /// The frames by value.
     #[inline]
     pub fn into_frames(self) -> Vec<Frame> {

@@ -14,14 +14,19 @@ pub struct Envelope(Vec<Frame>);
 pub fn split(message: Message) -> Option<(Envelope, Message)> {
     let mut frames = message.into_frames();
     let delimiter = frames.iter().take(MAX_ENVELOPE).position(Frame::is_empty)?;
-    let body = frames.split_off(delimiter + 1);
-    (!body.is_empty()).then(|| (Envelope(frames), Message::from_frames(body)))
+    let body = match frames.len() - (delimiter + 1) {
+        0 => return None,
+        // Mostly; and what is left of the memory is enough for the reply.
+        1 => Message::from(frames.pop()?),
+        _ => Message::from_frames(frames.split_off(delimiter + 1)),
+    };
+    Some((Envelope(frames), body))
 }
 
 /// Puts the envelope back around a reply.
 pub fn join(envelope: Envelope, reply: Message) -> Message {
     let mut frames = envelope.0;
-    frames.extend(reply);
+    reply.append_to(&mut frames);
     Message::from_frames(frames)
 }
 

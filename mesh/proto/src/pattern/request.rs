@@ -204,26 +204,26 @@ impl<R> Requests<R> {
 
 /// Wraps a request: the id when there is one, the delimiter, the message.
 pub fn wrap(message: Message, id: Option<u32>) -> Message {
-    let mut message = message;
-    message.push_front(Frame::new());
-    if let Some(id) = id {
-        message.push_front(id.to_be_bytes());
-    }
-    message
+    let mut frames = Vec::with_capacity(2 + message.len());
+    frames.extend(id.map(|id| Frame::from(id.to_be_bytes())));
+    frames.push(Frame::new());
+    message.append_to(&mut frames);
+    Message::from_frames(frames)
 }
 
 /// Unwraps a reply: the id, when there is one, and the message. `None` when the delimiter is not
 /// where it belongs.
 pub fn unwrap(mut message: Message) -> Option<(Option<u32>, Message)> {
-    let first = message.pop_front()?;
-    if first.is_empty() {
-        return Some((None, message));
-    }
-    let id = u32::from_be_bytes(first.as_slice().try_into().ok()?);
-    message
-        .pop_front()?
-        .is_empty()
-        .then_some((Some(id), message))
+    let (id, envelope) = match message.frames() {
+        [first, _, ..] if first.is_empty() => (None, 1),
+        [first, second, _, ..] if second.is_empty() => {
+            let id = first.as_slice().try_into().ok()?;
+            (Some(u32::from_be_bytes(id)), 2)
+        }
+        _ => return None,
+    };
+    message.drop_front(envelope);
+    Some((id, message))
 }
 
 #[cfg(test)]
