@@ -4,7 +4,6 @@
 //! four octets stands before it; a REP or ROUTER returns it unread (libzmq: REQ_CORRELATE).
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::pipe::PipeKey;
@@ -15,6 +14,9 @@ use crate::message::{Frame, Message};
 #[derive(Debug)]
 pub struct Requests<R> {
     next: u32,
+    /// The one that waits, mostly: it needs no memory of its own.
+    alone: Option<(u32, Waiting<R>)>,
+    /// The others.
     waiting: BTreeMap<u32, Waiting<R>>,
     /// Connections without request ids that are not free.
     plain: BTreeMap<PipeKey, Plain>,
@@ -83,6 +85,7 @@ impl<R> Default for Requests<R> {
     fn default() -> Self {
         Self {
             next: 0,
+            alone: None,
             waiting: BTreeMap::new(),
             plain: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -94,13 +97,32 @@ impl<R> Requests<R> {
     /// Notes a request to a pipe, and returns its id.
     pub fn start(&mut self, to: PipeKey, correlated: bool, asker: R) -> u32 {
         self.next = self.next.wrapping_add(1);
-        self.waiting.insert(self.next, Waiting { to, asker });
+        let waiting = Waiting { to, asker };
+        if self.alone.is_none() {
+            self.alone = Some((self.next, waiting));
+        } else {
+            self.waiting.insert(self.next, waiting);
+        }
         if !correlated {
             self.plain.insert(to, Plain::Asked(self.next));
         }
         let burden = self.asked.entry(to).or_default();
         burden.open = burden.open.saturating_add(1);
         self.next
+    }
+
+    fn waiting(&mut self, id: u32) -> Option<&mut Waiting<R>> {
+        match &mut self.alone {
+            Some((alone, waiting)) if *alone == id => Some(waiting),
+            _ => self.waiting.get_mut(&id),
+        }
+    }
+
+    fn take(&mut self, id: u32) -> Option<Waiting<R>> {
+        match self.alone.take_if(|(alone, _)| *alone == id) {
+            Some((_, waiting)) => Some(waiting),
+            None => self.waiting.remove(&id),
+        }
     }
 
     /// What was asked of a connection.
@@ -118,7 +140,7 @@ impl<R> Requests<R> {
     /// Nobody waits for a reply any more. Returns whether a connection now owes one that it must
     /// bring before it may be asked again.
     pub fn abandon(&mut self, id: u32, now: Duration) -> bool {
-        let Some(Waiting { to, .. }) = self.waiting.remove(&id) else {
+        let Some(Waiting { to, .. }) = self.take(id) else {
             return false;
         };
         match self.plain.get_mut(&to) {
@@ -147,34 +169,35 @@ impl<R> Requests<R> {
             (Some(id), None) => (id, false),
             (None, None) | (Some(_), Some(_)) => return Reply::Late { frees: false },
         };
-        match self.waiting.entry(id) {
-            Entry::Occupied(waiting) if waiting.get().to == from => {
-                if frees {
-                    self.plain.remove(&from);
-                }
-                Reply::Answers {
-                    id,
-                    asker: waiting.remove().asker,
-                    message,
-                    frees,
-                }
-            }
-            _ => Reply::Late { frees: false },
+        let asked = self.waiting(id).is_some_and(|waiting| waiting.to == from);
+        let Some(Waiting { asker, .. }) = asked.then(|| self.take(id)).flatten() else {
+            return Reply::Late { frees: false };
+        };
+        if frees {
+            self.plain.remove(&from);
+        }
+        Reply::Answers {
+            id,
+            asker,
+            message,
+            frees,
         }
     }
 
     /// Who waits for the reply to a request; `None` when nobody does any more.
     pub fn asker(&mut self, id: u32) -> Option<&mut R> {
-        Some(&mut self.waiting.get_mut(&id)?.asker)
+        Some(&mut self.waiting(id)?.asker)
     }
 
     /// Takes the requests of a pipe that is gone: they have no reply.
     pub fn lost(&mut self, key: PipeKey) -> impl Iterator<Item = (u32, R)> {
         self.plain.remove(&key);
         self.asked.remove(&key);
-        let lost = self
+        let alone = self.alone.take_if(|(_, waiting)| waiting.to == key);
+        let others = self
             .waiting
             .extract_if(.., move |_, waiting| waiting.to == key);
+        let lost = alone.into_iter().chain(others);
         lost.map(|(id, waiting)| (id, waiting.asker))
     }
 
@@ -193,12 +216,12 @@ impl<R> Requests<R> {
 
     /// Requests that wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        usize::from(self.alone.is_some()) + self.waiting.len()
     }
 
     /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 }
 
@@ -254,11 +277,14 @@ mod tests {
         let plain = requests.start(key(2), false, "plain");
         let reply = |id| wrap(Message::from("reply"), id);
         let late = Reply::Late { frees: false };
+        *requests.asker(two).unwrap() = "second";
         assert_eq!(requests.reply(key(2), reply(Some(one))), late);
         assert_eq!(
             requests.reply(key(1), reply(Some(two))),
-            answers(two, "two", false)
+            answers(two, "second", false)
         );
+        assert_eq!(requests.asker(two), None);
+        assert_eq!(requests.len(), 2);
         assert_eq!(
             requests.reply(key(1), reply(Some(one))),
             answers(one, "one", false)
