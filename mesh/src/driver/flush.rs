@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
 use withy_proto::Message;
 use withy_proto::pattern::PipeKey;
 use withy_proto::pattern::pipe::Load;
 use withy_proto::zmtp::Item;
 
-use super::core::{Core, Token};
+use super::core::{Core, Sending, Token};
 use super::link::{Link, RESUME};
 use super::send::ask_to_flush;
 use crate::event::Reason;
@@ -39,17 +40,21 @@ pub(crate) enum Flushed {
 
 impl Core {
     /// A sender writes what it and others appended. What is left is the task's.
-    pub(crate) fn flush_by_caller(&self, key: PipeKey) {
-        match self.flush(key, false) {
+    pub(crate) fn flush_by_caller(&self, sending: MutexGuard<'_, Sending>, key: PipeKey) {
+        match self.flush(sending, key, false) {
             Flushed::Blocked | Flushed::More => ask_to_flush(&mut self.sending.lock(), key),
             Flushed::Idle | Flushed::Busy | Flushed::Failed => {}
         }
     }
 
     /// Writes one load of a pipe. `release` gives the arena's memory back afterwards.
-    pub(crate) fn flush(&self, key: PipeKey, release: bool) -> Flushed {
+    pub(crate) fn flush(
+        &self,
+        mut sending: MutexGuard<'_, Sending>,
+        key: PipeKey,
+        release: bool,
+    ) -> Flushed {
         let (link, mut token) = {
-            let mut sending = self.sending.lock();
             let halves = &mut *sending;
             let Some(Some(send_link)) = halves.links.get_mut(key.index()) else {
                 return Flushed::Failed;
@@ -77,6 +82,8 @@ impl Core {
                 // What waited in the backlog may have moved to pipes.
                 self.after_send_by_tasks(sending);
                 self.room.notify_waiters();
+            } else {
+                drop(sending);
             }
             (link, token)
         };
@@ -172,45 +179,45 @@ fn write(
     most: usize,
     now: impl FnOnce() -> Duration,
 ) -> io::Result<Progress> {
-    match token.load.take() {
+    match &mut token.load {
         None => Ok(Progress::Done {
             messages: 0,
             size: 0,
             items: VecDeque::new(),
         }),
         Some(Load::Items {
-            mut items,
+            items,
             messages,
             size,
         }) => {
-            let taken = link.try_send(&mut items, size);
+            let taken = link.try_send(items, *size);
             // Asked first: what leaves in between is among what has left.
             let done = items.is_empty() && taken.is_ok() && link.is_drained();
-            let left = link.unsent(messages, &items);
+            let left = link.unsent(*messages, items);
             if done {
-                return Ok(Progress::Done {
-                    messages,
-                    size,
-                    items,
-                });
+                let done = Progress::Done {
+                    messages: *messages,
+                    size: *size,
+                    items: std::mem::take(items),
+                };
+                token.load = None;
+                return Ok(done);
             }
             // What was taken counts as on its way until it has left, and something does until all has.
-            let part = size / messages.max(1) * (messages - left);
+            let gone = *messages - left;
+            let part = *size / (*messages).max(1) * gone;
             let part = part.min(size.saturating_sub(1));
-            token.load = Some(Load::Items {
-                items,
-                messages: left,
-                size: size - part,
-            });
+            *messages = left;
+            *size -= part;
             match taken {
                 Ok(_) => Ok(Progress::Part {
-                    messages: messages - left,
+                    messages: gone,
                     size: part,
                 }),
                 Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
             }
         }
-        Some(Load::Batch(mut batch)) => {
+        Some(Load::Batch(batch)) => {
             let result = batch
                 .seal(&mut token.sealer, now)
                 .map_err(io::Error::other)
@@ -242,7 +249,9 @@ fn write(
             match result {
                 Ok(true) => {
                     let (messages, size) = (batch.messages(), batch.size());
-                    token.spare = batch.into_spare();
+                    if let Some(Load::Batch(batch)) = token.load.take() {
+                        token.spare = batch.into_spare();
+                    }
                     Ok(Progress::Done {
                         messages,
                         size,
@@ -251,16 +260,12 @@ fn write(
                 }
                 Ok(false) => {
                     batch.part_with_others();
-                    token.load = Some(Load::Batch(batch));
                     Ok(Progress::Part {
                         messages: 0,
                         size: 0,
                     })
                 }
-                Err(error) => {
-                    token.load = Some(Load::Batch(batch));
-                    Err(error)
-                }
+                Err(error) => Err(error),
             }
         }
     }

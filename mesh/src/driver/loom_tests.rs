@@ -100,7 +100,7 @@ impl Inbox {
             let waiting = {
                 let mut read = self.read.lock();
                 let mut woken = VecDeque::new();
-                self.ready.take(&mut woken);
+                self.ready.take(|key| woken.push_back(key));
                 for key in woken {
                     read.extend((0..self.batch).map(|n| key + n));
                 }
@@ -164,7 +164,7 @@ fn the_watch_sees_what_nobody_takes() {
             while taken.len() < 2 {
                 ready.watch.started().await;
                 while ready.watch.goes_on(|| ready.any()) {
-                    ready.take(&mut taken);
+                    ready.take(|key| taken.push_back(key));
                 }
             }
         });

@@ -36,10 +36,14 @@ impl<K> Default for Ready<K> {
 }
 
 impl<K> Ready<K> {
-    /// Moves the list to the back of `rotation`.
-    pub(crate) fn take(&self, rotation: &mut VecDeque<K>) {
+    /// Takes what is on the list.
+    #[inline]
+    pub(crate) fn take(&self, mut taken: impl FnMut(K)) {
         if self.any.swap(false, Ordering::AcqRel) {
-            rotation.append(&mut self.list.lock());
+            let mut list = self.list.lock();
+            while let Some(key) = list.pop_front() {
+                taken(key);
+            }
         }
     }
 

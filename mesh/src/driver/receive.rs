@@ -309,21 +309,13 @@ impl Core {
     /// Puts the pipes that became readable into the rotation.
     pub(crate) fn list_woken(&self, receiving: &mut Receiving) {
         if self.ready.any() {
-            let mut woken = std::mem::take(&mut receiving.rotation);
-            let before = woken.len();
-            self.ready.take(&mut woken);
-            let mut listed = before;
-            for at in before..woken.len() {
-                let key = woken[at];
+            self.ready.take(|key| {
                 if let Some(link) = receive_link(receiving, key)
                     && !std::mem::replace(&mut link.listed, true)
                 {
-                    woken[listed] = key;
-                    listed += 1;
+                    receiving.rotation.push_back(key);
                 }
-            }
-            woken.truncate(listed);
-            receiving.rotation = woken;
+            });
         }
     }
 

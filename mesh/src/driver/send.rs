@@ -152,10 +152,8 @@ impl Core {
             return;
         };
         if sending.out.is_settled() {
-            let write = self.judge(&mut sending, key, flush);
-            drop(sending);
-            if write {
-                self.flush_by_caller(key);
+            if self.judge(&mut sending, key, flush) {
+                self.flush_by_caller(sending, key);
             }
         } else {
             self.after_fan_out(sending, Some((key, flush)));
@@ -203,7 +201,7 @@ impl Core {
         }
         drop(sending);
         for key in full.drain(..) {
-            self.flush_by_caller(key);
+            self.flush_by_caller(self.sending.lock(), key);
         }
         self.sending.lock().full = full;
     }

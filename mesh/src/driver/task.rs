@@ -73,7 +73,7 @@ impl Task {
 
     fn flush(&mut self) -> Option<Reason> {
         for _ in 0..LOADS {
-            match self.core.flush(self.key, true) {
+            match self.core.flush(self.core.sending.lock(), self.key, true) {
                 Flushed::More => {}
                 Flushed::Idle | Flushed::Busy => {
                     self.blocked = false;
