@@ -250,7 +250,7 @@ fn unsafe_code_has_two_homes() {
         .map(|place| place.split(':').next().unwrap_or_default().to_owned())
         .collect();
     let expected = [
-        "mesh/proto/src/crypto/salsa20/avx2.rs",
+        "mesh/proto/src/crypto/salsa20/x86/mod.rs",
         "transports/src/inherited.rs",
     ];
     assert!(homes.iter().eq(expected), "{homes:?}");

@@ -11,7 +11,7 @@
 //!  link <- zmtp::Outbox  <- pattern::Outgoing <- application
 //! ```
 
-// One module is excepted, with its reason: `crypto::salsa20::avx2`.
+// One module is excepted, with its reason: `crypto::salsa20::x86`.
 #![deny(unsafe_code)]
 
 pub mod bus;

@@ -14,8 +14,8 @@ pub(super) type Tag = [u8; TAG];
 #[derive(Clone)]
 pub(super) struct Poly1305 {
     /// The sum, as words of 2^0, 2^64 and 2^128; the last is at most 4.
-    sum: [u64; 3],
-    r: [u64; 2],
+    pub(super) sum: [u64; 3],
+    pub(super) r: [u64; 2],
     /// The upper word of r times 5/4: what it adds at 2^0 for a word at 2^64, as 2^130 is 5. It
     /// divides by four because r is clamped.
     wrapped: u64,

@@ -5,7 +5,7 @@
 //! once, and a [`Key`] is what remains: plain Salsa20 with a nonce of 8 octets. The first 32 octets
 //! of its keystream key Poly1305; the octets after them are added to the text.
 //!
-//! Keystream comes in chunks of up to eight blocks; a short text takes no more blocks than it
+//! Keystream comes in chunks of up to eight blocks, or sixteen; a short text takes no more blocks than it
 //! needs. On the stack it is not wiped: it is worth what the text is worth, and that lies beside
 //! it. Keys are.
 
@@ -15,14 +15,14 @@ use zeroize::Zeroize;
 use super::poly1305::{Poly1305, Tag};
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+mod x86;
 
 /// A 4×4 matrix of words, row by row.
 type Matrix = [u32; 16];
 
 /// The octets of a block.
 const BLOCK: usize = 64;
-/// The octets of keystream that are made at a time.
+/// The octets of keystream that are made at a time, where a path does not say otherwise.
 const CHUNK: usize = 8 * BLOCK;
 /// The octets of keystream that key the authenticator.
 const MAC_KEY: usize = 32;
@@ -56,7 +56,7 @@ pub(super) struct Key {
     /// With neither nonce nor counter.
     matrix: Matrix,
     #[cfg(target_arch = "x86_64")]
-    avx2: Option<avx2::Proof>,
+    vectors: Option<x86::Proof>,
 }
 
 impl Key {
@@ -64,7 +64,7 @@ impl Key {
         Self {
             matrix: with_key(key),
             #[cfg(target_arch = "x86_64")]
-            avx2: avx2::Proof::detect(),
+            vectors: x86::Proof::detect(),
         }
     }
 
@@ -73,8 +73,8 @@ impl Key {
     pub(super) fn seal(&self, nonce: [u8; 8], text: &mut [u8]) -> Tag {
         let matrix = self.with_nonce(nonce);
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = self.avx2 {
-            return avx2.seal(&matrix, text);
+        if let Some(vectors) = self.vectors {
+            return vectors.seal(&matrix, text);
         }
         seal_with(&matrix, text, keystream, keystream_then_mac)
     }
@@ -86,8 +86,8 @@ impl Key {
     pub(super) fn open(&self, nonce: [u8; 8], tag: &Tag, text: &mut [u8]) -> bool {
         let matrix = self.with_nonce(nonce);
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = self.avx2 {
-            return avx2.open(&matrix, tag, text);
+        if let Some(vectors) = self.vectors {
+            return vectors.open(&matrix, tag, text);
         }
         open_with(&matrix, tag, text, keystream, keystream_then_mac)
     }
@@ -122,23 +122,51 @@ fn with_key(key: &[u8; 32]) -> Matrix {
     .expect("four rows of four words are sixteen words")
 }
 
+/// The authenticator that goes with a way to make keystream.
+trait Mac {
+    fn new(key: &[u8; MAC_KEY]) -> Self;
+
+    /// Takes the rest of the text and gives the tag.
+    fn finish(self, text: &[u8]) -> Tag;
+}
+
+impl Mac for Poly1305 {
+    #[inline(always)]
+    fn new(key: &[u8; MAC_KEY]) -> Self {
+        Self::new(key)
+    }
+
+    #[inline(always)]
+    fn finish(self, text: &[u8]) -> Tag {
+        self.finish(text)
+    }
+}
+
 /// The one sealing routine, over a way to make keystream, and a way to make a chunk of it while
 /// authenticating the text of the chunk before.
 #[inline(always)]
-fn seal_with(
+fn seal_with<const CHUNK: usize, M: Mac>(
     matrix: &Matrix,
     text: &mut [u8],
-    keystream: impl Fn(&Matrix, u64, usize, &mut Keystream),
-    keystream_and_mac: impl Fn(&Matrix, u64, &mut Keystream, &mut Poly1305, &[u8]),
+    keystream: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
+    keystream_and_mac: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
 ) -> Tag {
     let mut out = [0; CHUNK];
     keystream(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
-    let (mut mac, first) = split_mac(&out);
+    let (mut mac, first) = split_mac::<CHUNK, M>(&out);
     let (head, rest) = text.split_at_mut(text.len().min(first.len()));
     add(head, first);
     let mut due: &[u8] = head;
-    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((8..).step_by(8)) {
-        keystream_and_mac(matrix, counter, &mut out, &mut mac, due);
+    let step = CHUNK / BLOCK;
+    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((step as u64..).step_by(step)) {
+        keystream_and_mac(
+            matrix,
+            counter,
+            chunk.len().div_ceil(BLOCK),
+            &mut out,
+            &mut mac,
+            due,
+        );
         add(chunk, &out);
         due = chunk;
     }
@@ -148,16 +176,16 @@ fn seal_with(
 /// The one opening routine; see [`seal_with`]. A long text is decrypted before its tag is known,
 /// and wiped when that is wrong.
 #[inline(always)]
-fn open_with(
+fn open_with<const CHUNK: usize, M: Mac>(
     matrix: &Matrix,
     tag: &Tag,
     text: &mut [u8],
-    keystream: impl Fn(&Matrix, u64, usize, &mut Keystream),
-    keystream_and_mac: impl Fn(&Matrix, u64, &mut Keystream, &mut Poly1305, &[u8]),
+    keystream: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
+    keystream_and_mac: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
 ) -> bool {
     let mut out = [0; CHUNK];
     keystream(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
-    let (mut mac, first) = split_mac(&out);
+    let (mut mac, first) = split_mac::<CHUNK, M>(&out);
     if text.len() <= first.len() {
         let authentic = bool::from(mac.finish(text).ct_eq(tag));
         if authentic {
@@ -169,8 +197,16 @@ fn open_with(
     let (mut now, mut next) = (&mut out, &mut [0; CHUNK]);
     let mut used = MAC_KEY;
     let (mut due, rest) = text.split_at_mut(CHUNK - MAC_KEY);
-    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((8..).step_by(8)) {
-        keystream_and_mac(matrix, counter, next, &mut mac, due);
+    let step = CHUNK / BLOCK;
+    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((step as u64..).step_by(step)) {
+        keystream_and_mac(
+            matrix,
+            counter,
+            chunk.len().div_ceil(BLOCK),
+            next,
+            &mut mac,
+            due,
+        );
         add(due, &now[used..]);
         std::mem::swap(&mut now, &mut next);
         used = 0;
@@ -186,11 +222,11 @@ fn open_with(
 }
 
 #[inline(always)]
-fn split_mac(out: &Keystream) -> (Poly1305, &[u8]) {
+fn split_mac<const CHUNK: usize, M: Mac>(out: &[u8; CHUNK]) -> (M, &[u8]) {
     let (key, rest) = out
         .split_first_chunk::<MAC_KEY>()
         .expect("a chunk is longer than the authenticator's key");
-    (Poly1305::new(key), rest)
+    (M::new(key), rest)
 }
 
 /// Adds keystream to text.
@@ -217,11 +253,12 @@ fn keystream(matrix: &Matrix, counter: u64, blocks: usize, out: &mut Keystream) 
 fn keystream_then_mac(
     matrix: &Matrix,
     counter: u64,
+    blocks: usize,
     out: &mut Keystream,
     mac: &mut Poly1305,
     text: &[u8],
 ) {
-    keystream(matrix, counter, CHUNK / BLOCK, out);
+    keystream(matrix, counter, blocks, out);
     mac.absorb(text);
 }
 
@@ -307,7 +344,7 @@ mod tests {
         let mut octets = [0; 32];
         randomness.fill(&mut octets);
         let odd = [1_503, 1_504, 1_505, 4_095, 4_096, 70_001 / STEP];
-        for length in (0..1_100).step_by(STEP).chain(odd) {
+        for length in (0..2_300).step_by(STEP).chain(odd) {
             let mut text = vec![0; length];
             randomness.fill(&mut text);
             let nonce = randomness.next_u64().to_le_bytes();
@@ -323,11 +360,11 @@ mod tests {
             assert_eq!(opened, text);
 
             #[cfg(target_arch = "x86_64")]
-            if let Some(avx2) = avx2::Proof::detect() {
+            for vectors in x86::Proof::all() {
                 let mut other = text.clone();
-                assert_eq!(avx2.seal(&matrix, &mut other), tag, "{length}");
+                assert_eq!(vectors.seal(&matrix, &mut other), tag, "{length}");
                 assert_eq!(other, sealed, "{length}");
-                assert!(avx2.open(&matrix, &tag, &mut other), "{length}");
+                assert!(vectors.open(&matrix, &tag, &mut other), "{length}");
                 assert_eq!(other, text, "{length}");
             }
             randomness.fill(&mut octets);
@@ -348,8 +385,8 @@ mod tests {
         keystream(&matrix, around, 8, &mut out);
         assert_eq!(out, wanted);
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = avx2::Proof::detect() {
-            avx2.keystream(&matrix, around, &mut out);
+        for vectors in x86::Proof::all() {
+            vectors.keystream(&matrix, around, &mut out);
             assert_eq!(out, wanted);
         }
     }
