@@ -1,8 +1,8 @@
 //! The ratio of two peers over the rounds of a run, and how sure it is.
 //!
 //! Two values of the same round were measured one right after the other, so it is their ratio that
-//! counts, and the median of these; only where no round has both, it is the ratio of the medians. The
-//! interval is that of the percentiles of as many draws of rounds with replacement, always the same ones.
+//! counts, and the median of these; of rounds that do not belong together it is the ratio of the medians.
+//! The interval is that of the percentiles of 2,000 draws of rounds with replacement, always the same ones.
 
 use crate::stats::Summary;
 
@@ -26,27 +26,34 @@ pub(crate) struct Ratio {
 
 impl Ratio {
     /// Divides one peer's rounds by another's; nothing if one has none.
-    pub(crate) fn of(one: &Rounds, other: &Rounds) -> Option<Self> {
+    pub(crate) fn of(one: &[(usize, f64)], other: &[(usize, f64)]) -> Option<Self> {
         let paired = one.iter().filter_map(|(round, value)| {
             let (_, by) = other.iter().find(|(at, _)| at == round)?;
             Some(value / by)
         });
         let paired: Vec<f64> = paired.collect();
-        let mut random = Random(SEED);
-        if !paired.is_empty() {
-            let draw = || median(&random.draw(&paired));
-            return Some(Self::among(median(&paired)?, paired.len(), draw));
+        if paired.is_empty() {
+            return Self::apart(one, other);
         }
+        let mut random = Random(SEED);
+        let draw = || median(&random.draw(&paired));
+        Some(Self::among(median(&paired)?, paired.len(), draw))
+    }
+
+    /// Divides the medians of rounds that were measured at different times.
+    pub(crate) fn apart(one: &[(usize, f64)], other: &[(usize, f64)]) -> Option<Self> {
         let [one, other] = [one, other]
             .map(|rounds| -> Vec<f64> { rounds.iter().map(|(_, value)| *value).collect() });
-        let draw = || Some(median(&random.draw(&one))? / median(&random.draw(&other))?);
         let ratio = median(&one)? / median(&other)?;
+        let mut random = Random(SEED);
+        let draw = || Some(median(&random.draw(&one))? / median(&random.draw(&other))?);
         Some(Self::among(ratio, one.len().min(other.len()), draw))
     }
 
     /// The median of one peer's rounds, as it is.
-    pub(crate) fn alone(rounds: &Rounds) -> Option<Self> {
-        Self::of(rounds, &rounds.iter().map(|(at, _)| (*at, 1.0)).collect())
+    pub(crate) fn alone(rounds: &[(usize, f64)]) -> Option<Self> {
+        let units: Rounds = rounds.iter().map(|(at, _)| (*at, 1.0)).collect();
+        Self::of(rounds, &units)
     }
 
     fn among(median: f64, rounds: usize, draw: impl FnMut() -> Option<f64>) -> Self {

@@ -105,7 +105,7 @@ const PUB_SUB: &[&str] = &[
 ];
 
 /// Returns the goals of a line.
-fn of(line: Line<'_>) -> impl Iterator<Item = (f64, Of)> {
+fn goals_of(line: Line<'_>) -> impl Iterator<Item = (f64, Of)> {
     let (row, metric) = (&line.row.name, line.metric());
     let names = move |pattern: &&str| match pattern.strip_suffix('*') {
         Some(begin) => row.starts_with(begin),
@@ -128,7 +128,7 @@ pub(crate) fn targets(results: &Results, line: Line<'_>) -> Vec<f64> {
         };
         Some(times * line.median(column)?)
     };
-    self::of(line).filter_map(target).collect()
+    goals_of(line).filter_map(target).collect()
 }
 
 fn other<'a>(
@@ -149,7 +149,7 @@ fn reached(results: &Results, line: Line<'_>, of: Of) -> Option<Ratio> {
         Of::Peer(name) => line.ratio(Some(subject), line.named(name)),
         Of::Row(row, name) => {
             let (other, column) = other(results, line, row, name)?;
-            Ratio::of(&line.rounds(subject), &other.rounds(column))
+            Ratio::apart(&line.rounds(subject), &other.rounds(column))
         }
         Of::Unit => Ratio::alone(&line.rounds(subject)),
     }
@@ -159,7 +159,7 @@ fn reached(results: &Results, line: Line<'_>, of: Of) -> Option<Ratio> {
 pub(crate) fn write(results: &Results, text: &mut String) -> fmt::Result {
     let mut begun = false;
     for line in results.lines() {
-        for (times, of) in self::of(line) {
+        for (times, of) in goals_of(line) {
             let Some(ratio) = reached(results, line, of) else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 use crate::{
     bootstrap::{Ratio, Rounds},
+    job::Job,
     metric::Metric,
     peers::{Peer, Standing},
     rows::Row,
@@ -25,7 +26,7 @@ pub(crate) enum Cell {
 impl Cell {
     /// Returns a cell without results, which says whether `peer` can do `row`.
     pub(crate) fn new(row: &Row, peer: &dyn Peer) -> Self {
-        let covers = |job| match job {
+        let covers = |job: &Job| match job {
             job if !peer.callers().contains(&job.caller) => Err("-"),
             job if job.role.is_named() => peer.covers_named(job),
             job => peer.covers(job),

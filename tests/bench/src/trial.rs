@@ -113,13 +113,14 @@ impl Trial {
         self.children.iter_mut().map(Child::counts).collect()
     }
 
-    /// Waits until every lane of the process numbered `counting` has counted something.
+    /// Waits until every lane of the process numbered `counting` has counted something, at most
+    /// `limit` for one more to do so.
     ///
     /// # Errors
     ///
     /// Gives the peer's own reason, or says how many lanes have.
     pub(crate) fn flows(&mut self, counting: usize, limit: Duration) -> Result<(), String> {
-        let start = Instant::now();
+        let (mut most, mut since) = (0, Instant::now());
         loop {
             let counts = &self.mark()?[counting].counts;
             let (moving, all) = (
@@ -129,7 +130,10 @@ impl Trial {
             if moving == all {
                 return Ok(());
             }
-            if start.elapsed() > limit {
+            if moving > most {
+                (most, since) = (moving, Instant::now());
+            }
+            if since.elapsed() > limit {
                 let whose = if all == 1 {
                     String::new()
                 } else {

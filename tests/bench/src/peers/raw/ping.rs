@@ -36,14 +36,14 @@ pub(super) async fn round_trip(
 /// What goes to and fro: a body, sealed if the job says so.
 pub(super) enum Ball {
     Clear(Vec<u8>),
-    Sealed(sealed::Record),
+    Sealed(Box<sealed::Record>),
 }
 
 impl Ball {
     pub(super) fn new(job: &Job) -> Self {
         match job.seal {
             Seal::Clear => Self::Clear(vec![0; job.size]),
-            _ => Self::Sealed(sealed::Record::new(job.size)),
+            _ => Self::Sealed(Box::new(sealed::Record::new(job.size))),
         }
     }
 
