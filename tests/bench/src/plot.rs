@@ -18,9 +18,7 @@ const ROW: f64 = 16.0;
 /// The height of title and axis.
 const TOP: f64 = 58.0;
 /// Values that the axis may show.
-const TICKS: [f64; 13] = [
-    0.1, 0.2, 0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0,
-];
+const TICKS: [f64; 11] = [0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
 
 const WON: &str = "#2a9d5c";
 const LOST: &str = "#d1495b";
