@@ -22,6 +22,7 @@ pub mod mechanism;
 pub mod message;
 pub mod pattern;
 pub mod peer;
+mod pool;
 pub mod queue;
 pub mod quic;
 pub mod rate;

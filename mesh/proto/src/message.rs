@@ -8,6 +8,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::pool;
+
 /// One frame of a message: an opaque run of octets.
 ///
 /// Cloning never copies more than [`Frame::INLINE`] octets.
@@ -86,7 +88,7 @@ impl Frame {
             inline.length = Length::ALL[octets.len()];
             Self(Repr::Inline(inline))
         } else {
-            Self(Repr::Shared(Bytes::copy_from_slice(octets)))
+            Self(Repr::Shared(pool::copy(octets)))
         }
     }
 

@@ -9,6 +9,11 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{job::Job, snapshot::Snapshot};
 
 /// How long a process may take to answer when the machine is busy.
@@ -92,6 +97,16 @@ impl Child {
     pub(crate) fn mark(&mut self) -> Result<Snapshot, String> {
         self.tell("mark")?;
         self.counts()
+    }
+
+    /// Stops the process: it runs no more, but its connections stand.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process is gone.
+    pub(crate) fn stop(&self) -> Result<(), String> {
+        let id = i32::try_from(self.process.id()).map_err(|error| error.to_string())?;
+        kill(Pid::from_raw(id), Signal::SIGSTOP).map_err(|error| format!("not stopped: {error}"))
     }
 
     fn answer(&mut self, word: &str) -> Result<String, String> {

@@ -10,18 +10,29 @@ use crate::{
 
 /// What the program says about itself.
 pub(crate) const USAGE: &str = "\
-Measures messaging libraries beside each other and prints a Markdown table.
+Measures messaging libraries beside each other and prints a Markdown table, with medians, ratios and
+their 95 % intervals, and with the goals that they reach or miss.
 
 Usage: withy-bench [OPTIONS]
 
   --rows FILTER    rows whose name contains FILTER, or one of several separated by commas [all]
   --peers LIST     peers, separated by commas [all]
-  --rounds N       rounds; each walks all peers [5]
+  --rounds N       rounds; each walks all peers; 15 or more for intervals that decide [5]
   --window S       seconds that are measured in a round [0.5]
   --warm-up S      seconds before that [0.3]
   --out FILE       also write the table to FILE, after every row
+  --samples FILE   write every value to FILE, after every row
+  --plot FILE      draw the ratios to the best peer to FILE, as SVG
+  --from LIST      measure nothing: make it again from files of samples, separated by commas
   --list           print the names of rows and peers
-  --help           print this";
+  --help           print this
+
+The run behind a published table, and the table once more from what it measured:
+
+  tests/bench/run --rounds 15 --samples samples.tsv --out RESULTS.md --plot ratios.svg
+  tests/bench/run --from samples.tsv --out RESULTS.md --plot ratios.svg
+
+A long run may be split by rows, each part with samples of its own, which --from takes together.";
 
 /// What the program is asked to do.
 pub(crate) enum Command {
@@ -40,6 +51,10 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     pub(crate) timing: Timing,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) samples: Option<PathBuf>,
+    pub(crate) plot: Option<PathBuf>,
+    /// Files of samples to read instead of measuring.
+    pub(crate) from: Vec<PathBuf>,
 }
 
 /// Reads the command line, without the program's name.
@@ -57,6 +72,9 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
             window: Duration::from_millis(500),
         },
         out: None,
+        samples: None,
+        plot: None,
+        from: Vec::new(),
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -77,6 +95,9 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
             "--window" => options.timing.window = seconds(value()?)?,
             "--warm-up" => options.timing.warm_up = seconds(value()?)?,
             "--out" => options.out = Some(value()?.into()),
+            "--samples" => options.samples = Some(value()?.into()),
+            "--plot" => options.plot = Some(value()?.into()),
+            "--from" => options.from = value()?.split(',').map(PathBuf::from).collect(),
             _ => return Err(format!("unknown option {word}; try --help")),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Role {
     /// Binds a PUB socket and, when told, publishes numbered messages without end, losing none if
     /// the peer can.
     Publish,
+    /// As [`Publish`](Self::Publish), but drops for whoever has no room, as a publisher does by default.
+    PublishDropping,
     /// Connects many SUB sockets, and counts deliveries and gaps.
     Subscribe,
     /// Connects many PUSH sockets: one message each, and a flood when told.
@@ -53,12 +55,13 @@ impl Role {
     }
 }
 
-const ROLES: [(Role, &str); 15] = [
+const ROLES: [(Role, &str); 16] = [
     (Role::Pull, "pull"),
     (Role::Push, "push"),
     (Role::Rep, "rep"),
     (Role::Req, "req"),
     (Role::Publish, "publish"),
+    (Role::PublishDropping, "publish-dropping"),
     (Role::Subscribe, "subscribe"),
     (Role::ManyPush, "many-push"),
     (Role::ConnectLoop, "connect-loop"),
@@ -125,6 +128,23 @@ const CORES: [(Cores, &str); 3] = [
     (Cores::Together, "together"),
 ];
 
+/// How a program calls the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// From tasks on two workers, or however the library is called if it knows no tasks.
+    Workers,
+    /// From tasks on a runtime of one thread.
+    OneThread,
+    /// By calls that block, without a runtime.
+    Blocking,
+}
+
+const CALLERS: [(Caller, &str); 3] = [
+    (Caller::Workers, "workers"),
+    (Caller::OneThread, "one-thread"),
+    (Caller::Blocking, "blocking"),
+];
+
 /// One process's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
@@ -136,13 +156,14 @@ pub(crate) struct Job {
     pub(crate) lanes: usize,
     pub(crate) seal: Seal,
     pub(crate) cores: Cores,
+    pub(crate) caller: Caller,
     /// Where to bind, or the bound address to connect to.
     pub(crate) endpoint: String,
 }
 
 impl Job {
     /// Returns the job as command-line words.
-    pub(crate) fn to_words(&self) -> [String; 7] {
+    pub(crate) fn to_words(&self) -> [String; 8] {
         [
             self.role.to_string(),
             self.transport.to_string(),
@@ -150,6 +171,7 @@ impl Job {
             self.lanes.to_string(),
             self.seal.to_string(),
             self.cores.to_string(),
+            self.caller.to_string(),
             self.endpoint.clone(),
         ]
     }
@@ -173,8 +195,8 @@ impl Job {
     ///
     /// Says which word is missing or wrong.
     pub(crate) fn from_words(words: &[String]) -> Result<Self, String> {
-        let [role, transport, size, lanes, seal, cores, endpoint] = words else {
-            return Err(format!("a job has 7 words, not {}", words.len()));
+        let [role, transport, size, lanes, seal, cores, caller, endpoint] = words else {
+            return Err(format!("a job has 8 words, not {}", words.len()));
         };
         Ok(Self {
             role: role.parse()?,
@@ -183,6 +205,7 @@ impl Job {
             lanes: number(lanes)?,
             seal: seal.parse()?,
             cores: cores.parse()?,
+            caller: caller.parse()?,
             endpoint: endpoint.clone(),
         })
     }
@@ -206,61 +229,26 @@ fn named<T: Copy>(table: &[(T, &'static str)], word: &str) -> Result<T, String> 
         .ok_or_else(|| format!("unknown word: {word}"))
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&ROLES, self))
-    }
+/// Writes and reads the values of a type as the words of its table.
+macro_rules! words {
+    ($($of:ty: $table:ident),*) => {$(
+        impl fmt::Display for $of {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(name_of(&$table, self))
+            }
+        }
+
+        impl FromStr for $of {
+            type Err = String;
+
+            fn from_str(word: &str) -> Result<Self, String> {
+                named(&$table, word)
+            }
+        }
+    )*};
 }
 
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        named(&ROLES, word)
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&TRANSPORTS, self))
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        named(&TRANSPORTS, word)
-    }
-}
-
-impl fmt::Display for Seal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&SEALS, self))
-    }
-}
-
-impl FromStr for Seal {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        named(&SEALS, word)
-    }
-}
-
-impl fmt::Display for Cores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&CORES, self))
-    }
-}
-
-impl FromStr for Cores {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        named(&CORES, word)
-    }
-}
+words!(Role: ROLES, Transport: TRANSPORTS, Seal: SEALS, Cores: CORES, Caller: CALLERS);
 
 #[cfg(test)]
 mod tests {
@@ -276,6 +264,7 @@ mod tests {
                 lanes: 8,
                 seal: Seal::Noise,
                 cores: Cores::Apart,
+                caller: Caller::OneThread,
                 endpoint: "ipc:///x".to_owned(),
             };
             assert_eq!(Job::from_words(&job.to_words()), Ok(job));
@@ -284,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_wrong_word_is_named() {
-        let words = ["pull", "tcp", "many", "1", "clear", "free", "x"].map(str::to_owned);
+        let words = "pull tcp many 1 clear free workers x";
+        let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
         assert_eq!(
             Job::from_words(&words),
             Err("not a number: many".to_owned())

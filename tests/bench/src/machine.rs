@@ -1,6 +1,8 @@
 //! What the numbers were measured on, and how much of it there was.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::snapshot;
 
@@ -17,6 +19,23 @@ pub(crate) fn describe() -> String {
         model.unwrap_or("model unknown"),
         kernel.trim()
     )
+}
+
+/// Returns the commit that is checked out where this was built, and whether it was changed since.
+pub(crate) fn commit() -> String {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe"])
+        .args(["--always", "--dirty", "--abbrev=12", "--exclude=*"]);
+    let said = git.output().ok().filter(|output| output.status.success());
+    let name = said.and_then(|output| String::from_utf8(output.stdout).ok());
+    name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Lets this process and those that it starts open as many files as they may.
+pub(crate) fn raise_open_files() {
+    let files = Resource::RLIMIT_NOFILE;
+    // Without, rows with many connections fail and say why.
+    let _ = getrlimit(files).and_then(|(_, most)| setrlimit(files, most, most));
 }
 
 /// Where the processor time of the whole machine went since it started.

@@ -3,33 +3,40 @@
 //! ```text
 //! runner ── row ── round ── peer ── trial ──┬── child: the process that binds    ── role ── peer
 //!                                           └── child: the process that connects ── role ── peer
-//!     └── table                   (marks, over stdin)   (counters of the probe, over stdout)
+//!     └── results                 (marks, over stdin)   (counters of the probe, over stdout)
+//!           └── samples, table with goals, plot
 //! ```
 //!
 //! The program starts itself for each process of a case. A workload only counts on its probe; the
 //! runner reads the counters of both processes before and after the window, so every peer is
-//! measured by the same code. What is not done here: judging. The table says what was measured.
+//! measured by the same code. Every value is kept as a sample, of which all else is made: medians,
+//! ratios and how sure they are, and what of the goals they reach.
 
-use std::{env, fs, process::ExitCode, time::Instant};
+use std::{env, fs, path::Path, process::ExitCode, time::Instant};
 
 use crate::{
     cli::{Command, Options},
     machine::Load,
-    table::Table,
+    results::Results,
     trial::Scratch,
 };
 
+mod bootstrap;
 mod child;
 mod cli;
+mod goals;
 mod histogram;
 mod job;
 mod machine;
 mod metric;
 mod peers;
+mod plot;
 mod probe;
+mod results;
 mod role;
 mod rows;
 mod runner;
+mod samples;
 mod snapshot;
 mod stats;
 mod table;
@@ -59,46 +66,73 @@ fn obey(command: Command) -> Result<(), String> {
                 .for_each(|row| println!("row  {}", row.name));
             peers::all().for_each(|peer| println!("peer {}", peer.name()));
         }
-        Command::Run(options) => run(&options)?,
+        Command::Run(options) if options.from.is_empty() => run(options)?,
+        Command::Run(options) => again(options)?,
     }
     Ok(())
 }
 
-fn run(options: &Options) -> Result<(), String> {
+fn run(options: Options) -> Result<(), String> {
+    machine::raise_open_files();
     let scratch = Scratch::new().map_err(|error| format!("no temporary directory: {error}"))?;
-    let mut table = Table::new(heading(options), &options.peers);
+    let mut results = Results {
+        heading: heading(&options),
+        peers: options.peers.clone(),
+        ..Results::default()
+    };
     let (started, before) = (Instant::now(), Load::now());
-    for row in &options.rows {
-        let cells = runner::measure(
-            row,
-            &options.peers,
-            options.rounds,
-            options.timing,
-            &scratch,
-        );
-        table.add(row, &cells);
-        table.remark(Load::now().since(before, started.elapsed()));
-        if let Some(out) = &options.out {
-            fs::write(out, table.to_string())
-                .map_err(|error| format!("{}: {error}", out.display()))?;
-        }
+    for row in options.rows {
+        let (rounds, timing) = (options.rounds, options.timing);
+        let cells = runner::measure(&row, &options.peers, rounds, timing, &scratch);
+        results.rows.push((row, cells));
+        results.remarks = vec![Load::now().since(before, started.elapsed())];
+        keep(options.samples.as_deref(), || samples::write(&results))?;
+        keep(options.out.as_deref(), || table::write(&results))?;
     }
-    println!("{table}");
+    keep(options.plot.as_deref(), || plot::write(&results))?;
+    println!("{}", table::write(&results));
     Ok(())
 }
 
-fn heading(options: &Options) -> String {
-    let mut heading = format!(
-        "# Benchmark\n\n{} rounds, window {:?} after {:?}; {}.\n\
-         A cell: **median** (lowest–highest) × libzmq, or × withy-sockets where processes find each other\n\
-         by themselves. Rates: more is better; all else: less is better.\n",
-        options.rounds,
-        options.timing.window,
-        options.timing.warm_up,
-        machine::describe(),
-    );
-    for peer in &options.peers {
-        heading += &format!("\n- {}: {}", peer.name(), peer.version());
-    }
-    heading
+/// Makes everything from samples of other runs.
+fn again(options: Options) -> Result<(), String> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let texts = options.from.iter().map(|path| read(path));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let results = samples::read(&texts, options.rows, &options.peers)?;
+    keep(options.samples.as_deref(), || samples::write(&results))?;
+    keep(options.out.as_deref(), || table::write(&results))?;
+    keep(options.plot.as_deref(), || plot::write(&results))?;
+    println!("{}", table::write(&results));
+    Ok(())
+}
+
+/// Writes a file, if it is asked for.
+fn keep(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    fs::write(path, text()).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Says what is measured, how and on what.
+fn heading(options: &Options) -> Vec<String> {
+    let facts = [
+        format!(
+            "Commit {}, with the versions that its tests/bench/Cargo.lock locks.",
+            machine::commit()
+        ),
+        format!(
+            "{} rounds, window {:?} after {:?}; {}.",
+            options.rounds,
+            options.timing.window,
+            options.timing.warm_up,
+            machine::describe(),
+        ),
+    ];
+    let version = |peer: &&dyn peers::Peer| format!("- {}: {}", peer.name(), peer.version());
+    let versions = options.peers.iter().map(version);
+    facts.into_iter().chain(versions).collect()
 }

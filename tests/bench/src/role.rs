@@ -27,6 +27,7 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
     let peer = peers::named(name).ok_or_else(|| format!("no such peer: {name}"))?;
     // One process plays one part: what lives as long as it may be leaked.
     let job: &'static Job = Box::leak(Box::new(Job::from_words(job)?));
+    peers::call_by(job.caller);
     let probe: &'static Probe = Box::leak(Box::new(Probe::new(job.lanes)));
 
     if let Some(core) = job.core() {
@@ -61,7 +62,7 @@ fn run(peer: &'static dyn Peer, job: &'static Job, probe: &'static Probe) -> End
         Role::Push => peer.push(job, probe),
         Role::Rep => peer.rep(job, probe),
         Role::Req => peer.req(job, probe),
-        Role::Publish => peer.publish(job, probe),
+        Role::Publish | Role::PublishDropping => peer.publish(job, probe),
         Role::Subscribe => peer.subscribe(job, probe),
         Role::ManyPush => peer.many_push(job, probe),
         Role::ConnectLoop => peer.connect_loop(job, probe),

@@ -1,159 +1,159 @@
-//! The results as Markdown: one table per family, one line per case and metric, one column per peer.
+//! The results as Markdown: one table per family, one line per case and metric, one column per peer,
+//! and what is compared behind them.
 
 use std::fmt::{self, Write};
 
 use crate::{
-    metric::{Metric, short},
-    peers::{Peer, Standing},
-    rows::Row,
-    runner::Cell,
+    bootstrap::Ratio,
+    goals,
+    metric::short,
+    results::{Cell, Line, Results},
     stats::Summary,
 };
 
 /// The longest reason that a cell shows.
 const REASON: usize = 90;
 
-/// The results so far.
-#[derive(Debug)]
-pub(crate) struct Table {
-    heading: String,
-    columns: Vec<(&'static str, Standing)>,
-    lines: Vec<(&'static str, String)>,
-    remark: String,
+/// How to read and to repeat a table.
+const LEGEND: &str = "\
+A cell: **median** (lowest–highest) × libzmq, or × withy-sockets where processes find each other
+by themselves. Rates: more is better; all else: less is better. The best peer is the best of those whose
+socket takes many peers. A ratio at the end of a line: the median of the rounds' own ratios, and its 95 %
+interval by bootstrap.
+
+`tests/bench/run --rounds 15 --samples samples.tsv --out RESULTS.md --plot ratios.svg` repeats it;
+`tests/bench/run --from samples.tsv` makes it again from the samples of a run.
+";
+
+/// Writes results as Markdown.
+pub(crate) fn write(results: &Results) -> String {
+    let mut text = String::new();
+    // Infallible: writing to a string.
+    let _ = write_to(results, &mut text);
+    text
 }
 
-impl Table {
-    /// Makes a table without rows.
-    pub(crate) fn new(heading: String, peers: &[&'static dyn Peer]) -> Self {
-        let columns = peers
-            .iter()
-            .map(|peer| (peer.name(), peer.standing()))
-            .collect();
-        Self {
-            heading,
-            columns,
-            lines: Vec::new(),
-            remark: String::new(),
-        }
+fn write_to(results: &Results, text: &mut String) -> fmt::Result {
+    let (peers, facts): (Vec<_>, Vec<_>) = results
+        .heading
+        .iter()
+        .map(String::as_str)
+        .partition(|line| line.starts_with("- "));
+    writeln!(text, "# Benchmark\n\n{}\n", facts.join("\n"))?;
+    writeln!(text, "{LEGEND}\n{}", peers.join("\n"))?;
+    let lines: Vec<_> = results.lines().collect();
+    for family in lines.chunk_by(|one, next| one.row.family == next.row.family) {
+        table(results, family, text)?;
     }
-
-    /// Adds a remark on the whole run, under the results.
-    pub(crate) fn remark(&mut self, remark: String) {
-        self.remark = remark;
+    goals::write(results, text)?;
+    for remark in &results.remarks {
+        writeln!(text, "\n{remark}")?;
     }
-
-    /// Adds the results of a row.
-    pub(crate) fn add(&mut self, row: &Row, cells: &[Cell]) {
-        for (at, metric) in row.metrics.iter().enumerate() {
-            let line = self.line(row, cells, at, *metric);
-            self.lines.push((row.family, line));
-        }
-    }
-
-    fn line(&self, row: &Row, cells: &[Cell], at: usize, metric: Metric) -> String {
-        let medians: Vec<_> = cells
-            .iter()
-            .map(|cell| cell.summary(at).map(|summary| summary.median))
-            .collect();
-        let of = |wanted| {
-            self.columns
-                .iter()
-                .position(|(_, standing)| *standing == wanted)
-        };
-        let measured = |standing| of(standing).filter(|column| medians[*column].is_some());
-        let reference_at = measured(Standing::Reference).or_else(|| measured(Standing::StandIn));
-        let reference = reference_at.and_then(|column| medians[column]);
-        let best = self.best(&medians, metric).filter(|_| metric.has_rank());
-        let best_median = best.and_then(|column| medians[column]);
-
-        let name = if at == 0 { row.name.as_str() } else { "" };
-        let mut line = format!("| {name} | {} |", metric.label());
-        for (column, cell) in cells.iter().enumerate() {
-            let written = match cell {
-                Cell::Absent(reason) => (*reason).to_owned(),
-                Cell::Tried { rounds, failures } => match cell.summary(at) {
-                    Some(summary) => {
-                        let ratio = reference
-                            .filter(|_| metric.has_ratio() && reference_at != Some(column))
-                            .map(|by| summary.median / by);
-                        value(summary, ratio, rounds.len(), failures)
-                    }
-                    None => reason(failures),
-                },
-            };
-            // Infallible: writing to a string.
-            let _ = write!(line, " {written} |");
-        }
-        let named = best.map_or("-", |column| self.columns[column].0);
-        let over = |value: Option<f64>, by: Option<f64>| match (value, by) {
-            (Some(value), Some(by)) if metric.has_ratio() => format!("×{}", short(value / by)),
-            _ => "-".to_owned(),
-        };
-        let _ = write!(line, " {named} |");
-        match of(Standing::Subject) {
-            Some(subject) => {
-                let _ = write!(line, " {} |", over(medians[subject], best_median));
-            }
-            None => {
-                let _ = write!(line, " {} |", over(best_median, reference));
-            }
-        }
-        line
-    }
-
-    /// Returns the column of the best peer.
-    fn best(&self, medians: &[Option<f64>], metric: Metric) -> Option<usize> {
-        let mut best: Option<(usize, f64)> = None;
-        for (column, (_, standing)) in self.columns.iter().enumerate() {
-            let rival = matches!(standing, Standing::Reference | Standing::Peer);
-            let Some(median) = medians[column].filter(|_| rival) else {
-                continue;
-            };
-            if best.is_none_or(|(_, holder)| metric.better(median, holder)) {
-                best = Some((column, median));
-            }
-        }
-        best.map(|(column, _)| column)
-    }
+    Ok(())
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.heading)?;
-        let subject = self
-            .columns
-            .iter()
-            .find(|(_, standing)| *standing == Standing::Subject);
-        let mut family = "";
-        for (of, line) in &self.lines {
-            if *of != family {
-                family = of;
-                write!(f, "\n## {family}\n\n| case | metric |")?;
-                for (name, _) in &self.columns {
-                    write!(f, " {name} |")?;
+/// Writes the table of one family.
+fn table(results: &Results, lines: &[Line<'_>], text: &mut String) -> fmt::Result {
+    let Some(first) = lines.first() else {
+        return Ok(());
+    };
+    let subject = first.subject();
+    let yardsticks: Vec<_> = (0..results.peers.len())
+        .filter(|column| results.peers[*column].standing().is_yardstick())
+        .filter(|column| {
+            let has = |line: &Line<'_>| line.ratio(subject, Some(*column)).is_some();
+            lines.iter().any(has)
+        })
+        .collect();
+    write!(text, "\n## {}\n\n| case | metric |", first.row.family)?;
+    for peer in &results.peers {
+        write!(text, " {} |", peer.name())?;
+    }
+    match subject.map(|column| results.peers[column].name()) {
+        Some(name) => {
+            write!(text, " best peer | {name} / best |")?;
+            for column in &yardsticks {
+                write!(text, " {name} / {} |", results.peers[*column].name())?;
+            }
+        }
+        None => write!(text, " best peer | best / libzmq |")?,
+    }
+    let columns = results.peers.len() + yardsticks.len() + 2;
+    writeln!(text, "\n|---|---|{}", "---|".repeat(columns))?;
+    for line in lines {
+        write_line(results, line, &yardsticks, text)?;
+    }
+    Ok(())
+}
+
+fn write_line(
+    results: &Results,
+    line: &Line<'_>,
+    yardsticks: &[usize],
+    text: &mut String,
+) -> fmt::Result {
+    let reference = line.reference();
+    let name = if line.at == 0 { &line.row.name } else { "" };
+    write!(text, "| {name} | {} |", line.metric().label())?;
+    for (column, cell) in line.cells.iter().enumerate() {
+        let written = match cell {
+            Cell::Absent(reason) => (*reason).to_owned(),
+            Cell::Tried { rounds, failures } => match line.summary(column) {
+                Some(summary) => {
+                    let by = reference
+                        .filter(|at| line.metric().has_ratio() && *at != column)
+                        .and_then(|at| line.median(at));
+                    value(
+                        summary,
+                        by.map(|by| summary.median / by),
+                        rounds.len(),
+                        failures,
+                    )
                 }
-                match subject {
-                    Some((name, _)) => writeln!(f, " best peer | {name} / best |")?,
-                    None => writeln!(f, " best peer | best / libzmq |")?,
-                }
-                writeln!(f, "|---|---|{}", "---|".repeat(self.columns.len() + 2))?;
-            }
-            writeln!(f, "{line}")?;
-        }
-        if !self.remark.is_empty() {
-            writeln!(f, "\n{}", self.remark)?;
-        }
-        Ok(())
+                None => reason(failures),
+            },
+        };
+        write!(text, " {written} |")?;
     }
+    let (best, subject) = (line.best(), line.subject());
+    write!(
+        text,
+        " {} |",
+        best.map_or("-", |at| results.peers[at].name())
+    )?;
+    let over = |one, other| line.ratio(one, other).map_or_else(|| "-".to_owned(), ratio);
+    match subject {
+        Some(_) => write!(text, " {} |", over(subject, best))?,
+        None => write!(text, " {} |", over(best, reference))?,
+    }
+    for column in yardsticks {
+        write!(text, " {} |", over(subject, Some(*column)))?;
+    }
+    writeln!(text)
 }
 
-fn value(summary: Summary, ratio: Option<f64>, rounds: usize, failures: &[String]) -> String {
+/// Writes a ratio with its interval.
+pub(crate) fn ratio(ratio: Ratio) -> String {
+    let interval = |(low, high)| format!(" [{}–{}]", short(low), short(high));
+    let median = short(ratio.median);
+    format!(
+        "×{median}{}",
+        ratio.interval.map_or_else(String::new, interval)
+    )
+}
+
+fn value(
+    summary: Summary,
+    ratio: Option<f64>,
+    rounds: usize,
+    failures: &[(usize, String)],
+) -> String {
     let Summary { median, min, max } = summary;
     let mut written = format!("**{}** ({}–{})", short(median), short(min), short(max));
     if let Some(ratio) = ratio {
         written += &format!(" ×{}", short(ratio));
     }
-    if let Some(last) = failures.last() {
+    if let Some((_, last)) = failures.last() {
         written += &format!(
             "; {} of {} rounds failed: {}",
             failures.len(),
@@ -164,10 +164,10 @@ fn value(summary: Summary, ratio: Option<f64>, rounds: usize, failures: &[String
     written
 }
 
-fn reason(failures: &[String]) -> String {
+fn reason(failures: &[(usize, String)]) -> String {
     failures.last().map_or_else(
         || "not run".to_owned(),
-        |last| format!("fails: {}", cut(last)),
+        |(_, last)| format!("fails: {}", cut(last)),
     )
 }
 
@@ -180,38 +180,84 @@ fn cut(reason: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{peers, rows};
 
     fn tried(rounds: &[f64]) -> Cell {
         Cell::Tried {
-            rounds: rounds.iter().map(|rate| vec![*rate, 1.0]).collect(),
+            rounds: (0..)
+                .zip(rounds)
+                .map(|(round, rate)| (round, vec![*rate, 1.0]))
+                .collect(),
             failures: Vec::new(),
         }
     }
 
+    /// The first row, as some peers did it.
+    pub(crate) fn results(cells: Vec<(&str, Cell)>) -> Results {
+        let (names, cells): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
+        let row = rows::all().into_iter().next();
+        Results {
+            heading: vec!["2 rounds.".to_owned(), "- omq: 1".to_owned()],
+            remarks: vec!["Idle.".to_owned()],
+            peers: names.into_iter().filter_map(peers::named).collect(),
+            rows: row.map(|row| (row, cells)).into_iter().collect(),
+        }
+    }
+
+    /// A row that is not won, with a peer that failed and one that failed once.
+    pub(crate) fn mixed() -> Results {
+        let mut once = tried(&[9000.0, 9000.0, 9000.0]);
+        if let Cell::Tried { rounds, failures } = &mut once {
+            rounds.remove(1);
+            failures.push((1, "reset".to_owned()));
+        }
+        let failed = Cell::Tried {
+            rounds: Vec::new(),
+            failures: vec![(0, "nothing in 5 s".to_owned())],
+        };
+        results(vec![
+            ("libzmq", tried(&[100.0, 300.0, 200.0])),
+            ("omq", tried(&[400.0, 400.0, 500.0])),
+            ("rzmq", failed),
+            ("withy", tried(&[200.0, 200.0, 250.0])),
+            ("limit", once),
+        ])
+    }
+
     #[test]
     fn a_line_names_the_best_peer_and_every_reason() {
-        let peers: Vec<_> = ["libzmq", "omq", "rzmq", "zmq.rs", "limit"]
-            .into_iter()
-            .filter_map(peers::named)
-            .collect();
-        let cells = [
-            tried(&[100.0, 300.0, 200.0]),
-            tried(&[400.0]),
-            Cell::Tried {
-                rounds: Vec::new(),
-                failures: vec!["nothing in 5 s".to_owned()],
-            },
-            Cell::Absent("-"),
-            tried(&[9000.0]),
-        ];
-        let mut table = Table::new(String::new(), &peers);
-        let rows = rows::all();
-        table.add(&rows[0], &cells);
-        let expected = "| push-pull/tcp/16 | per second | **200** (100–300) | **400** (400–400) ×2.00 | \
-                        fails: nothing in 5 s | - | **9000** (9000–9000) ×45.0 | omq | ×2.00 |";
-        assert_eq!(table.lines[0].1, expected);
+        let results = results(vec![
+            ("libzmq", tried(&[100.0, 300.0, 200.0])),
+            ("omq", tried(&[200.0, 600.0, 400.0])),
+            ("zmq.rs", Cell::Absent("-")),
+            ("limit", tried(&[9000.0])),
+        ]);
+        let expected = "| push-pull/tcp/16 | per second | **200** (100–300) | **400** (200–600) ×2.00 | - | \
+                        **9000** (9000–9000) ×45.0 | omq | ×2.00 [2.00–2.00] |";
+        assert!(write(&results).contains(expected), "{}", write(&results));
+    }
+
+    #[test]
+    fn what_is_judged_is_compared_with_the_best_and_with_the_limit() {
+        let text = write(&mixed());
+        let expected = "| fails: nothing in 5 s | **200** (200–250) ×1.00 | \
+                        **9000** (9000–9000) ×45.0; 1 of 3 rounds failed: reset | \
+                        omq | ×0.500 [0.500–0.500] | ×0.025 [0.022–0.028] |";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("| withy / best | withy / limit |"), "{text}");
+    }
+
+    #[test]
+    fn a_peer_that_takes_one_peer_is_beside_the_best() {
+        let results = results(vec![
+            ("omq", tried(&[400.0, 400.0])),
+            ("monocoque", tried(&[800.0, 800.0])),
+            ("withy", tried(&[400.0, 400.0])),
+        ]);
+        let text = write(&results);
+        let expected = "| omq | ×1.00 [1.00–1.00] | ×0.500 [0.500–0.500] |";
+        assert!(text.contains(expected), "{text}");
     }
 }

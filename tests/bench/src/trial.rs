@@ -23,7 +23,7 @@ pub(crate) struct Timing {
     pub(crate) window: Duration,
 }
 
-/// How often a case that has not started is looked at.
+/// How often a case that has not started is looked at, for every thousand lanes.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The processes of one measurement; they end when it is dropped.
@@ -33,6 +33,8 @@ pub(crate) struct Trial {
     pub(crate) timing: Timing,
     endpoint: String,
     children: Vec<Child>,
+    /// One that does not run any more and is not read.
+    stopped: Option<Child>,
 }
 
 impl Trial {
@@ -43,6 +45,7 @@ impl Trial {
             timing,
             endpoint: String::new(),
             children: Vec::new(),
+            stopped: None,
         }
     }
 
@@ -79,6 +82,16 @@ impl Trial {
             .ok_or_else(|| "no process".to_owned())
     }
 
+    /// Stops the process that was started last; it is not read any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is gone.
+    pub(crate) fn stop_last(&mut self) -> Result<(), String> {
+        self.stopped = self.children.pop();
+        self.stopped.as_ref().map_or(Ok(()), Child::stop)
+    }
+
     /// Tells every process one word.
     ///
     /// # Errors
@@ -100,13 +113,14 @@ impl Trial {
         self.children.iter_mut().map(Child::counts).collect()
     }
 
-    /// Waits until every lane of the process numbered `counting` has counted something.
+    /// Waits until every lane of the process numbered `counting` has counted something, at most
+    /// `limit` for one more to do so.
     ///
     /// # Errors
     ///
     /// Gives the peer's own reason, or says how many lanes have.
     pub(crate) fn flows(&mut self, counting: usize, limit: Duration) -> Result<(), String> {
-        let start = Instant::now();
+        let (mut most, mut since) = (0, Instant::now());
         loop {
             let counts = &self.mark()?[counting].counts;
             let (moving, all) = (
@@ -116,7 +130,10 @@ impl Trial {
             if moving == all {
                 return Ok(());
             }
-            if start.elapsed() > limit {
+            if moving > most {
+                (most, since) = (moving, Instant::now());
+            }
+            if since.elapsed() > limit {
                 let whose = if all == 1 {
                     String::new()
                 } else {
@@ -124,7 +141,7 @@ impl Trial {
                 };
                 return Err(format!("{whose}nothing in {} s", limit.as_secs()));
             }
-            sleep(LOOK);
+            sleep(LOOK * (1 + all / 1000) as u32);
         }
     }
 

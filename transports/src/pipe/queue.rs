@@ -18,11 +18,9 @@ use std::task::{Context, Poll, Waker};
 use super::Closed;
 use super::sync::Mutex;
 
-/// A queue that weighs this much is full, however few items that are: memory stays bounded.
-///
-/// Far less would do to keep both ends busy, but a short queue of large bodies lets the allocator
-/// return memory to the system after each one and fault it in for the next, at ten times the cost.
-const MAX_WEIGHT: usize = 128 << 20;
+/// A queue that weighs this much is full, however few items that are: memory stays bounded, and what
+/// waits fits into a cache.
+pub(super) const MAX_WEIGHT: usize = 4 << 20;
 
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,

@@ -171,7 +171,10 @@ fn items_that_nobody_can_take_are_dropped() {
 #[test]
 fn a_heavy_batch_fills_a_direction() {
     let (a, b) = pair(10, 10);
-    assert_eq!(a.try_send_weighing(&mut batch(0..2), 128 << 20), Ok(2));
+    assert_eq!(
+        a.try_send_weighing(&mut batch(0..2), queue::MAX_WEIGHT),
+        Ok(2)
+    );
     assert_eq!(a.try_send_weighing(&mut batch(2..3), 1), Ok(0));
     let mut received = VecDeque::new();
     assert_eq!(b.try_recv_batch(&mut received), Ok(2));

@@ -3,17 +3,19 @@
 //! The driver lends a buffer, the decoder takes one item at a time from its front. What does not
 //! make a whole frame stays here until more arrives: a short tail is [stashed](Decoder::stash), a
 //! long body gets [a buffer of its own](Decoder::body) that the link fills directly. Memory grows
-//! with the octets that arrived, never with what a header promises.
+//! with the octets that arrived, never with what a header promises, but for what the process keeps
+//! anyway of bodies that are gone.
 
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::command::{Command, CommandError};
 use super::frame::{COMMAND, Header, HeaderError, MORE};
 use super::record::OpenError;
 use crate::mechanism::{Opener, curve};
 use crate::message::{Frame, Message};
+use crate::pool;
 
 /// Frames that are longer than this and not yet whole are read into a buffer of their own.
 const DIRECT: usize = 32 * 1024;
@@ -103,7 +105,22 @@ pub struct Decoder {
 struct Body {
     flags: u8,
     size: usize,
-    octets: BytesMut,
+    octets: Vec<u8>,
+}
+
+impl Body {
+    fn missing(&self) -> usize {
+        self.size - self.octets.len()
+    }
+
+    /// Makes room for at least so many of the missing octets, and for more where many are here already.
+    fn make_room(&mut self, least: usize) {
+        let here = self.octets.len();
+        if self.octets.capacity() - here < least {
+            let more = (here.max(FIRST_BODY) * 3).max(least).min(self.missing());
+            pool::grow(&mut self.octets, more);
+        }
+    }
 }
 
 impl Decoder {
@@ -284,12 +301,10 @@ impl Decoder {
         if matches!(self.opener, Opener::Records(_)) {
             return None;
         }
-        let Body { size, octets, .. } = self.body.as_mut()?;
-        let missing = *size - octets.len();
-        if octets.capacity() == octets.len() {
-            octets.reserve(missing.min(octets.len().max(FIRST_BODY) * 3));
-        }
-        Some(octets.limit(missing))
+        let body = self.body.as_mut()?;
+        body.make_room(1);
+        let missing = body.missing();
+        Some((&mut body.octets).limit(missing))
     }
 
     /// Octets that this decoder holds: a message whose last frame is missing, a tail, a body.
@@ -326,7 +341,8 @@ impl Decoder {
     fn start_body(&mut self, flags: u8, size: usize, start: &[u8]) {
         // Octets on hand vouch for some more: a body that is a quarter here gets its whole buffer.
         let capacity = size.min((start.len() * 4).max(FIRST_BODY));
-        let mut octets = BytesMut::with_capacity(capacity);
+        // What the process keeps in any case costs nothing, whatever comes of the promise.
+        let mut octets = pool::take_kept(size).unwrap_or_else(|| pool::take(capacity));
         octets.extend_from_slice(start);
         self.body = Some(Body {
             flags,
@@ -339,7 +355,8 @@ impl Decoder {
         let Some(body) = &mut self.body else {
             return 0;
         };
-        let now = input.len().min(body.size - body.octets.len());
+        let now = input.len().min(body.missing());
+        body.make_room(now);
         body.octets.extend_from_slice(&input[..now]);
         now
     }
@@ -351,14 +368,14 @@ impl Decoder {
         let mut octets = body.octets;
         match &mut self.opener {
             Opener::Clear | Opener::Records(_) => {
-                self.part(body.flags, Frame::from(octets.freeze()), message)
+                self.part(body.flags, Frame::from(pool::body(octets)), message)
             }
             Opener::Curve(opener) => {
                 let plain = opener
                     .open(&mut octets)
                     .map_err(|_| DecodeError::NotAuthentic)?;
                 let flags = inner_flags(plain)?;
-                let octets: Bytes = octets.freeze().slice(curve::OVERHEAD..);
+                let octets: Bytes = pool::body(octets).slice(curve::OVERHEAD..);
                 self.part(flags, Frame::from(octets), message)
             }
         }

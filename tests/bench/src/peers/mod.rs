@@ -8,7 +8,10 @@
 
 use std::{convert::Infallible, error::Error, time::Duration};
 
-use crate::{job::Job, probe::Probe};
+use crate::{
+    job::{Caller, Job},
+    probe::Probe,
+};
 
 mod keys;
 mod libzmq;
@@ -35,8 +38,9 @@ const PEERS: &[&dyn Peer] = &[
     &withy::Withy(withy::Variant::AsAsked),
     &withy::Withy(withy::Variant::NullInRecords),
     &withy::Withy(withy::Variant::ByEndpoint),
-    &raw::Raw(raw::Datagrams::Default),
-    &raw::Raw(raw::Datagrams::Loopback),
+    &raw::Raw(raw::Variant::Bare),
+    &raw::Raw(raw::Variant::Stream),
+    &raw::Raw(raw::Variant::Loopback),
 ];
 
 /// Messages that a thread takes from one of its sockets before it looks at the next one.
@@ -61,11 +65,26 @@ pub(crate) enum Standing {
     StandIn,
     /// A peer.
     Peer,
+    /// A peer whose socket takes a single one: no rival of sockets that take many, but beside them.
+    OneToOne,
     /// What is being judged: compared with the best of the others, and never the best itself.
     Subject,
-    /// For comparison only, no peer to win against: the machine's limit, without a messaging
-    /// library, or a variant of the subject.
+    /// The machine's limit, without a messaging library.
     Limit,
+    /// For comparison only: a variant of the subject, or of the limit.
+    Aside,
+}
+
+impl Standing {
+    /// Returns whether it is a peer to win against.
+    pub(crate) fn is_rival(self) -> bool {
+        matches!(self, Self::Reference | Self::Peer)
+    }
+
+    /// Returns whether the subject is compared with it wherever it has a value.
+    pub(crate) fn is_yardstick(self) -> bool {
+        matches!(self, Self::StandIn | Self::OneToOne | Self::Limit)
+    }
 }
 
 /// A messaging library under measurement.
@@ -79,6 +98,11 @@ pub(crate) trait Peer: Sync {
     /// Returns what its results count as.
     fn standing(&self) -> Standing {
         Standing::Peer
+    }
+
+    /// Returns how it can be called; what knows no tasks is called the same way in rows with two workers.
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers]
     }
 
     /// Says whether it plays the part.
@@ -100,7 +124,8 @@ pub(crate) trait Peer: Sync {
     /// Plays [`Role::Req`](crate::job::Role::Req).
     fn req(&self, job: &'static Job, probe: &'static Probe) -> Endless;
 
-    /// Plays [`Role::Publish`](crate::job::Role::Publish).
+    /// Plays [`Role::Publish`](crate::job::Role::Publish), or
+    /// [`Role::PublishDropping`](crate::job::Role::PublishDropping) if the job says so.
     ///
     /// It reports where it is bound, and publishes from
     /// [`Stage::Flood`](crate::probe::Stage::Flood) on. Its messages are numbered.
@@ -144,6 +169,11 @@ pub(crate) trait Peer: Sync {
     fn named(&self, _: &'static Job, _: &'static Probe) -> Endless {
         Err("no names".into())
     }
+}
+
+/// Chooses how the library of this process is called.
+pub(crate) fn call_by(caller: Caller) {
+    runtime::choose(caller);
 }
 
 /// Returns every peer, in the order of the table's columns.

@@ -17,9 +17,9 @@ use monocoque::{
     zmq::{PullSocket, PushSocket, RepSocket, ReqSocket},
 };
 
-use super::{Endless, Failure, Peer, keys};
+use super::{Endless, Failure, Peer, Standing, keys};
 use crate::{
-    job::{Job, Role, Seal, Transport},
+    job::{Caller, Job, Role, Seal, Transport},
     probe::{Body, Probe},
 };
 
@@ -55,6 +55,14 @@ impl Peer for Monocoque {
 
     fn version(&self) -> String {
         concat!(env!("VERSION_MONOCOQUE_RS"), ", tokio, PUSH coalesced").to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::OneToOne
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers, Caller::OneThread]
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {

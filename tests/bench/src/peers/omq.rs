@@ -1,7 +1,7 @@
 //! omq through its blocking interface, the faster of its two: one I/O thread that it owns, the
 //! workload on the calling thread.
 //!
-//! Defaults throughout, but `xpub_nodrop` on the publisher.
+//! Defaults throughout, but `xpub_nodrop` on a publisher that is to lose nothing.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -20,7 +20,7 @@ use super::{
     keys::{Certificate, KeyPair},
 };
 use crate::{
-    job::{Job, Seal, Transport},
+    job::{Caller, Job, Role, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -40,6 +40,10 @@ impl Peer for Omq {
             ", blocking interface"
         )
         .to_owned()
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers, Caller::Blocking]
     }
 
     fn covers(&self, _: &Job) -> Result<(), &'static str> {
@@ -82,7 +86,7 @@ impl Peer for Omq {
 
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         let mut options = options(job, true);
-        options.xpub_nodrop = true;
+        options.xpub_nodrop = job.role == Role::Publish;
         let socket = context().blocking_socket(SocketType::Pub, options);
         probe.ready(&socket.bind(endpoint(job)?)?.to_string());
         probe.wait_for(Stage::Flood);

@@ -1,6 +1,6 @@
 //! rzmq on two tokio workers, without its io_uring backend (which gained nothing on two cores).
 //!
-//! Defaults throughout, but `XPUB_NODROP` on the publisher. One of its limits is worked around:
+//! Defaults throughout, but `XPUB_NODROP` on a publisher that is to lose nothing. One of its limits is worked around:
 //! every actor of a context is told of every other one through a queue of 256 events, and closes
 //! itself when it falls behind; so many sockets share several contexts and connect at a gentle pace.
 
@@ -21,7 +21,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{Endless, Failure, Peer, keys, runtime};
 use crate::{
-    job::{Job, Seal, Transport},
+    job::{Caller, Job, Role, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -41,6 +41,10 @@ impl Peer for Rzmq {
 
     fn version(&self) -> String {
         concat!(env!("VERSION_RZMQ"), ", 2 tokio workers").to_owned()
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers, Caller::OneThread]
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
@@ -96,7 +100,9 @@ impl Peer for Rzmq {
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         runtime::run(async move {
             let socket = secured(context()?, SocketType::Pub, job, true).await?;
-            socket.set_option(XPUB_NODROP, true).await?;
+            if job.role == Role::Publish {
+                socket.set_option(XPUB_NODROP, true).await?;
+            }
             probe.ready(&bind(&socket, job).await?);
             runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);

@@ -1,12 +1,14 @@
-//! Withy on two tokio workers, through its async sockets.
+//! Withy on two tokio workers, through its async sockets; through their blocking twins, or on one
+//! thread, where a row asks for that.
 //!
-//! Defaults throughout, but a publisher that blocks rather than drops, as the other peers' does
-//! where they can. How its nodes find each other is in `mesh`.
+//! Defaults throughout, but a publisher that blocks rather than drops where it is to lose nothing, as
+//! the other peers' does where they can. How its nodes find each other is in `mesh`.
 
 use std::sync::LazyLock;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
+use withy::blocking::Blocking;
 use withy::options::Overflow;
 use withy::socket::Socket;
 use withy::{
@@ -15,7 +17,7 @@ use withy::{
 
 use super::{Endless, Failure, Peer, Standing, keys, runtime};
 use crate::{
-    job::{Job, Role, Seal, Transport},
+    job::{Caller, Job, Role, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -52,8 +54,15 @@ impl Peer for Withy {
     fn standing(&self) -> Standing {
         match self.0 {
             Variant::AsAsked => Standing::Subject,
-            Variant::NullInRecords => Standing::Limit,
+            Variant::NullInRecords => Standing::Aside,
             Variant::ByEndpoint => Standing::StandIn,
+        }
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        match self.0 {
+            Variant::AsAsked => &[Caller::Workers, Caller::OneThread, Caller::Blocking],
+            _ => &[Caller::Workers],
         }
     }
 
@@ -85,6 +94,13 @@ impl Peer for Withy {
     }
 
     fn pull(&self, job: &'static Job, probe: &'static Probe) -> Endless {
+        if job.caller == Caller::Blocking {
+            let socket = Blocking::over(self.server(Pull::builder(), job).build()?);
+            probe.ready(&socket.bind_to(&job.endpoint[..])?.to_string());
+            loop {
+                probe.pulled(socket.recv()?.first());
+            }
+        }
         let this = *self;
         runtime::run(async move {
             let socket = this.server(Pull::builder(), job).build()?;
@@ -96,6 +112,14 @@ impl Peer for Withy {
     }
 
     fn push(&self, job: &'static Job, _: &'static Probe) -> Endless {
+        if job.caller == Caller::Blocking {
+            let socket = Blocking::over(self.client(Push::builder(), job).build()?);
+            socket.connect_to(&job.endpoint[..])?;
+            let body = Body::new(job.size);
+            loop {
+                socket.send(message(body.bytes()))?;
+            }
+        }
         let this = *self;
         runtime::run(async move {
             let socket = this.client(Push::builder(), job).build()?;
@@ -137,9 +161,11 @@ impl Peer for Withy {
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         let this = *self;
         runtime::run(async move {
-            let socket = this
-                .server(Publisher::builder().overflow(Overflow::Block), job)
-                .build()?;
+            let builder = match job.role {
+                Role::Publish => Publisher::builder().overflow(Overflow::Block),
+                _ => Publisher::builder(),
+            };
+            let socket = this.server(builder, job).build()?;
             probe.ready(&socket.bind_to(&job.endpoint[..]).await?.to_string());
             runtime::wait_for(probe, Stage::Flood).await?;
             let mut body = Body::new(job.size);

@@ -21,7 +21,7 @@ use zeromq::{
 
 use super::{Endless, Failure, Peer, runtime};
 use crate::{
-    job::{Job, Seal, Transport},
+    job::{Caller, Job, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -43,6 +43,10 @@ impl Peer for ZmqRs {
 
     fn version(&self) -> String {
         concat!("zeromq ", env!("VERSION_ZEROMQ"), ", 2 tokio workers").to_owned()
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers, Caller::OneThread]
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {

@@ -1,4 +1,4 @@
-//! A thousand PUSH connected to one PULL, each after one message: what an idle connection holds.
+//! Many PUSH connected to one PULL, each after one message: what an idle connection holds.
 //!
 //! The message shows that the connection stands, for every peer in the same way. Memory is
 //! resident memory of the process, thus without the kernel's socket buffers.
@@ -11,23 +11,25 @@ use crate::{
     trial::{Scratch, Trial},
 };
 
+const CONNECTIONS: [usize; 2] = [many_push::MANY, 10_000];
+
 /// Time for the peers to give back what only the handshakes needed.
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(super) fn rows() -> Vec<Row> {
-    let idle = |row| Row {
-        family: "1,000 idle connections",
-        name: format!("idle/{}", many_push::MANY),
+    let idle = |lanes| Row {
+        family: "Idle connections",
+        name: format!("idle/{lanes}"),
         metrics: &[Metric::BoundMemory, Metric::ConnectedMemory],
         measure,
-        ..row
+        ..many_push::row(lanes)
     };
-    many_push::rows().into_iter().map(idle).collect()
+    CONNECTIONS.map(idle).into()
 }
 
 fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
     let before = many_push::connect_all(row, trial, scratch)?;
     sleep(SETTLE);
     let after = trial.mark()?;
-    Ok(many_push::memory(&before, &after).collect())
+    Ok(many_push::memory(row, &before, &after).collect())
 }

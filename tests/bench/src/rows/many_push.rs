@@ -14,27 +14,31 @@ use crate::{
     trial::{Scratch, Trial},
 };
 
-/// Connections.
+/// Connections, as a rule.
 pub(super) const MANY: usize = 1000;
 /// Bytes of a message.
 pub(super) const SIZE: usize = 64;
 
-/// How long all connections may take to deliver their first message.
+/// How long one more connection may take to deliver its first message.
 const FIRST: Duration = Duration::from_secs(30);
 /// Windows in one, and warm-ups: the queues of a thousand senders take their time to fill, and one
 /// window alone says little about sharing.
 const WINDOWS: u32 = 4;
 
 pub(super) fn rows() -> Vec<Row> {
-    vec![Row {
+    vec![row(MANY)]
+}
+
+pub(super) fn row(lanes: usize) -> Row {
+    Row {
         family: "1,000 PUSH to one PULL",
-        name: format!("many-push/{MANY}/{SIZE}"),
+        name: format!("many-push/{lanes}/{SIZE}"),
         bind: Job {
-            lanes: MANY,
+            lanes,
             ..job(Role::Pull, Transport::Tcp, SIZE)
         },
         connect: Some(Job {
-            lanes: MANY,
+            lanes,
             ..job(Role::ManyPush, Transport::Tcp, SIZE)
         }),
         metrics: &[
@@ -45,7 +49,7 @@ pub(super) fn rows() -> Vec<Row> {
             Metric::ConnectedMemory,
         ],
         measure,
-    }]
+    }
 }
 
 fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, String> {
@@ -58,7 +62,7 @@ fn measure(row: &Row, trial: &mut Trial, scratch: &Scratch) -> Result<Vec<f64>, 
     let most = counts.iter().max().copied().unwrap_or(0) as f64;
     let least = counts.iter().min().copied().unwrap_or(0) as f64;
     let mut values = vec![window.rate(), window.cpu(), most / least];
-    values.extend(memory(&before, &window.processes));
+    values.extend(memory(row, &before, &window.processes));
     Ok(values)
 }
 
@@ -81,9 +85,11 @@ pub(super) fn connect_all(
 
 /// Returns the growth of each process in KiB per connection.
 pub(super) fn memory<'a>(
+    row: &Row,
     before: &'a [Snapshot],
     after: &'a [Snapshot],
-) -> impl Iterator<Item = f64> + 'a {
+) -> impl Iterator<Item = f64> + use<'a> {
+    let lanes = row.bind.lanes as f64;
     let growth = |(after, before): (&Snapshot, &Snapshot)| {
         after.resident_kib.saturating_sub(before.resident_kib)
     };
@@ -91,5 +97,5 @@ pub(super) fn memory<'a>(
         .iter()
         .zip(before)
         .map(growth)
-        .map(|kib| kib as f64 / MANY as f64)
+        .map(move |kib| kib as f64 / lanes)
 }

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use crate::{
-    job::{Cores, Job, Role, Seal, Transport},
+    job::{Caller, Cores, Job, Role, Seal, Transport},
     metric::Metric,
     trial::{Scratch, Trial},
 };
 
+mod blocking;
 mod connect;
 mod idle;
 mod many_push;
@@ -22,6 +23,9 @@ mod sealed;
 
 /// How long a case may take to deliver its first message.
 const FIRST: Duration = Duration::from_secs(5);
+
+/// Measures a case once.
+type Measure = fn(&Row, &mut Trial, &Scratch) -> Result<Vec<f64>, String>;
 
 /// A case that is measured.
 #[derive(Debug)]
@@ -36,8 +40,8 @@ pub(crate) struct Row {
     pub(crate) connect: Option<Job>,
     /// What [`Row::measure`] returns, in its order.
     pub(crate) metrics: &'static [Metric],
-    /// Measures the case once.
-    pub(crate) measure: fn(&Self, &mut Trial, &Scratch) -> Result<Vec<f64>, String>,
+    /// How it is measured.
+    pub(crate) measure: Measure,
 }
 
 impl Row {
@@ -71,6 +75,7 @@ fn clear() -> impl Iterator<Item = Row> {
         many_push::rows(),
         idle::rows(),
         connect::rows(),
+        blocking::rows(),
     ]
     .into_iter()
     .flatten()
@@ -85,6 +90,7 @@ fn job(role: Role, transport: Transport, size: usize) -> Job {
         lanes: 1,
         seal: Seal::Clear,
         cores: Cores::Free,
+        caller: Caller::Workers,
         endpoint: String::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! libzmq through its C interface: one I/O thread, the workload on the calling thread.
 //!
-//! Defaults throughout, but `ZMQ_XPUB_NODROP` on the publisher, more sockets per context than
+//! Defaults throughout, but `ZMQ_XPUB_NODROP` on a publisher that is to lose nothing, more sockets per context than
 //! 1,023, and no linger where connections are opened and closed in a loop.
 
 use std::{io, sync::OnceLock, thread, time::Instant};
@@ -8,7 +8,7 @@ use std::{io, sync::OnceLock, thread, time::Instant};
 use self::ffi::{Context, Message, Poller, Socket};
 use super::{BURST, DRAIN, Endless, Failure, Peer, REST, Standing, keys};
 use crate::{
-    job::{Job, Seal, Transport},
+    job::{Caller, Job, Role, Seal, Transport},
     probe::{Body, Probe, Stage, Subscription},
 };
 
@@ -33,6 +33,10 @@ impl Peer for Libzmq {
 
     fn standing(&self) -> Standing {
         Standing::Reference
+    }
+
+    fn callers(&self) -> &'static [Caller] {
+        &[Caller::Workers, Caller::Blocking]
     }
 
     fn covers(&self, job: &Job) -> Result<(), &'static str> {
@@ -82,7 +86,9 @@ impl Peer for Libzmq {
 
     fn publish(&self, job: &'static Job, probe: &'static Probe) -> Endless {
         let socket = secured(context()?.socket(ffi::PUB)?, job, true)?;
-        socket.set_number(ffi::XPUB_NODROP, 1)?;
+        if job.role == Role::Publish {
+            socket.set_number(ffi::XPUB_NODROP, 1)?;
+        }
         probe.ready(&socket.bind(&job.endpoint)?);
         probe.wait_for(Stage::Flood);
         let mut body = Body::new(job.size);

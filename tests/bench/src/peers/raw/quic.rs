@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, version::TLS13};
 
-use super::{Datagrams, Endless, Failure, HEADER, runtime};
+use super::{Endless, Failure, HEADER, Variant, runtime};
 use crate::job::Job;
 use crate::peers::keys::Certificate;
 use crate::probe::{Body, Probe};
@@ -26,9 +26,9 @@ const MTU: u16 = 6_500;
 /// Octets of a write of small messages.
 const WRITE: usize = 64 * 1024;
 
-pub(super) fn pull(datagrams: Datagrams, probe: &'static Probe) -> Endless {
+pub(super) fn pull(variant: Variant, probe: &'static Probe) -> Endless {
     runtime::run(async move {
-        let (_endpoint, connection) = accepted(datagrams, probe).await?;
+        let (_endpoint, connection) = accepted(variant, probe).await?;
         let mut stream = connection.accept_uni().await?;
         let mut buffer: Vec<u8> = Vec::new();
         // What is left of a body that is larger than what came.
@@ -56,9 +56,9 @@ pub(super) fn pull(datagrams: Datagrams, probe: &'static Probe) -> Endless {
     })
 }
 
-pub(super) fn push(datagrams: Datagrams, job: &'static Job) -> Endless {
+pub(super) fn push(variant: Variant, job: &'static Job) -> Endless {
     runtime::run(async move {
-        let (_endpoint, connection) = connected(datagrams, job).await?;
+        let (_endpoint, connection) = connected(variant, job).await?;
         let mut stream = connection.open_uni().await?;
         let body = Body::new(job.size);
         let header = (job.size as u64).to_le_bytes();
@@ -79,9 +79,9 @@ pub(super) fn push(datagrams: Datagrams, job: &'static Job) -> Endless {
     })
 }
 
-pub(super) fn rep(datagrams: Datagrams, job: &'static Job, probe: &'static Probe) -> Endless {
+pub(super) fn rep(variant: Variant, job: &'static Job, probe: &'static Probe) -> Endless {
     runtime::run(async move {
-        let (_endpoint, connection) = accepted(datagrams, probe).await?;
+        let (_endpoint, connection) = accepted(variant, probe).await?;
         let (mut send, mut receive) = connection.accept_bi().await?;
         let mut body = vec![0; job.size];
         loop {
@@ -91,9 +91,9 @@ pub(super) fn rep(datagrams: Datagrams, job: &'static Job, probe: &'static Probe
     })
 }
 
-pub(super) fn req(datagrams: Datagrams, job: &'static Job, probe: &'static Probe) -> Endless {
+pub(super) fn req(variant: Variant, job: &'static Job, probe: &'static Probe) -> Endless {
     runtime::run(async move {
-        let (_endpoint, connection) = connected(datagrams, job).await?;
+        let (_endpoint, connection) = connected(variant, job).await?;
         let (mut send, mut receive) = connection.open_bi().await?;
         loop {
             round_trip(&mut send, &mut receive, job.size, probe).await?;
@@ -115,7 +115,7 @@ async fn round_trip(
     Ok(())
 }
 
-async fn accepted(datagrams: Datagrams, probe: &Probe) -> Result<(Endpoint, Connection), Failure> {
+async fn accepted(variant: Variant, probe: &Probe) -> Result<(Endpoint, Connection), Failure> {
     let Certificate { certificate, key } = Certificate::of_server();
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
@@ -124,14 +124,14 @@ async fn accepted(datagrams: Datagrams, probe: &Probe) -> Result<(Endpoint, Conn
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    config.transport_config(transport(datagrams));
-    let endpoint = endpoint(datagrams, Some(config))?;
+    config.transport_config(transport(variant));
+    let endpoint = endpoint(variant, Some(config))?;
     probe.ready(&format!("quic://{}", endpoint.local_addr()?));
     let incoming = endpoint.accept().await.ok_or("endpoint closed")?;
     Ok((endpoint, incoming.await?))
 }
 
-async fn connected(datagrams: Datagrams, job: &Job) -> Result<(Endpoint, Connection), Failure> {
+async fn connected(variant: Variant, job: &Job) -> Result<(Endpoint, Connection), Failure> {
     let certificate = Certificate::of_server().certificate;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate.as_bytes())?)?;
@@ -140,8 +140,8 @@ async fn connected(datagrams: Datagrams, job: &Job) -> Result<(Endpoint, Connect
         .with_root_certificates(roots)
         .with_no_client_auth();
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(transport(datagrams));
-    let endpoint = endpoint(datagrams, None)?;
+    config.transport_config(transport(variant));
+    let endpoint = endpoint(variant, None)?;
     let remote = job.endpoint.trim_start_matches("quic://").parse()?;
     let connection = endpoint.connect_with(config, remote, "127.0.0.1")?.await?;
     Ok((endpoint, connection))
@@ -157,10 +157,10 @@ fn provider() -> rustls::crypto::CryptoProvider {
     provider
 }
 
-fn endpoint(datagrams: Datagrams, server: Option<ServerConfig>) -> Result<Endpoint, Failure> {
+fn endpoint(variant: Variant, server: Option<ServerConfig>) -> Result<Endpoint, Failure> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let mut config = EndpointConfig::default();
-    if datagrams == Datagrams::Loopback {
+    if variant == Variant::Loopback {
         config.max_udp_payload_size(MTU)?;
     }
     Ok(Endpoint::new(
@@ -171,9 +171,9 @@ fn endpoint(datagrams: Datagrams, server: Option<ServerConfig>) -> Result<Endpoi
     )?)
 }
 
-fn transport(datagrams: Datagrams) -> Arc<TransportConfig> {
+fn transport(variant: Variant) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
-    if datagrams == Datagrams::Default {
+    if variant == Variant::Bare {
         return Arc::new(config);
     }
     let mut discovery = MtuDiscoveryConfig::default();

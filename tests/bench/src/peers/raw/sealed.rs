@@ -31,6 +31,52 @@ fn broken(_: ring::error::Unspecified) -> io::Error {
     io::Error::other("a record does not open")
 }
 
+/// One record without a length, which goes to and fro.
+pub(super) struct Record {
+    key: LessSafeKey,
+    sealed: u64,
+    opened: u64,
+    /// The body, and its tag.
+    octets: Vec<u8>,
+}
+
+impl Record {
+    pub(super) fn new(size: usize) -> Self {
+        Self {
+            key: key(),
+            sealed: 0,
+            opened: 0,
+            octets: vec![0; size + TAG],
+        }
+    }
+
+    /// Returns the memory to receive into.
+    pub(super) fn octets(&mut self) -> &mut [u8] {
+        &mut self.octets
+    }
+
+    /// Seals the body, and returns what to send.
+    pub(super) fn seal(&mut self) -> io::Result<&[u8]> {
+        let nonce = nonce(&mut self.sealed);
+        let size = self.octets.len() - TAG;
+        let (body, tag) = self.octets.split_at_mut(size);
+        let made = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::empty(), body);
+        tag.copy_from_slice(made.map_err(broken)?.as_ref());
+        Ok(&self.octets)
+    }
+
+    /// Opens what was received.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        let nonce = nonce(&mut self.opened);
+        let opened = self
+            .key
+            .open_in_place(nonce, Aad::empty(), &mut self.octets);
+        opened.map(drop).map_err(broken)
+    }
+}
+
 /// Seals what is written.
 pub(super) struct Writer<W> {
     stream: W,
@@ -160,6 +206,18 @@ mod tests {
         let mut opened = Vec::new();
         Reader::new(&sealed[..]).read_to_end(&mut opened)?;
         assert!(opened == octets);
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_goes_to_and_fro() -> Result<(), Failure> {
+        let [mut one, mut other] = [Record::new(64), Record::new(64)];
+        for _ in 0..2 {
+            other.octets().copy_from_slice(one.seal()?);
+            other.open()?;
+            one.octets().copy_from_slice(other.seal()?);
+            one.open()?;
+        }
         Ok(())
     }
 }
