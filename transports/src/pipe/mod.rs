@@ -59,7 +59,7 @@ impl<T> End<T> {
     }
 
     /// As [`try_send_batch`](Self::try_send_batch), for items that weigh something together: a
-    /// direction that holds 128 MiB is full. What makes it full is the last that fits.
+    /// direction that holds 4 MiB is full. What makes it full is the last that fits.
     ///
     /// # Errors
     ///
