@@ -182,7 +182,7 @@ pub(crate) enum Verb {
     /// List what is offered on the mesh: topics, services, queues, by how many nodes
     #[command(after_help = "Example: withy services")]
     Services(Look),
-    /// Print what happens to the nodes of the mesh: who joins, changes, leaves and dies
+    /// Print what happens to the nodes of the mesh: who is there or joins, changes, leaves and dies
     ///
     /// Runs until it is interrupted, or as --count and --timeout say.
     #[command(after_help = "Example: withy watch --timeout 10s")]

@@ -1,6 +1,6 @@
 //! The node of a verb that is given a name, and what it sees: `peers`, `services` and `watch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -136,9 +136,31 @@ pub(crate) async fn watch(options: &Watch) -> Outcome {
     let mut events = node.events();
     let watching = async {
         let mut printed = 0;
+        // Who was quick is there already, and may be among the events all the same.
+        let mut here: VecDeque<Peer> = node.peers().into();
+        let mut told = BTreeSet::new();
         while options.count.is_none_or(|count| printed < count) {
+            if let Some(peer) = here.pop_front() {
+                let stranger = peer.presence == Presence::Untrusted;
+                told.insert((peer.tag, stranger));
+                let event = match stranger {
+                    true => NodeEvent::Stranger(Box::new(peer)),
+                    false => NodeEvent::Joined(Box::new(peer)),
+                };
+                write_out(tell(&event, options.json))?;
+                printed += 1;
+                continue;
+            }
             match events.recv().await {
-                Ok(event) => write_out(tell(&event, options.json))?,
+                Ok(NodeEvent::Joined(peer)) if told.remove(&(peer.tag, false)) => continue,
+                Ok(NodeEvent::Stranger(peer)) if told.remove(&(peer.tag, true)) => continue,
+                Ok(event) => {
+                    if let NodeEvent::Left(tag) | NodeEvent::Died(tag) = event {
+                        told.remove(&(tag, false));
+                        told.remove(&(tag, true));
+                    }
+                    write_out(tell(&event, options.json))?;
+                }
                 Err(RecvError::Lagged(missed)) => {
                     complain(format_args!("{missed} events were missed"));
                     continue;

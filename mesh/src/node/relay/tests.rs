@@ -89,30 +89,36 @@ async fn all_patterns_cross(scheme: &str) {
     publisher.publish(MARKER).await.unwrap();
     assert_eq!(soon(subscriber.recv()).await.unwrap().body, MARKER);
 
-    let service = two.service("echo").unwrap();
+    let service = two.service("echo-of-two").unwrap();
     tokio::spawn(async move {
         while let Ok(mut request) = service.recv().await {
             let message = request.take_message();
             let _ = request.reply(message).await;
         }
     });
-    let client = one.client("echo").unwrap();
+    let client = one.client("echo-of-two").unwrap();
     assert_eq!(soon(client.request(MARKER)).await.unwrap().first(), MARKER);
 
-    let producer = one.producer("jobs").unwrap();
-    let worker = two.worker("jobs").unwrap();
+    let producer = one.producer("jobs-for-two").unwrap();
+    let worker = two.worker("jobs-for-two").unwrap();
     soon(producer.put(MARKER)).await.unwrap();
     let job = soon(worker.recv()).await.unwrap();
     assert_eq!(job.message.first(), MARKER);
     job.ack().unwrap();
 
-    let ends = [one.pair("chess").unwrap(), two.pair("chess").unwrap()];
+    let ends = [
+        one.pair("game-of-chess").unwrap(),
+        two.pair("game-of-chess").unwrap(),
+    ];
     for (from, to) in [(0, 1), (1, 0)] {
         soon(ends[from].send(MARKER)).await.unwrap();
         assert_eq!(soon(ends[to].recv()).await.unwrap().first(), MARKER);
     }
 
-    let groups = [one.join("chat").unwrap(), two.join("chat").unwrap()];
+    let groups = [
+        one.join("chat-of-two").unwrap(),
+        two.join("chat-of-two").unwrap(),
+    ];
     soon(groups[0].wait_members(1)).await.unwrap();
     assert_eq!(groups[0].shout(MARKER), 1);
     let heard = soon(groups[1].recv()).await.unwrap();
@@ -122,9 +128,9 @@ async fn all_patterns_cross(scheme: &str) {
     );
 
     let rep = crate::Rep::builder().node(&two).build().unwrap();
-    rep.bind_to("mesh://plain").await.unwrap();
+    rep.bind_to("mesh://plain-request").await.unwrap();
     let req = crate::Req::builder().node(&one).build().unwrap();
-    req.connect_to("mesh://plain").unwrap();
+    req.connect_to("mesh://plain-request").unwrap();
     let asked = tokio::spawn(async move { req.request(MARKER).await });
     let request = soon(rep.recv()).await.unwrap();
     request.reply(MARKER).await.unwrap();
@@ -151,10 +157,17 @@ async fn all_patterns_cross(scheme: &str) {
     assert!(seen.len() > 3_000_000);
     let marker = MARKER.as_bytes();
     assert!(!seen.windows(marker.len()).any(|it| it == marker));
-    // Nor any of what the connections are about.
-    for word in ["home/hall", "echo", "jobs", "chess", "chat", "plain"] {
-        let word = word.as_bytes();
-        assert!(!seen.windows(word.len()).any(|it| it == word));
+    // Nor any of what the connections are about: long words, which three megabytes do not have by chance.
+    for word in [
+        "home/hall",
+        "echo-of-two",
+        "jobs-for-two",
+        "game-of-chess",
+        "chat-of-two",
+        "plain-request",
+    ] {
+        let octets = word.as_bytes();
+        assert!(!seen.windows(octets.len()).any(|it| it == octets), "{word}");
     }
 
     // It is told as what it is.
