@@ -37,11 +37,8 @@ const SPARE: Duration = Duration::from_secs(10);
 pub(crate) struct Endpoints {
     pub(crate) bound: Vec<Active>,
     pub(crate) dialed: Vec<Active>,
-    /// Stops all but what is dialled: listeners, the connections that came by them, which may outlive
-    /// them, and those that came by neither. Most sockets of many have none.
-    others: Option<CancellationToken>,
-    /// All of them are stopped, and so is what comes.
-    stopped: bool,
+    /// Stops them all, and connections whose listener is gone.
+    pub(crate) stop: CancellationToken,
     /// Tells uses of one endpoint from each other.
     next: u64,
 }
@@ -70,8 +67,6 @@ pub(crate) struct Dialed {
     pub(crate) routing_id: Option<Vec<u8>>,
     /// Who the peer has to be.
     pub(crate) expected: Option<Expected>,
-    /// Whether it is still wanted, where it is dialled until it is not.
-    pub(crate) wish: Wish,
 }
 
 impl Dialed {
@@ -93,6 +88,7 @@ impl Dialed {
 #[derive(Debug)]
 pub(crate) struct Dial {
     to: Arc<Dialed>,
+    wish: Arc<Wish>,
     stop: CancellationToken,
 }
 
@@ -100,18 +96,18 @@ impl Dial {
     /// Goes on with these ways to the peer; whether it is not too late for that.
     pub(crate) fn renew(&self, ways: &[Endpoint]) -> bool {
         *self.to.ways.lock() = ways.to_vec();
-        self.to.wish.turn(Wanted::No, Wanted::Yes);
-        self.to.wish.get() == Wanted::Yes
+        self.wish.turn(Wanted::No, Wanted::Yes);
+        self.wish.get() == Wanted::Yes
     }
 
     /// Connects no more, and lets a connection end by itself: what the peer has sent still comes.
     pub(crate) fn retire(&self) {
-        self.to.wish.turn(Wanted::Yes, Wanted::No);
+        self.wish.turn(Wanted::Yes, Wanted::No);
     }
 
     /// Who the peer has to be, while it is wanted.
     pub(crate) fn wanted(&self) -> Option<Expected> {
-        match self.to.wish.get() {
+        match self.wish.get() {
             Wanted::Yes => self.to.expected,
             Wanted::No | Wanted::Over => None,
         }
@@ -119,7 +115,7 @@ impl Dial {
 
     /// Whether it was retired, and its connection has ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.to.wish.get() == Wanted::Over
+        self.wish.get() == Wanted::Over
     }
 
     /// Connects no more, and closes the connection.
@@ -141,32 +137,32 @@ async fn maybe<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
 pub(crate) struct NotConnected;
 
 /// A connection that a socket has.
-type Taken = (Box<Task>, Arc<PeerInfo>);
-
-/// A connection that was made, and where to.
-type Made = Box<(Endpoint, Taken)>;
-
-/// Why a connection was not made, and where to. Boxed as [`Made`]: who waits for it has several places
-/// for it, and keeps them while the connection lasts.
-type NotMade = Box<(Endpoint, DialFailure)>;
+type Taken = (Box<Task>, Arc<Link>, Arc<PeerInfo>);
 
 /// A connection that is not made again when it ends.
-pub(crate) struct OneConnection(Made);
+pub(crate) struct OneConnection {
+    endpoint: Endpoint,
+    taken: Taken,
+}
 
 impl OneConnection {
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &PeerInfo {
-        &self.0.1.1
+        &self.taken.2
     }
 
     /// Drives it until it ends, or ends it at once.
     pub(crate) async fn run(self, core: &Arc<Core>, goes_on: bool) {
-        let (endpoint, (task, peer)) = *self.0;
-        let stop = core.endpoints.lock().stop_of_another();
+        let Self {
+            endpoint,
+            taken: (task, link, peer),
+        } = self;
+        let stop = core.endpoints.lock().stop.child_token();
         if !goes_on {
             stop.cancel();
         }
-        core.run(&endpoint, task, peer, None, core, &stop).await;
+        core.run(&endpoint, task, &link, peer, None, core, &stop)
+            .await;
     }
 }
 
@@ -179,41 +175,14 @@ struct Reached {
 }
 
 impl Endpoints {
-    /// A new use of an endpoint, which `stop` stops.
-    pub(crate) fn active(&mut self, endpoint: &Endpoint, stop: CancellationToken) -> Active {
+    /// A new use of an endpoint.
+    pub(crate) fn active(&mut self, endpoint: &Endpoint) -> Active {
         self.next += 1;
         Active {
             number: self.next,
             endpoint: endpoint.clone(),
-            stop,
+            stop: self.stop.child_token(),
         }
-    }
-
-    /// What stops a dial.
-    fn stop_of_a_dial(&self) -> CancellationToken {
-        let stop = CancellationToken::new();
-        if self.stopped {
-            stop.cancel();
-        }
-        stop
-    }
-
-    /// What stops a listener, or a connection that came by none.
-    pub(crate) fn stop_of_another(&mut self) -> CancellationToken {
-        let others = self.others.get_or_insert_default();
-        if self.stopped {
-            others.cancel();
-        }
-        others.child_token()
-    }
-
-    /// Stops them all.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        let dials = self.dialed.iter().map(|active| &active.stop);
-        dials
-            .chain(&self.others)
-            .for_each(CancellationToken::cancel);
     }
 }
 
@@ -231,8 +200,7 @@ impl Core {
         let to = Arc::new(to);
         let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            let stop = endpoints.stop_of_a_dial();
-            let active = endpoints.active(&to.first(), stop);
+            let active = endpoints.active(&to.first());
             let known = (active.number, active.stop.clone());
             if endpoints.dialed.capacity() == 0 {
                 // Many sockets have one: the memory of more comes with the next.
@@ -243,11 +211,18 @@ impl Core {
             known
         };
         self.room.notify_waiters();
+        let wish = Arc::new(Wish::new());
         let dial = Dial {
             to: Arc::clone(&to),
+            wish: Arc::clone(&wish),
             stop: stop.clone(),
         };
-        self.spawn(self.keep_connected(to, stop, number));
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            core.keep_connected(&to, &wish, &stop).await;
+            wish.end();
+            core.forget_dialed(number);
+        });
         dial
     }
 
@@ -257,41 +232,34 @@ impl Core {
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
-    /// Connects to a peer, and again, until it is stopped. Of one block, that has one place for what it
-    /// was given: it lasts as long as the connection.
-    fn keep_connected(
+    async fn keep_connected(
         self: &Arc<Self>,
-        to: Arc<Dialed>,
-        stop: CancellationToken,
-        number: u64,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let core = Arc::clone(self);
-        let mut backoff = Backoff::new(core.options.reconnect);
+        to: &Arc<Dialed>,
+        wish: &Wish,
+        stop: &CancellationToken,
+    ) {
+        let mut backoff = Backoff::new(self.options.reconnect);
         let mut first = true;
-        async move {
-            while !stop.is_cancelled() {
-                // Under one lock: who renews the dial sees that it is too late, or is heard.
-                if to.wish.turn(Wanted::No, Wanted::Over) {
-                    break;
-                }
-                // Boxed: an idle connection does not keep the memory of how it came about.
-                let attempt = Box::pin(core.dial_in_turn(&to));
-                let attempt = tokio::select! {
-                    () = stop.cancelled() => break,
-                    () = to.wish.retired() => continue,
-                    attempt = attempt => attempt,
-                };
-                let failed = match attempt {
-                    Ok(made) => {
+        while !stop.is_cancelled() {
+            // Under one lock: who renews the dial sees that it is too late, or is heard.
+            if wish.turn(Wanted::No, Wanted::Over) {
+                return;
+            }
+            // Boxed: an idle connection does not keep the memory of how it came about.
+            let attempt = Box::pin(self.dial_in_turn(to));
+            let failed = tokio::select! {
+                () = stop.cancelled() => return,
+                () = wish.retired() => continue,
+                attempt = attempt => match attempt {
+                    Ok((endpoint, (task, link, peer))) => {
                         backoff.reset();
                         if !std::mem::take(&mut first) {
-                            core.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                            self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
-                        let (endpoint, (task, peer)) = *made;
-                        let host = to.host.as_ref().unwrap_or(&core);
-                        let direct = Direct::watch(host, &to, &endpoint, &stop);
-                        let until = direct.as_ref().map_or(&stop, Direct::found);
-                        core.run(&endpoint, task, peer, None, host, until).await;
+                        let host = to.host.as_ref().unwrap_or(self);
+                        let direct = Direct::watch(host, to, &endpoint, stop);
+                        let until = direct.as_ref().map_or(stop, Direct::found);
+                        self.run(&endpoint, task, &link, peer, None, host, until).await;
                         if until.is_cancelled() {
                             // At once, where there is a direct way.
                             continue;
@@ -299,31 +267,29 @@ impl Core {
                         None
                     }
                     Err(failed) => Some(failed),
-                };
-                if stop.is_cancelled() {
-                    break;
-                }
-                // The ways to a resource may change.
-                let permanent = to.resource.is_none()
-                    && failed
-                        .as_ref()
-                        .is_some_and(|failed| failed.1.is_permanent());
-                let again = core.options.reconnect.enabled && !permanent;
-                let delay = again.then(|| backoff.next(&mut OsRandomness));
-                if let Some((endpoint, reason)) = failed.map(|failed| *failed) {
-                    core.emit(&endpoint, EventKind::DialFailed { reason, delay });
-                }
-                let Some(delay) = delay else {
-                    break;
-                };
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    () = to.wish.retired() => {}
-                    () = tokio::time::sleep(delay) => {}
-                }
+                },
+            };
+            if stop.is_cancelled() {
+                return;
             }
-            to.wish.end();
-            core.forget_dialed(number);
+            // The ways to a resource may change.
+            let permanent = to.resource.is_none()
+                && failed
+                    .as_ref()
+                    .is_some_and(|(_, reason)| reason.is_permanent());
+            let again = self.options.reconnect.enabled && !permanent;
+            let delay = again.then(|| backoff.next(&mut OsRandomness));
+            if let Some((endpoint, reason)) = failed {
+                self.emit(&endpoint, EventKind::DialFailed { reason, delay });
+            }
+            let Some(delay) = delay else {
+                return;
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wish.retired() => {}
+                () = tokio::time::sleep(delay) => {}
+            }
         }
     }
 
@@ -334,12 +300,12 @@ impl Core {
         limit: Duration,
     ) -> Result<OneConnection, NotConnected> {
         // Links for gossip are few, and others learn of peers through them: they do not wait.
-        let _counted = self.dialling().count();
+        let _counted = self.dialling.count();
         let attempt = Box::pin(tokio::time::timeout(limit, self.dial_once(to)));
         match attempt.await {
-            Ok(Ok(made)) => Ok(OneConnection(made)),
-            Ok(Err(failed)) => {
-                let ((endpoint, reason), delay) = (*failed, None);
+            Ok(Ok((endpoint, taken))) => Ok(OneConnection { endpoint, taken }),
+            Ok(Err((endpoint, reason))) => {
+                let delay = None;
                 self.emit(&endpoint, EventKind::DialFailed { reason, delay });
                 Err(NotConnected)
             }
@@ -348,33 +314,36 @@ impl Core {
     }
 
     /// As [`dial_once`](Self::dial_once), for a node's socket when it is its turn among the node's dials.
-    async fn dial_in_turn(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Made, NotMade> {
+    async fn dial_in_turn(
+        self: &Arc<Self>,
+        to: &Arc<Dialed>,
+    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
         // Boxed before it is handed on: many wait at once, and each of them has a place for it.
         let dial = Box::pin(self.dial_once(to));
         match &to.host {
-            Some(host) => host.dialling().in_turn(dial).await,
+            Some(host) => host.dialling.in_turn(dial).await,
             None => dial.await,
         }
     }
 
-    async fn dial_once(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Made, NotMade> {
+    async fn dial_once(
+        self: &Arc<Self>,
+        to: &Arc<Dialed>,
+    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
         let Reached {
             endpoint,
             ready,
             address,
             local,
-        } = *self.reach(to).await?;
+        } = self.reach(to).await?;
         match self.establish(&endpoint, ready, address, local, Some(to)) {
-            Ok(taken) => Ok(Box::new((endpoint, taken))),
-            Err(error) => {
-                let reason = HandshakeFailure::NoPlace(error).into();
-                Err(Box::new((endpoint, reason)))
-            }
+            Ok(taken) => Ok((endpoint, taken)),
+            Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
         }
     }
 
     /// Reaches a peer on the first of the ways that leads to it.
-    async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Box<Reached>, NotMade> {
+    async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Reached, (Endpoint, DialFailure)> {
         let mut ways = to.ways.lock().clone();
         if ways.len() == 1 {
             return self
@@ -382,7 +351,7 @@ impl Core {
                 .await;
         }
         ways.reverse();
-        let dialling = to.host.as_ref().unwrap_or(self).dialling();
+        let dialling = &to.host.as_ref().unwrap_or(self).dialling;
         let mut under_way = JoinSet::new();
         let mut failed = None;
         // Whether the last way was answered, and may lead to the peer.
@@ -427,11 +396,11 @@ impl Core {
         to: &Dialed,
         endpoint: Endpoint,
         answered: &AtomicBool,
-    ) -> Result<Box<Reached>, NotMade> {
+    ) -> Result<Reached, (Endpoint, DialFailure)> {
         self.emit(&endpoint, EventKind::Dialing);
         let connected = match self.link(to, &endpoint).await {
             Ok(connected) => connected,
-            Err(reason) => return Err(Box::new((endpoint, reason))),
+            Err(reason) => return Err((endpoint, reason)),
         };
         answered.store(true, Ordering::Relaxed);
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
@@ -440,28 +409,27 @@ impl Core {
                 let wanted = to.resource.as_deref().unwrap_or_default();
                 let reason = HandshakeFailure::NotPermitted(wanted.to_owned());
                 self.handshake_failed(&endpoint, address, reason.clone());
-                Err(Box::new((endpoint, reason.into())))
+                Err((endpoint, reason.into()))
             }
-            Ok(ready) => Ok(Box::new(Reached {
+            Ok(ready) => Ok(Reached {
                 endpoint,
                 ready,
                 address,
                 local,
-            })),
+            }),
             Err(reason) => {
                 self.handshake_failed(&endpoint, address, reason.clone());
-                Err(Box::new((endpoint, reason.into())))
+                Err((endpoint, reason.into()))
             }
         }
     }
 
-    async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Box<Connected>, DialFailure> {
+    async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
         if let Endpoint::Relay(relay) = endpoint {
             let host = to.host.as_deref().unwrap_or(self);
             if let Some(circuits) = &host.options.circuits {
                 let open = circuits.open(relay.as_str(), to.expected);
-                let opened = open.await.map(Box::new);
-                return opened.map_err(|why| DialFailure::Relay(Arc::new(why)));
+                return open.await.map_err(|why| DialFailure::Relay(Arc::new(why)));
             }
         }
         let mut options = Cow::Borrowed(&*self.options.dial);
@@ -478,9 +446,8 @@ impl Core {
             }
             options.to_mut().quic = quic;
         }
-        let dialled = withy_transports::dial(endpoint, &options).await;
-        dialled
-            .map(Box::new)
+        withy_transports::dial(endpoint, &options)
+            .await
             .map_err(|error| DialFailure::Link(Arc::new(error)))
     }
 
@@ -506,7 +473,7 @@ impl Core {
         dialed: Option<&Dialed>,
     ) -> Result<Taken, AttachError> {
         let meant = match dialed.and_then(|to| to.expected) {
-            Some(Expected::Node(identity, node)) => Some(Box::new((identity, node))),
+            Some(Expected::Node(identity, node)) => Some((identity, node)),
             _ => None,
         };
         let info = Arc::new(PeerInfo {
@@ -527,8 +494,8 @@ impl Core {
             Ok((link, peer)) => {
                 // Boxed: a future keeps more than one place for what it is handed.
                 let (core, withy) = (Arc::clone(self), peer.extensions.withy);
-                let task = Box::new(Task::new(core, link, withy, timer));
-                Ok((task, info))
+                let task = Box::new(Task::new(core, Arc::clone(&link), withy, timer));
+                Ok((task, link, info))
             }
             Err(error) => {
                 let failure = HandshakeFailure::NoPlace(error);
@@ -598,68 +565,73 @@ impl Core {
     fn distrusts<'a>(
         &'a self,
         endpoint: &'a Endpoint,
-        peer: &Arc<PeerInfo>,
+        peer: &'a PeerInfo,
     ) -> Pin<Box<dyn Future<Output = String> + Send + 'a>> {
-        if peer.proven.is_none() {
+        match &peer.proven {
+            Some(proven) => Box::pin(async move {
+                let name = (!peer.accepted).then(|| endpoint.to_string());
+                let security = &self.options.security;
+                security.distrusted(&proven.shown, name.as_deref()).await
+            }),
             // Of no size: nothing is allocated.
-            return Box::pin(std::future::pending());
+            None => Box::pin(std::future::pending()),
         }
-        Box::pin(self.options.security.distrusted(Arc::clone(peer), endpoint))
     }
 
-    /// Drives a connection until it ends or is stopped; `host` is whose trust it was made with. Of one
-    /// block, as the future that makes it.
-    pub(crate) fn run<'a>(
-        self: &'a Arc<Self>,
-        endpoint: &'a Endpoint,
+    /// Drives a connection until it ends or is stopped; `host` is whose trust it was made with.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all is known of a connection at this point only"
+    )]
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
         mut task: Box<Task>,
+        link: &Link,
         peer: Arc<PeerInfo>,
         place: Option<Place>,
-        host: &'a Self,
-        stop: &'a CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'a {
+        host: &Self,
+        stop: &CancellationToken,
+    ) {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
         let mut distrusted = host.distrusts(endpoint, &peer);
         let mut watch = self.watch_with();
-        async move {
-            let reason = loop {
-                tokio::select! {
-                    why = &mut distrusted => break Reason::Distrusted(why),
-                    said = &mut task => match said {
-                        // It was detached meanwhile.
-                        Said::Drops(0) => {}
-                        Said::Drops(dropped) => {
-                            let peer = Arc::clone(&peer);
-                            self.emit(endpoint, EventKind::Dropping { peer, dropped });
-                        }
-                        Said::Ended(reason) => break reason,
-                    },
-                    () = stop.cancelled() => break Reason::Closed,
-                    // It never ends.
-                    () = maybe(&mut watch) => {}
-                }
-            };
-            drop(watch);
-            let link = task.link();
-            if reason.is_loss() {
-                link.settled().await;
-                self.read_rest(link.key());
+        let reason = loop {
+            tokio::select! {
+                why = &mut distrusted => break Reason::Distrusted(why),
+                said = &mut task => match said {
+                    // It was detached meanwhile.
+                    Said::Drops(0) => {}
+                    Said::Drops(dropped) => {
+                        let peer = Arc::clone(&peer);
+                        self.emit(endpoint, EventKind::Dropping { peer, dropped });
+                    }
+                    Said::Ended(reason) => break reason,
+                },
+                () = stop.cancelled() => break Reason::Closed,
+                // It never ends.
+                () = maybe(&mut watch) => {}
             }
-            self.detach(link.key(), reason.leaves_doubt());
-            link.shutdown();
-            drop(distrusted);
-            // Before anybody hears of it: there is a place for the next peer then.
-            drop(place);
-            self.peers.change(|peers| {
-                *peers -= 1;
-                true
-            });
-            if reason.is_offence() {
-                self.counters
-                    .protocol_errors
-                    .fetch_add(1, Ordering::Relaxed);
-            }
-            self.emit(endpoint, EventKind::Disconnected { peer, reason });
+        };
+        drop(watch);
+        if reason.is_loss() {
+            link.settled().await;
+            self.read_rest(link.key());
         }
+        self.detach(link.key(), reason.leaves_doubt());
+        link.shutdown();
+        drop(distrusted);
+        // Before anybody hears of it: there is a place for the next peer then.
+        drop(place);
+        self.peers.change(|peers| {
+            *peers -= 1;
+            true
+        });
+        if reason.is_offence() {
+            self.counters
+                .protocol_errors
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
 }

@@ -296,7 +296,6 @@ impl Core {
         };
         let Some(rest) = receive_link
             .bucket
-            .as_ref()
             .and_then(|bucket| bucket.rest(self.started.elapsed()))
         else {
             return false;

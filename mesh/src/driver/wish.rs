@@ -15,21 +15,19 @@ pub(super) enum Wanted {
 
 /// Whether a peer is wanted, and who waits until it is not.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(super) struct Wish {
     wanted: Mutex<Wanted>,
     changed: Notify,
 }
 
-impl Default for Wish {
-    fn default() -> Self {
+impl Wish {
+    pub(super) fn new() -> Self {
         Self {
             wanted: Mutex::new(Wanted::Yes),
             changed: Notify::new(),
         }
     }
-}
 
-impl Wish {
     pub(super) fn get(&self) -> Wanted {
         *self.wanted.lock()
     }

@@ -537,7 +537,6 @@ impl Shared {
             guard: None,
             routing_id: None,
             expected,
-            wish: Default::default(),
         });
         let core = Arc::clone(self.control());
         let say = self.dialled.clone();

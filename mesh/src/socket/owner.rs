@@ -181,7 +181,6 @@ impl Owner {
             guard: None,
             routing_id,
             expected,
-            wish: Default::default(),
         });
         Ok(())
     }

@@ -75,8 +75,7 @@ struct InPipe {
     queue: VecDeque<Message>,
     /// The memory of these.
     queue_size: usize,
-    /// A ROUTER's. Boxed, since no other socket needs its place.
-    identity: Option<Box<Frame>>,
+    identity: Frame,
 }
 
 #[derive(Debug)]
@@ -222,7 +221,7 @@ impl Incoming {
             source,
             queue: VecDeque::new(),
             queue_size: 0,
-            identity: (self.kind == SocketType::Router).then(|| Box::new(identity)),
+            identity,
         });
     }
 
@@ -428,7 +427,7 @@ impl Incoming {
                 }
             }
             SocketType::Router => {
-                let identity = self.pipe(key)?.identity.as_deref()?.clone();
+                let identity = self.pipe(key)?.identity.clone();
                 message.push_front(identity);
             }
             SocketType::Pub | SocketType::XPub => {

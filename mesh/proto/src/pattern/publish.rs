@@ -100,9 +100,8 @@ impl Wanted {
 /// The subscriptions of all peers.
 #[derive(Debug)]
 pub struct Publishing {
-    /// From the first SUBSCRIBE on, since few sockets get one.
-    wanted: Option<Box<Wanted>>,
-    /// In manual mode: what the peers asked for.
+    wanted: Wanted,
+    /// In manual mode: what the peers asked for. Boxed, since few sockets are in it.
     asked: Option<Box<Wanted>>,
     matching: Matching,
     verbose: Verbose,
@@ -118,7 +117,7 @@ impl Publishing {
             ..Limits::default()
         };
         Self {
-            wanted: None,
+            wanted: Wanted::new(matching, limits),
             asked: None,
             matching,
             verbose: Verbose::default(),
@@ -150,12 +149,10 @@ impl Publishing {
         topic: &[u8],
         add: bool,
     ) -> Result<Subscribed, SubscribeError> {
-        let new = || Box::new(Wanted::new(self.matching, self.limits));
-        let wanted = self.wanted.get_or_insert_with(new);
         let changed = if add {
-            Some(wanted.subscribe(pipe, topic)?)
+            Some(self.wanted.subscribe(pipe, topic)?)
         } else {
-            wanted.cancel(pipe, topic)?
+            self.wanted.cancel(pipe, topic)?
         };
         Ok(match changed {
             Some(Change::Prefix) => Subscribed::Changed,
@@ -171,25 +168,19 @@ impl Publishing {
     pub(crate) fn remove(&mut self, pipe: u32, cancelled: &mut impl FnMut(&[u8])) {
         if let Some(asked) = &mut self.asked {
             asked.remove_reporting_all(pipe, cancelled);
-        }
-        let Some(wanted) = &mut self.wanted else {
-            return;
-        };
-        if self.asked.is_some() {
-            wanted.remove(pipe, &mut |_| {});
+            self.wanted.remove(pipe, &mut |_| {});
         } else if self.verbose == Verbose::All {
-            wanted.remove_reporting_all(pipe, cancelled);
+            self.wanted.remove_reporting_all(pipe, cancelled);
         } else {
-            wanted.remove(pipe, cancelled);
+            self.wanted.remove(pipe, cancelled);
         }
     }
 
     #[inline]
     pub(crate) fn matches(&mut self, topic: &[u8], each: &mut impl FnMut(u32)) {
-        match self.wanted.as_deref_mut() {
-            Some(Wanted::Prefixes(trie)) => trie.matches(topic, each),
-            Some(Wanted::Filters(tree)) => tree.matches_octets(topic, each),
-            None => {}
+        match &mut self.wanted {
+            Wanted::Prefixes(trie) => trie.matches(topic, each),
+            Wanted::Filters(tree) => tree.matches_octets(topic, each),
         }
     }
 
@@ -200,10 +191,9 @@ impl Publishing {
 
     /// Subscriptions of all peers.
     pub fn subscriptions(&self) -> usize {
-        match self.wanted.as_deref() {
-            Some(Wanted::Prefixes(trie)) => trie.len(),
-            Some(Wanted::Filters(tree)) => tree.len(),
-            None => 0,
+        match &self.wanted {
+            Wanted::Prefixes(trie) => trie.len(),
+            Wanted::Filters(tree) => tree.len(),
         }
     }
 }

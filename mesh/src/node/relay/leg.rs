@@ -132,7 +132,6 @@ impl Leg {
             guard: None,
             routing_id: None,
             expected,
-            wish: Default::default(),
         });
         let core = Arc::clone(socket.core());
         let connected = core.connect_once(&to, limit).await.ok()?;
