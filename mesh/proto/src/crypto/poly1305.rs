@@ -81,7 +81,7 @@ impl Poly1305 {
 
     /// `sum = (sum + block + top * 2^128) * r`, with the top word reduced to what is below 2^130.
     #[inline(always)]
-    fn step(&mut self, block: u128, top: u64) {
+    pub(super) fn step(&mut self, block: u128, top: u64) {
         let times = |a: u64, b: u64| u128::from(a) * u128::from(b);
         let [h0, h1, h2] = self.sum;
         let (h0, carry) = h0.carrying_add(block as u64, false);

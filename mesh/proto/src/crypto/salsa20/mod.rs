@@ -76,7 +76,7 @@ impl Key {
         if let Some(vectors) = self.vectors {
             return vectors.seal(&matrix, text);
         }
-        seal_with(&matrix, text, keystream, keystream_then_mac)
+        seal_with(&matrix, text, portable())
     }
 
     /// Checks the tag and decrypts `text` in place. When the tag is wrong, what is left of `text`
@@ -89,7 +89,7 @@ impl Key {
         if let Some(vectors) = self.vectors {
             return vectors.open(&matrix, tag, text);
         }
-        open_with(&matrix, tag, text, keystream, keystream_then_mac)
+        open_with(&matrix, tag, text, portable())
     }
 
     #[inline]
@@ -122,72 +122,67 @@ fn with_key(key: &[u8; 32]) -> Matrix {
     .expect("four rows of four words are sixteen words")
 }
 
-/// The authenticator that goes with a way to make keystream.
-trait Mac {
-    fn new(key: &[u8; MAC_KEY]) -> Self;
-
-    /// Takes the rest of the text and gives the tag.
-    fn finish(self, text: &[u8]) -> Tag;
-}
-
-impl Mac for Poly1305 {
-    #[inline(always)]
-    fn new(key: &[u8; MAC_KEY]) -> Self {
-        Self::new(key)
-    }
-
-    #[inline(always)]
-    fn finish(self, text: &[u8]) -> Tag {
-        self.finish(text)
-    }
+/// A way to make keystream, and to authenticate. The parts are closures, for which the compiler may use
+/// what it may use where they are made.
+struct Path<Begin, Stream, Both, Finish> {
+    /// Begins to authenticate, by the key at the front of the keystream.
+    begin: Begin,
+    /// At least so many blocks of keystream, from a block on.
+    keystream: Stream,
+    /// The same, while the text of the chunk before is authenticated.
+    keystream_and_mac: Both,
+    /// Authenticates the rest of the text, and gives the tag.
+    finish: Finish,
 }
 
 /// The one sealing routine, over a way to make keystream, and a way to make a chunk of it while
 /// authenticating the text of the chunk before.
 #[inline(always)]
-fn seal_with<const CHUNK: usize, M: Mac>(
+fn seal_with<const CHUNK: usize, M>(
     matrix: &Matrix,
     text: &mut [u8],
-    keystream: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
-    keystream_and_mac: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
+    path: Path<
+        impl Fn(&[u8; MAC_KEY]) -> M,
+        impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
+        impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
+        impl Fn(M, &[u8]) -> Tag,
+    >,
 ) -> Tag {
     let mut out = [0; CHUNK];
-    keystream(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
-    let (mut mac, first) = split_mac::<CHUNK, M>(&out);
+    (path.keystream)(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
+    let (key, first) = split_key(&out);
+    let mut mac = (path.begin)(key);
     let (head, rest) = text.split_at_mut(text.len().min(first.len()));
     add(head, first);
     let mut due: &[u8] = head;
-    let step = CHUNK / BLOCK;
-    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((step as u64..).step_by(step)) {
-        keystream_and_mac(
-            matrix,
-            counter,
-            chunk.len().div_ceil(BLOCK),
-            &mut out,
-            &mut mac,
-            due,
-        );
+    for (counter, blocks, chunk) in in_chunks::<CHUNK>(rest) {
+        (path.keystream_and_mac)(matrix, counter, blocks, &mut out, &mut mac, due);
         add(chunk, &out);
         due = chunk;
     }
-    mac.finish(due)
+    (path.finish)(mac, due)
 }
 
 /// The one opening routine; see [`seal_with`]. A long text is decrypted before its tag is known,
 /// and wiped when that is wrong.
 #[inline(always)]
-fn open_with<const CHUNK: usize, M: Mac>(
+fn open_with<const CHUNK: usize, M>(
     matrix: &Matrix,
     tag: &Tag,
     text: &mut [u8],
-    keystream: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
-    keystream_and_mac: impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
+    path: Path<
+        impl Fn(&[u8; MAC_KEY]) -> M,
+        impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK]),
+        impl Fn(&Matrix, u64, usize, &mut [u8; CHUNK], &mut M, &[u8]),
+        impl Fn(M, &[u8]) -> Tag,
+    >,
 ) -> bool {
     let mut out = [0; CHUNK];
-    keystream(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
-    let (mut mac, first) = split_mac::<CHUNK, M>(&out);
+    (path.keystream)(matrix, 0, (MAC_KEY + text.len()).div_ceil(BLOCK), &mut out);
+    let (key, first) = split_key(&out);
+    let mut mac = (path.begin)(key);
     if text.len() <= first.len() {
-        let authentic = bool::from(mac.finish(text).ct_eq(tag));
+        let authentic = bool::from((path.finish)(mac, text).ct_eq(tag));
         if authentic {
             add(text, first);
         }
@@ -197,22 +192,14 @@ fn open_with<const CHUNK: usize, M: Mac>(
     let (mut now, mut next) = (&mut out, &mut [0; CHUNK]);
     let mut used = MAC_KEY;
     let (mut due, rest) = text.split_at_mut(CHUNK - MAC_KEY);
-    let step = CHUNK / BLOCK;
-    for (chunk, counter) in rest.chunks_mut(CHUNK).zip((step as u64..).step_by(step)) {
-        keystream_and_mac(
-            matrix,
-            counter,
-            chunk.len().div_ceil(BLOCK),
-            next,
-            &mut mac,
-            due,
-        );
+    for (counter, blocks, chunk) in in_chunks::<CHUNK>(rest) {
+        (path.keystream_and_mac)(matrix, counter, blocks, next, &mut mac, due);
         add(due, &now[used..]);
         std::mem::swap(&mut now, &mut next);
         used = 0;
         due = chunk;
     }
-    let authentic = bool::from(mac.finish(due).ct_eq(tag));
+    let authentic = bool::from((path.finish)(mac, due).ct_eq(tag));
     if authentic {
         add(due, &now[used..]);
     } else {
@@ -221,12 +208,19 @@ fn open_with<const CHUNK: usize, M: Mac>(
     authentic
 }
 
+/// The chunks behind the first, each with the number of its first block, and how many it has.
 #[inline(always)]
-fn split_mac<const CHUNK: usize, M: Mac>(out: &[u8; CHUNK]) -> (M, &[u8]) {
-    let (key, rest) = out
-        .split_first_chunk::<MAC_KEY>()
-        .expect("a chunk is longer than the authenticator's key");
-    (M::new(key), rest)
+fn in_chunks<const CHUNK: usize>(rest: &mut [u8]) -> impl Iterator<Item = (u64, usize, &mut [u8])> {
+    let step = CHUNK / BLOCK;
+    let counters = (step as u64..).step_by(step);
+    let chunks = counters.zip(rest.chunks_mut(CHUNK));
+    chunks.map(|(counter, chunk)| (counter, chunk.len().div_ceil(BLOCK), chunk))
+}
+
+#[inline(always)]
+fn split_key<const CHUNK: usize>(out: &[u8; CHUNK]) -> (&[u8; MAC_KEY], &[u8]) {
+    out.split_first_chunk()
+        .expect("a chunk is longer than the authenticator's key")
 }
 
 /// Adds keystream to text.
@@ -247,6 +241,22 @@ fn keystream(matrix: &Matrix, counter: u64, blocks: usize, out: &mut Keystream) 
             // Four at a time fill the vectors that every CPU of the family has.
             _ => columns::<4>(matrix, counter + at as u64, quad),
         }
+    }
+}
+
+/// The way that needs nothing.
+#[inline(always)]
+fn portable() -> Path<
+    impl Fn(&[u8; MAC_KEY]) -> Poly1305,
+    impl Fn(&Matrix, u64, usize, &mut Keystream),
+    impl Fn(&Matrix, u64, usize, &mut Keystream, &mut Poly1305, &[u8]),
+    impl Fn(Poly1305, &[u8]) -> Tag,
+> {
+    Path {
+        begin: Poly1305::new,
+        keystream,
+        keystream_and_mac: keystream_then_mac,
+        finish: Poly1305::finish,
     }
 }
 
@@ -352,11 +362,9 @@ mod tests {
             let matrix = key.with_nonce(nonce);
 
             let mut sealed = text.clone();
-            let tag = seal_with(&matrix, &mut sealed, keystream, keystream_then_mac);
+            let tag = seal_with(&matrix, &mut sealed, portable());
             let mut opened = sealed.clone();
-            let open =
-                |opened: &mut [u8]| open_with(&matrix, &tag, opened, keystream, keystream_then_mac);
-            assert!(open(&mut opened));
+            assert!(open_with(&matrix, &tag, &mut opened, portable()));
             assert_eq!(opened, text);
 
             #[cfg(target_arch = "x86_64")]

@@ -3,35 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::store;
-use crate::crypto::poly1305::{Poly1305, Tag};
-use crate::crypto::salsa20::{Keystream, Matrix, open_with, seal_with};
+use crate::crypto::poly1305::{Poly1305 as Mac, Tag};
+use crate::crypto::salsa20::{Keystream, MAC_KEY, Matrix, Path, open_with, seal_with};
 
-pairs!("avx2,bmi2");
-
-#[target_feature(enable = "avx2,bmi2")]
-pub(super) fn seal(matrix: &Matrix, text: &mut [u8]) -> Tag {
-    seal_with(
-        matrix,
-        text,
-        |matrix, counter, blocks, out| keystream(matrix, counter, blocks, out),
-        |matrix, counter, blocks, out, mac, text| {
-            keystream_and_mac(matrix, counter, blocks, out, mac, text)
-        },
-    )
-}
-
-#[target_feature(enable = "avx2,bmi2")]
-pub(super) fn open(matrix: &Matrix, tag: &Tag, text: &mut [u8]) -> bool {
-    open_with(
-        matrix,
-        tag,
-        text,
-        |matrix, counter, blocks, out| keystream(matrix, counter, blocks, out),
-        |matrix, counter, blocks, out, mac, text| {
-            keystream_and_mac(matrix, counter, blocks, out, mac, text)
-        },
-    )
-}
+path!("avx2,bmi2");
 
 /// At least `blocks` blocks, from block `counter` on, at the front of `out`.
 #[inline]
@@ -44,9 +19,9 @@ pub(super) fn keystream(matrix: &Matrix, counter: u64, blocks: usize, out: &mut 
     }
 }
 
-/// At least `blocks` blocks of keystream, and up to a chunk of `text` into the authenticator on the way: the one
-/// waits for the vector units, the other for the multiplier, so that together they take little
-/// more time than the first alone.
+/// At least `blocks` blocks of keystream, and up to a chunk of `text` into the authenticator on the
+/// way: the one waits for the vector units, the other for the multiplier, so that together they take
+/// little more time than the first alone.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
 fn keystream_and_mac(
@@ -54,7 +29,7 @@ fn keystream_and_mac(
     counter: u64,
     blocks: usize,
     out: &mut Keystream,
-    mac: &mut Poly1305,
+    mac: &mut Mac,
     text: &[u8],
 ) {
     if blocks <= 4 {

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::store;
 use crate::crypto::poly1305::Tag;
-use crate::crypto::salsa20::{BLOCK, Matrix, open_with, seal_with};
+use crate::crypto::salsa20::{BLOCK, MAC_KEY, Matrix, Path, open_with, seal_with};
 
 mod mac;
 
@@ -18,32 +18,7 @@ pub(super) const CHUNK: usize = BLOCKS * BLOCK;
 
 type Keystream = [u8; CHUNK];
 
-pairs!("avx512f,avx512vl,avx512ifma,avx2,bmi2");
-
-#[target_feature(enable = "avx512f,avx512vl,avx512ifma,avx2,bmi2")]
-pub(super) fn seal(matrix: &Matrix, text: &mut [u8]) -> Tag {
-    seal_with(
-        matrix,
-        text,
-        |matrix, counter, blocks, out| keystream(matrix, counter, blocks, out),
-        |matrix, counter, blocks, out, mac, text| {
-            keystream_and_mac(matrix, counter, blocks, out, mac, text)
-        },
-    )
-}
-
-#[target_feature(enable = "avx512f,avx512vl,avx512ifma,avx2,bmi2")]
-pub(super) fn open(matrix: &Matrix, tag: &Tag, text: &mut [u8]) -> bool {
-    open_with(
-        matrix,
-        tag,
-        text,
-        |matrix, counter, blocks, out| keystream(matrix, counter, blocks, out),
-        |matrix, counter, blocks, out, mac, text| {
-            keystream_and_mac(matrix, counter, blocks, out, mac, text)
-        },
-    )
-}
+path!("avx512f,avx512vl,avx512ifma,avx2,bmi2");
 
 /// At least `blocks` blocks, from block `counter` on, at the front of `out`.
 #[inline]
@@ -74,6 +49,7 @@ fn keystream_and_mac(
         return mac.absorb(text);
     }
     let (lanes, groups) = mac.start(text);
+    debug_assert!(groups.len() <= 10, "a group is taken in every other round");
     // A copy of its own can stay in registers.
     let Some(mut running) = lanes.clone() else {
         return sixteen(matrix, counter, out, |_| ());

@@ -14,13 +14,45 @@ use std::arch::x86_64::*;
 use super::Matrix;
 use crate::crypto::poly1305::Tag;
 
-/// Makes `pairs`, for instructions that a step is made of.
+/// The functions of a way to make keystream as closures, made where its instructions may be used.
+macro_rules! closures {
+    () => {
+        Path {
+            begin: |key: &[u8; MAC_KEY]| Mac::new(key),
+            keystream: |matrix: &Matrix, counter, blocks, out: &mut Keystream| {
+                keystream(matrix, counter, blocks, out)
+            },
+            keystream_and_mac: |matrix: &Matrix,
+                                counter,
+                                blocks,
+                                out: &mut Keystream,
+                                mac: &mut Mac,
+                                text: &[u8]| {
+                keystream_and_mac(matrix, counter, blocks, out, mac, text)
+            },
+            finish: |mac: Mac, text: &[u8]| mac.finish(text),
+        }
+    };
+}
+
+/// Makes what ways to make keystream have in common, of the `step`, `keystream`, `keystream_and_mac` and
+/// `Mac` of each: `seal`, `open` and `pairs`.
 ///
 /// Vectors carry the diagonals of the 4×4 matrix, so that one quarter-round works on a whole matrix and
 /// the step between columns and rows is a turn of three vectors. A 256-bit vector carries two blocks;
 /// up to four such pairs run side by side to hide the latency of a single one.
-macro_rules! pairs {
+macro_rules! path {
     ($features:literal) => {
+        #[target_feature(enable = $features)]
+        pub(super) fn seal(matrix: &Matrix, text: &mut [u8]) -> Tag {
+            seal_with(matrix, text, closures!())
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn open(matrix: &Matrix, tag: &Tag, text: &mut [u8]) -> bool {
+            open_with(matrix, tag, text, closures!())
+        }
+
         /// `PAIRS` pairs of blocks, from block `counter` on; `meanwhile` runs after each of the 20 rounds.
         #[inline]
         #[target_feature(enable = $features)]
