@@ -3,8 +3,7 @@
 //! The driver lends a buffer, the decoder takes one item at a time from its front. What does not
 //! make a whole frame stays here until more arrives: a short tail is [stashed](Decoder::stash), a
 //! long body gets [a buffer of its own](Decoder::body) that the link fills directly. Memory grows
-//! with the octets that arrived, never with what a header promises, but for what the process keeps
-//! anyway of bodies that are gone.
+//! with the octets that arrived, never with what a header promises.
 
 use std::ops::Range;
 
@@ -341,8 +340,7 @@ impl Decoder {
     fn start_body(&mut self, flags: u8, size: usize, start: &[u8]) {
         // Octets on hand vouch for some more: a body that is a quarter here gets its whole buffer.
         let capacity = size.min((start.len() * 4).max(FIRST_BODY));
-        // What the process keeps in any case costs nothing, whatever comes of the promise.
-        let mut octets = pool::take_kept(size).unwrap_or_else(|| pool::take(capacity));
+        let mut octets = pool::take(capacity);
         octets.extend_from_slice(start);
         self.body = Some(Body {
             flags,
