@@ -87,7 +87,7 @@ pub(crate) struct SendLink {
     pub(crate) peer: Arc<PeerInfo>,
     /// The right to write, with what belongs to it; away while somebody writes.
     pub(crate) token: Option<Box<Token>>,
-    /// When the last write ended.
+    /// When the last write ended, unless [all are made at once](Core::writes_at_once).
     pub(crate) wrote: Instant,
     /// When the task was asked to flush.
     pub(crate) asked: Instant,

@@ -54,7 +54,8 @@ pub(super) async fn within<T>(
 /// A timer, and the runtime that it belongs to.
 type Owned = (Id, Timer);
 
-/// The timer that a request left, for the next. Where several are under way, one of them has it.
+/// The timer that a request left, for the next. Where several are under way, one of them has it. Until it
+/// fires it keeps the waker of the task that it was for, and wakes that once for nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Spare(Mutex<Option<Owned>>);
 
@@ -135,11 +136,15 @@ mod tests {
     async fn a_timer_serves_one_deadline_after_the_other() {
         let spare = Spare::default();
         let start = Instant::now();
+        let mut known = None;
         for millis in [20, 30, 10, 10, 50] {
             let at = Instant::now() + Duration::from_millis(millis);
             let mut until = spare.until(Some(at));
             poll_fn(|cx| until.poll(cx)).await;
             assert!(until.is_over());
+            let timer = until.timer.as_ref().map(|(_, timer)| &raw const **timer);
+            assert!(known.is_none() || known == timer, "it is another one");
+            known = timer;
         }
         assert_eq!(start.elapsed(), Duration::from_millis(120));
         let mut never = spare.until(None);

@@ -75,7 +75,11 @@ impl Core {
         taken.map_err(|nothing| match nothing {
             // Still under the lock: who takes what comes next sees that somebody waits.
             Nothing::Empty => Stalled::Wait(self.ready.waiting()),
-            Nothing::Yield => Stalled::Yield,
+            Nothing::Yield => {
+                // Who yields may be dropped meanwhile, and has used up the wake-up.
+                self.pass_on(receiving);
+                Stalled::Yield
+            }
             Nothing::Closed => Stalled::Closed,
         })
     }
@@ -100,9 +104,10 @@ impl Core {
 
     /// Wakes another receiver while there is more than this one took.
     #[inline]
-    fn pass_on(&self, receiving: &Receiving) {
+    pub(crate) fn pass_on(&self, receiving: &Receiving) {
         let more = self.ready.has_receivers()
-            && (receiving.is_on_a_pipe()
+            && (self.ready.any()
+                || receiving.is_on_a_pipe()
                 || !receiving.rotation.is_empty()
                 || !receiving.notices.is_empty());
         if more {

@@ -228,11 +228,12 @@ impl Core {
         match flush {
             Flush::Now => send_link.may_write(),
             Flush::Soon => {
-                if self.writes_at_once() && send_link.may_write() {
+                let may_write = send_link.may_write();
+                if may_write && self.writes_at_once() {
                     return true;
                 }
                 let now = Instant::now();
-                if send_link.may_write() && now - send_link.wrote > IDLE {
+                if may_write && now - send_link.wrote > IDLE {
                     return true;
                 }
                 send_link.asked = now;

@@ -124,9 +124,17 @@ impl Drop for Pending {
         }
         let now = self.core.started.elapsed();
         let mut receiving = self.core.receiving.lock();
-        let owes = receiving.requests.abandon(self.id, now);
-        let _answer = receiving.answers.remove(&self.id);
+        // What wakes a task is not dropped under the lock: it may be all that keeps the task.
+        let (owes, _asker) = receiving.requests.abandon(self.id, now);
+        let answer = receiving.answers.remove(&self.id);
         drop(receiving);
+        if matches!(answer, Some(Ok(_))) {
+            // It came, and nobody took it any more.
+            self.core
+                .counters
+                .late_replies
+                .fetch_add(1, Ordering::Relaxed);
+        }
         if owes {
             // Requests that wait for this connection now know how long.
             self.core.room.notify_waiters();
@@ -151,6 +159,10 @@ struct Busy<'a>(&'a Mutex<LockStep>, Option<Pending>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
+        // Where the call was cancelled, nobody sleeps any more, and the task need not be kept.
+        if let Some(pending) = &self.1 {
+            pending.core.forget_asker(pending.id);
+        }
         let mut lock_step = self.0.lock();
         // A newer request may be there: this call's own, or with `relaxed` that of another.
         if matches!(*lock_step, LockStep::Busy) {
@@ -420,8 +432,9 @@ impl Core {
                 Err(Stalled::Wait(waiting)) => {
                     let mut waiting = pin!(waiting);
                     poll_fn(|cx| {
-                        if waiting.as_mut().poll(cx).is_ready()
-                            || self.is_answered(pending.id, cx.waker())
+                        // The answer first: a wake-up that it makes needless is for others then.
+                        if self.is_answered(pending.id, cx.waker())
+                            || waiting.as_mut().poll(cx).is_ready()
                         {
                             return Poll::Ready(Ok(()));
                         }
@@ -436,12 +449,24 @@ impl Core {
     /// Whether it is known what became of a request; if not, `waker` is woken when another task finds
     /// it out.
     fn is_answered(&self, id: u32, waker: &Waker) -> bool {
-        match self.receiving.lock().requests.asker(id) {
-            Some(Some(known)) => known.clone_from(waker),
-            Some(asker) => *asker = Some(waker.clone()),
-            None => return true,
-        }
+        let mut waker = Some(waker.clone());
+        let mut receiving = self.receiving.lock();
+        let Some(asker) = receiving.requests.asker(id) else {
+            return true;
+        };
+        std::mem::swap(asker, &mut waker);
+        drop(receiving);
+        // That of before, which is not dropped under the lock.
+        drop(waker);
         false
+    }
+
+    /// Whoever waited for the reply to a request does not sleep any more.
+    fn forget_asker(&self, id: u32) {
+        let mut receiving = self.receiving.lock();
+        let asker = receiving.requests.asker(id).and_then(Option::take);
+        drop(receiving);
+        drop(asker);
     }
 
     /// Takes a message and finds the request that it answers: under one lock, so that who fails
@@ -456,6 +481,8 @@ impl Core {
     > {
         let mut receiving = self.receiving.lock();
         if let Some(answer) = own.and_then(|id| receiving.answers.remove(&id)) {
+            // This task may have been woken for what others wait for.
+            self.pass_on(&receiving);
             return Ok(Some(answer));
         }
         let mut message = Message::new();

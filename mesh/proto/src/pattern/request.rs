@@ -138,18 +138,19 @@ impl<R> Requests<R> {
     }
 
     /// Nobody waits for a reply any more. Returns whether a connection now owes one that it must
-    /// bring before it may be asked again.
-    pub fn abandon(&mut self, id: u32, now: Duration) -> bool {
-        let Some(Waiting { to, .. }) = self.take(id) else {
-            return false;
+    /// bring before it may be asked again, and who had asked.
+    pub fn abandon(&mut self, id: u32, now: Duration) -> (bool, Option<R>) {
+        let Some(Waiting { to, asker }) = self.take(id) else {
+            return (false, None);
         };
-        match self.plain.get_mut(&to) {
+        let owes = match self.plain.get_mut(&to) {
             Some(plain @ Plain::Asked(_)) => {
                 *plain = Plain::Owes(now);
                 true
             }
             _ => false,
-        }
+        };
+        (owes, Some(asker))
     }
 
     /// Finds the request that a message from a pipe answers.
@@ -295,7 +296,7 @@ mod tests {
             requests.reply(key(2), reply(None)),
             answers(plain, "plain", true)
         );
-        assert!(!requests.abandon(plain, Duration::ZERO));
+        assert!(!requests.abandon(plain, Duration::ZERO).0);
         assert_eq!(requests.reply(key(2), Message::from("x")), Reply::Malformed);
         assert!(requests.is_empty());
     }
@@ -331,8 +332,8 @@ mod tests {
         let second = Duration::from_secs(1);
         let one = requests.start(key(1), false, ());
         let two = requests.start(key(2), false, ());
-        assert!(requests.abandon(one, second));
-        assert!(requests.abandon(two, 2 * second));
+        assert!(requests.abandon(one, second).0);
+        assert!(requests.abandon(two, 2 * second).0);
         assert_eq!(requests.owing_since(), Some(second));
         let late = || wrap(Message::from("late"), None);
         let other = wrap(Message::from("other"), Some(9));
