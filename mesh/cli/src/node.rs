@@ -1,6 +1,6 @@
 //! The node of a verb that is given a name, and what it sees: `peers`, `services` and `watch`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -138,11 +138,11 @@ pub(crate) async fn watch(options: &Watch) -> Outcome {
         let mut printed = 0;
         // Who was quick is there already, and may be among the events all the same.
         let mut here: VecDeque<Peer> = node.peers().into();
-        let mut told = BTreeSet::new();
+        let mut told = BTreeMap::new();
         while options.count.is_none_or(|count| printed < count) {
             if let Some(peer) = here.pop_front() {
                 let stranger = peer.presence == Presence::Untrusted;
-                told.insert((peer.tag, stranger));
+                told.insert(peer.tag, stranger);
                 let event = match stranger {
                     true => NodeEvent::Stranger(Box::new(peer)),
                     false => NodeEvent::Joined(Box::new(peer)),
@@ -152,12 +152,21 @@ pub(crate) async fn watch(options: &Watch) -> Outcome {
                 continue;
             }
             match events.recv().await {
-                Ok(NodeEvent::Joined(peer)) if told.remove(&(peer.tag, false)) => continue,
-                Ok(NodeEvent::Stranger(peer)) if told.remove(&(peer.tag, true)) => continue,
                 Ok(event) => {
-                    if let NodeEvent::Left(tag) | NodeEvent::Died(tag) = event {
-                        told.remove(&(tag, false));
-                        told.remove(&(tag, true));
+                    let about = match &event {
+                        NodeEvent::Joined(peer) => Some((peer.tag, Some(false))),
+                        NodeEvent::Stranger(peer) => Some((peer.tag, Some(true))),
+                        NodeEvent::Changed(peer) => Some((peer.tag, None)),
+                        NodeEvent::Suspected(tag)
+                        | NodeEvent::Returned(tag)
+                        | NodeEvent::Left(tag)
+                        | NodeEvent::Died(tag) => Some((*tag, None)),
+                        _ => None,
+                    };
+                    // Whatever happens to it ends what was told before it.
+                    let before = about.and_then(|(tag, _)| told.remove(&tag));
+                    if before.is_some() && about.is_some_and(|(_, now)| now == before) {
+                        continue;
                     }
                     write_out(tell(&event, options.json))?;
                 }

@@ -80,6 +80,7 @@ fn each_broken_file_is_named_with_its_remedy() {
     let identity = user.path("identity");
     chmod(&identity, 0o644);
     fs::write(user.path("trusted"), "nobody\n").unwrap();
+    fs::write(user.path("permissions"), "everybody may\n").unwrap();
     chmod(&user.path("networks/garden"), 0o640);
     fs::write(user.path("node.toml"), "colour = 1\n").unwrap();
     let (code, findings) = examine(&user, &user, &[]);
@@ -89,6 +90,7 @@ fn each_broken_file_is_named_with_its_remedy() {
     for (check, says, remedy) in [
         ("identity", "has mode 0644", chmod_identity.as_str()),
         ("trust", "line 1", "mend that line, or take it out"),
+        ("permissions", "line 1", "mend that line, or take it out"),
         ("networks", "has mode 0640", &chmod_network),
         (
             "config",
@@ -107,6 +109,7 @@ fn each_broken_file_is_named_with_its_remedy() {
     chmod(&identity, 0o600);
     chmod(&user.path("networks/garden"), 0o600);
     fs::remove_file(user.path("trusted")).unwrap();
+    fs::remove_file(user.path("permissions")).unwrap();
     fs::remove_file(user.path("node.toml")).unwrap();
     assert_eq!(examine(&user, &user, &[]).0, 0);
     // As text, the remedy is a line of its own.

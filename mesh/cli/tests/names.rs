@@ -122,6 +122,24 @@ fn who_is_killed_is_missed() {
 }
 
 #[test]
+fn a_watch_begins_with_who_is_there() {
+    let user = User::new();
+    let _pull = Program::start(&mut user.withy(&["pull", "jobs"]));
+    let start = Instant::now();
+    while !user.does(&["services"]).contains("jobs") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    let watch = Program::start(&mut user.withy(&["watch"]));
+    let first = until_line(&watch, "joined");
+    assert!(first.contains("pull:jobs"), "{first}");
+    // It is told of once, and so is who comes later.
+    let _other = Program::start(&mut user.withy(&["pull", "more"]));
+    let second = until_line(&watch, "joined");
+    let tag = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    assert_ne!(tag(&first), tag(&second));
+}
+
+#[test]
 fn what_is_no_name_is_refused_with_the_rule() {
     let user = User::new();
     for (arguments, says) in [

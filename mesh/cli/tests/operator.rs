@@ -242,6 +242,50 @@ fn what_is_no_request_is_refused_and_harms_nobody() {
 }
 
 #[test]
+fn two_identities_for_one_name_are_both_shown() {
+    let (user, other) = User::two();
+    let config = user.path("names.toml");
+    fs::write(&config, format!("[names]\norders = \"{}\"\n", other.id())).unwrap();
+    let (program, _) = node(&user, &["--config", config.to_str().unwrap()]);
+    let _pull = Program::start(&mut user.withy(&["pull", "orders"]));
+    let line = until_said(&program, "a name is refused");
+    assert!(line.contains("orders"), "{line}");
+    assert!(
+        line.contains(&user.id()) && line.contains(&other.id()),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_broken_file_is_told_of_once_and_seeds_in_one_count_as_seeds() {
+    let user = User::new();
+    let (_seed, _) = node(&user, &[]);
+    let seeds = user.path("seeds");
+    let (program, address) = node(
+        &user,
+        &["--discovery", "off", "--seed-file", seeds.to_str().unwrap()],
+    );
+    until_said(&program, "No such file");
+    // Seeds are to be met before it is ready, whichever way they were told.
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 503"));
+    fs::write(user.path("permissions"), "everybody may\n").unwrap();
+    let told = loop {
+        let line = program.err.recv_timeout(DEADLINE).unwrap();
+        assert!(!line.contains("No such file"), "it is told again: {line}");
+        if line.contains("the last good content stays in force") {
+            break line;
+        }
+    };
+    assert!(
+        told.contains("permissions") && told.contains("line 1"),
+        "{told}"
+    );
+    fs::write(&seeds, "not a seed\n").unwrap();
+    let told = until_said(&program, "the file of seeds is not used");
+    assert!(told.contains("line 1"), "{told}");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let user = User::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

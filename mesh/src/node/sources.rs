@@ -60,6 +60,8 @@ pub(super) struct Sources {
     pub(super) port: Option<u16>,
     pub(super) seeds: Arc<Fixed>,
     pub(super) file: Option<SeedFile>,
+    /// What is wrong with it, as was said.
+    file_trouble: Option<String>,
     /// Seeds whose names were looked up.
     resolved: UnboundedReceiver<Hint>,
     resolver: UnboundedSender<Hint>,
@@ -88,6 +90,7 @@ impl Sources {
             port: None,
             seeds: Arc::new(seeds),
             file: None,
+            file_trouble: None,
             resolved,
             resolver,
             said: State::default(),
@@ -143,9 +146,21 @@ impl Sources {
         self.look_around(shared);
         self.look_at_revoked(shared);
         match self.file.as_mut().map(SeedFile::poll) {
-            Some(Ok(true)) => self.seek(shared),
-            Some(Err(error)) => tracing::warn!(%error, "the file of seeds is not used as it is"),
-            _ => {}
+            Some(Ok(changed)) => {
+                self.file_trouble = None;
+                if changed {
+                    self.seek(shared);
+                }
+            }
+            Some(Err(error)) => {
+                // Of a file that cannot be read this comes again and again.
+                let trouble = Some(error.to_string());
+                if self.file_trouble != trouble {
+                    tracing::warn!(%error, "the file of seeds is not used as it is");
+                    self.file_trouble = trouble;
+                }
+            }
+            None => {}
         }
         self.pause
     }

@@ -110,9 +110,22 @@ fn lists(report: &mut Report, home: &Home) -> Outcome {
             Err(error) => report.fail("trust", &error, remedy(&error))?,
         }
     }
-    match counts.is_empty() {
-        true => Ok(()),
-        false => report.ok("trust", counts.join(", ")),
+    if !counts.is_empty() {
+        report.ok("trust", counts.join(", "))?;
+    }
+    match home.permissions() {
+        Ok(None) => report.ok(
+            "permissions",
+            "no file: whoever is trusted may do everything",
+        ),
+        Ok(Some(rules)) => {
+            let count = rules.len();
+            report.ok(
+                "permissions",
+                format_args!("{count} rules, and nothing else is permitted"),
+            )
+        }
+        Err(error) => report.fail("permissions", &error, remedy(&error)),
     }
 }
 

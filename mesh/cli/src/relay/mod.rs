@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
+use tracing_subscriber::filter::LevelFilter;
 use withy::Node;
 use withy::node::{
     MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions, Relay,
@@ -56,7 +57,26 @@ pub(crate) fn check() -> Outcome<String> {
     })
 }
 
+/// Has the library say on stderr what is wrong, and more where that is asked for.
+fn log(talk: &args::Talk) {
+    let most = match (talk.quiet, talk.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, true) => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(most)
+        .with_ansi(false)
+        .with_target(false)
+        // Whoever keeps the log knows when.
+        .without_time();
+    // Only the first of a process counts, and there is none before.
+    let _ = log.try_init();
+}
+
 async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
+    log(&options.talk);
     let settings = Settings::load(options, None)?;
     // First: whoever asks it hears of nothing that is not there.
     let listener = match settings.status {
@@ -72,7 +92,7 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
         Some(door) => Some(door.open(&node).await?),
         None => None,
     };
-    let has_seeds = !settings.seeds.is_empty();
+    let has_seeds = !settings.seeds.is_empty() || settings.seed_file.is_some();
     let status = Arc::new(Status::new(&node, has_seeds, kept.clone(), door.clone()));
     let at = match &listener {
         Some(listener) => Some(listener.local_addr().map_err(Failure::failed)?),

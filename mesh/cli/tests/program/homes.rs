@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -97,14 +97,13 @@ impl User {
     }
 }
 
-/// How long it takes until a line of stderr has these words.
-pub(crate) fn until_said(program: &Program, words: &str) -> Duration {
-    let start = Instant::now();
+/// The first line of stderr that has these words.
+pub(crate) fn until_said(program: &Program, words: &str) -> String {
     loop {
         let line = program.err.recv_timeout(Duration::from_secs(20));
         let line = line.unwrap_or_else(|_| panic!("nobody says {words:?}"));
         if line.contains(words) {
-            return start.elapsed();
+            return line;
         }
     }
 }
