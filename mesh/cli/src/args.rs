@@ -43,6 +43,19 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   withy demo                                            see it work: three nodes, all patterns
+
+By name, with no address:
+  withy sub 'home/#'                                    in one terminal: prints TOPIC TAB PAYLOAD
+  withy pub home/kitchen/temp 21.5                      in another
+  withy rep adder --echo                                serve a name, on any number of hosts
+  withy req adder 1                                     ask whoever serves it
+  withy pull jobs                                       take work, and
+  withy push jobs a b c                                 give some
+  withy serve upper --exec 'tr a-z A-Z'                 answer by a command
+  withy node --status 9100                              run a node for long
+  withy doctor                                          what keeps nodes from meeting
+
+With endpoints:
   withy rep --bind tcp://127.0.0.1:5555 --echo          answer requests with themselves
   withy req --connect tcp://127.0.0.1:5555 hello        ask, and print the reply
   withy pull --bind tcp://127.0.0.1:5556 --count 10     take ten messages
@@ -58,12 +71,6 @@ To another host, with identities, or as members of a network:
   withy network create garden                           then, for each member to be:
   withy network invite garden                           prints a ticket, for their `withy network join`
   withy pull --bind 'tcp://*:5558' --network garden
-
-By name, with no address, and to run nodes:
-  withy serve upper --exec 'tr a-z A-Z'                 answer by name, on any number of hosts
-  withy req upper hello                                 ask whoever serves that name
-  withy node --status 9100                              run a node for long
-  withy doctor                                          what keeps nodes from meeting
 
 To libzmq on another host, with CURVE keys:
   withy keygen -o server.key                            writes server.key and server.key.pub
@@ -99,11 +106,13 @@ pub(crate) enum Verb {
     ///
     /// Returns once peers took all messages. Until the first peer is there it waits; nothing is
     /// read from stdin meanwhile.
-    #[command(after_help = "Example: withy push --connect tcp://127.0.0.1:5556 a b c")]
+    #[command(
+        after_help = "Examples: withy push jobs a b c\n          withy push --connect tcp://127.0.0.1:5556 a b c"
+    )]
     Push(Work),
     /// Receive messages, of all peers in turn
     #[command(
-        after_help = "Example: withy pull --bind tcp://127.0.0.1:5556 --count 10 --timeout 5s",
+        after_help = "Examples: withy pull jobs --count 3 --timeout 5s\n          withy pull --bind tcp://127.0.0.1:5556 --count 10",
         mut_arg("words", receives_only),
         mut_arg("unordered", |unordered| unordered.hide(true)),
         mut_arg("acked", |acked| acked.help("The NAME is of an acked queue: what is printed is acked"))
@@ -115,27 +124,36 @@ pub(crate) enum Verb {
     /// than subscribers take the messages, as long as they do: one that takes none for 500 ms, or
     /// makes it wait for more than 1s at a time, misses what it has no room for. How much was dropped
     /// so stands on stderr at the end, and is no failure. With --block nothing is dropped.
-    #[command(after_help = "Example: withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'")]
-    Pub(Publish),
-    /// Receive the messages that start with a prefix
     #[command(
-        after_help = "Example: withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.",
+        after_help = "Examples: withy pub home/kitchen/temp 21.5\n          withy pub --bind tcp://127.0.0.1:5557 'weather.oslo -3'"
+    )]
+    Pub(Publish),
+    /// Receive the messages of the topics that a filter chooses, or that start with a prefix
+    ///
+    /// By name, a FILTER has levels with `/` between them, `+` for one level and a last `#` for any number;
+    /// a line is TOPIC TAB PAYLOAD. At endpoints, --subscribe says what messages start with.
+    #[command(
+        after_help = "Examples: withy sub 'home/#'\n          withy sub --connect tcp://127.0.0.1:5557 --subscribe weather.",
         mut_arg("words", receives_only),
         mut_arg("unordered", |unordered| unordered.hide(true))
     )]
     Sub(Subscribe),
     /// Ask: send each message as a request, and print its reply
-    #[command(after_help = "Example: withy req --connect tcp://127.0.0.1:5555 hello")]
+    #[command(
+        after_help = "Examples: withy req adder 1\n          withy req --connect tcp://127.0.0.1:5555 hello"
+    )]
     Req(Ask),
     /// Answer: print each request, and reply to it
     ///
     /// Replies with the request itself (--echo), with the MESSAGEs in turn, from the first again
     /// after the last, or with lines of stdin.
-    #[command(after_help = "Example: withy rep --bind tcp://127.0.0.1:5555 --echo")]
+    #[command(
+        after_help = "Examples: withy rep adder --echo\n          withy rep --bind tcp://127.0.0.1:5555 --echo"
+    )]
     Rep(Reply),
     /// Send to and receive from exactly one peer
     #[command(
-        after_help = "Example: withy pair --connect tcp://127.0.0.1:5560 ping --count 1",
+        after_help = "Examples: withy pair chess\n          withy pair --connect tcp://127.0.0.1:5560 ping --count 1",
         long_about = duplex!("Send to and receive from exactly one peer")
     )]
     Pair(Traffic),

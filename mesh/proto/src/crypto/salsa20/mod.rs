@@ -76,7 +76,7 @@ impl Key {
         if let Some(vectors) = self.vectors {
             return vectors.seal(&matrix, text);
         }
-        seal_with(&matrix, text, portable())
+        seal_with(&matrix, text, PORTABLE)
     }
 
     /// Checks the tag and decrypts `text` in place. When the tag is wrong, what is left of `text`
@@ -89,7 +89,7 @@ impl Key {
         if let Some(vectors) = self.vectors {
             return vectors.open(&matrix, tag, text);
         }
-        open_with(&matrix, tag, text, portable())
+        open_with(&matrix, tag, text, PORTABLE)
     }
 
     #[inline]
@@ -245,20 +245,19 @@ fn keystream(matrix: &Matrix, counter: u64, blocks: usize, out: &mut Keystream) 
 }
 
 /// The way that needs nothing.
-#[inline(always)]
-fn portable() -> Path<
-    impl Fn(&[u8; MAC_KEY]) -> Poly1305,
-    impl Fn(&Matrix, u64, usize, &mut Keystream),
-    impl Fn(&Matrix, u64, usize, &mut Keystream, &mut Poly1305, &[u8]),
-    impl Fn(Poly1305, &[u8]) -> Tag,
-> {
-    Path {
-        begin: Poly1305::new,
-        keystream,
-        keystream_and_mac: keystream_then_mac,
-        finish: Poly1305::finish,
-    }
-}
+const PORTABLE: Portable = Path {
+    begin: Poly1305::new,
+    keystream,
+    keystream_and_mac: keystream_then_mac,
+    finish: Poly1305::finish,
+};
+
+type Portable = Path<
+    fn(&[u8; MAC_KEY]) -> Poly1305,
+    fn(&Matrix, u64, usize, &mut Keystream),
+    fn(&Matrix, u64, usize, &mut Keystream, &mut Poly1305, &[u8]),
+    fn(Poly1305, &[u8]) -> Tag,
+>;
 
 fn keystream_then_mac(
     matrix: &Matrix,
@@ -362,9 +361,9 @@ mod tests {
             let matrix = key.with_nonce(nonce);
 
             let mut sealed = text.clone();
-            let tag = seal_with(&matrix, &mut sealed, portable());
+            let tag = seal_with(&matrix, &mut sealed, PORTABLE);
             let mut opened = sealed.clone();
-            assert!(open_with(&matrix, &tag, &mut opened, portable()));
+            assert!(open_with(&matrix, &tag, &mut opened, PORTABLE));
             assert_eq!(opened, text);
 
             #[cfg(target_arch = "x86_64")]
