@@ -1,13 +1,13 @@
 //! Sockets of one identity with a path between them.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use withy::socket::Socket;
 use withy::{Builder, Endpoint, Identity};
 use withy_tests::path::{Path, Relay};
 
 pub(crate) use withy_tests::deadline::soon;
+pub(crate) use withy_tests::scale::percentile;
 
 /// The identity of all sockets here.
 pub(crate) fn identity() -> &'static Identity {
@@ -25,11 +25,6 @@ pub(crate) async fn over(endpoint: &Endpoint, path: Path, seed: u64) -> (Relay, 
     let relay = Relay::to(address(endpoint), path, seed).await.unwrap();
     let endpoint = format!("quic://{}", relay.address());
     (relay, endpoint)
-}
-
-/// That of sorted figures which so many of a hundred are not above.
-pub(crate) fn percentile(sorted: &[Duration], of_hundred: usize) -> Duration {
-    sorted[(sorted.len() - 1) * of_hundred / 100]
 }
 
 /// The same path once more, to what is bound to another `endpoint`: both share its bandwidth.

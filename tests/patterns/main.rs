@@ -25,4 +25,5 @@ mod security;
 mod select;
 mod streams;
 mod support;
+mod turns;
 mod unordered;

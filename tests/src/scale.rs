@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -41,4 +42,12 @@ pub fn report(what: &str, count: impl Display) {
     // The harness may have left the cursor within a line; and what is printed it hides.
     let line = format!("\ncount: {what}: {count}\n");
     let _ = io::stdout().write_all(line.as_bytes());
+}
+
+/// That of sorted figures which so many of a hundred are not above.
+///
+/// # Panics
+/// There are none.
+pub fn percentile(sorted: &[Duration], of_hundred: usize) -> Duration {
+    sorted[(sorted.len() - 1) * of_hundred / 100]
 }

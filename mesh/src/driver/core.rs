@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use super::deadline::Spare;
 use super::handshake::OsRandomness;
 use super::link::{Link, Reader, Writer};
 use super::ready::{ReadWaker, Ready};
+use super::tail::Tails;
 use super::watch::Watcher;
 use super::watched::Watched;
 use crate::event::{Event, EventKind, Events, PeerInfo, Reason};
@@ -75,6 +76,10 @@ pub(crate) struct Sending {
     /// Who left last, where it matters who sent what is still to be read.
     pub(crate) departed: VecDeque<(PipeKey, Arc<PeerInfo>)>,
     pub(crate) turn: Turn,
+    /// What was sent since the last look at the clock.
+    pub(crate) budget: u32,
+    /// Pipes that were left to their tasks, each once.
+    pub(super) left: Vec<PipeKey>,
 }
 
 /// How many of those who left are remembered.
@@ -91,6 +96,8 @@ pub(crate) struct SendLink {
     pub(crate) wrote: Instant,
     /// When the task was asked to flush.
     pub(crate) asked: Instant,
+    /// The octets that waited at the last look, if it was left to its task.
+    pub(super) left: Option<usize>,
 }
 
 impl SendLink {
@@ -214,6 +221,8 @@ pub(crate) struct Counters {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) kind: SocketType,
+    /// Itself.
+    pub(super) me: Weak<Self>,
     pub(crate) options: Options,
     /// Where the socket's tasks run: the runtime of the first bind or connect.
     pub(crate) runtime: OnceLock<Handle>,
@@ -236,6 +245,7 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     pub(crate) counters: Counters,
     pub(super) watcher: Watcher,
+    pub(super) tails: Tails,
     /// The moment that rate limits count from.
     pub(crate) started: tokio::time::Instant,
     /// The timer of its requests.
@@ -279,8 +289,9 @@ impl Core {
         .limiting(options.limits);
         let places = options.connections.max_connections;
         let places = places.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             kind,
+            me: Weak::clone(me),
             options,
             runtime: OnceLock::new(),
             sending: Mutex::new(Sending {
@@ -290,6 +301,8 @@ impl Core {
                 links: Vec::new(),
                 departed: VecDeque::new(),
                 turn: Turn(Instant::now()),
+                budget: 0,
+                left: Vec::new(),
             }),
             receiving: Mutex::new(Receiving {
                 inc,
@@ -318,6 +331,7 @@ impl Core {
             events: Events::default(),
             counters: Counters::default(),
             watcher: Watcher::default(),
+            tails: Tails::default(),
             started: tokio::time::Instant::now(),
             spare: Spare::default(),
             tasks: TaskTracker::new(),
@@ -398,6 +412,7 @@ impl Core {
                     token,
                     wrote: now,
                     asked: now,
+                    left: None,
                 },
             );
             let identity = sending.out.identity(key).cloned().unwrap_or_default();

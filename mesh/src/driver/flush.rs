@@ -69,8 +69,14 @@ impl Core {
             match &mut token.load {
                 Some(load) => room = halves.out.take_more(key, load),
                 None => {
+                    let asked = release.then_some(send_link.asked);
                     let spare = std::mem::take(&mut token.spare);
                     (token.load, room) = halves.out.take(key, spare);
+                    if let Some(asked) = asked
+                        && token.load.is_some()
+                    {
+                        self.note_delay(asked);
+                    }
                 }
             }
             if token.load.is_none() {

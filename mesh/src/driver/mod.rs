@@ -3,7 +3,8 @@
 //! Each half has one short lock. Whoever calls does the work: a sender writes its batch when
 //! enough waits or the link was idle, a receiver reads the link and decodes in place. One task per
 //! connection ([`task`]) owns what is left over: the tail of a batch, timers and control traffic; one
-//! per socket ([`watch`]) reads while the application is away.
+//! per socket ([`watch`]) reads while the application is away. Where tasks are kept from running, a thread
+//! ([`tail`]) writes what was left to them.
 //!
 //! Invariants: no lock is held across a write; the receiving lock is taken before the sending lock
 //! and never after it; a batch has one writer at a time, named by the token in [`core::SendLink`].
@@ -30,6 +31,7 @@ pub(crate) mod resources;
 pub(crate) mod send;
 pub(crate) mod subscribe;
 mod sync;
+mod tail;
 pub(crate) mod task;
 pub(crate) mod watch;
 pub(crate) mod watched;

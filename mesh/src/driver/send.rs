@@ -13,6 +13,9 @@ use super::link;
 use crate::error::SendError;
 use crate::event::Reason;
 
+/// Messages between two looks at the clock, which tells a busy sender to yield before it starves its
+/// runtime.
+const BUDGET: u32 = 256;
 /// A caller writes itself when the link was idle for this long.
 const IDLE: Duration = Duration::from_micros(20);
 /// A caller writes itself when the task was asked this long ago and did not come.
@@ -61,6 +64,7 @@ impl Core {
         if sending.closed {
             return Err(Rejected::Closed);
         }
+        self.count_turn(&mut sending);
         sending.out.send(message)?;
         if !sending.out.is_settled() {
             self.after_send(sending);
@@ -75,6 +79,7 @@ impl Core {
         if sending.closed {
             return Err(Rejected::Closed);
         }
+        self.count_turn(&mut sending);
         sending.out.publish(frames)?;
         self.after_send(sending);
         Ok(())
@@ -91,12 +96,25 @@ impl Core {
         }
     }
 
-    /// Yields when an inline flush used up this caller's turn.
+    /// Yields when this caller's turn is used up.
     #[inline]
     pub(crate) async fn pay_debt(&self) {
         if self.debt.load(Ordering::Relaxed) {
             self.debt.store(false, Ordering::Relaxed);
+            self.write_left();
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Looks at the clock after every [`BUDGET`] messages: nobody may be there to send to, or to wait for.
+    #[inline]
+    fn count_turn(&self, sending: &mut Sending) {
+        sending.budget += 1;
+        if sending.budget >= BUDGET {
+            sending.budget = 0;
+            if sending.turn.is_over(Instant::now()) {
+                self.debt.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -122,6 +140,7 @@ impl Core {
         if sending.closed {
             return Err(Rejected::Closed);
         }
+        self.count_turn(&mut sending);
         sending.out.send_to(key, message)?;
         self.after_send(sending);
         Ok(())
@@ -179,7 +198,8 @@ impl Core {
                 Flush::Soon => {
                     send_link.asked = now;
                     send_link.link.asked.ask(link::FLUSH);
-                    false
+                    self.leave(&mut sending, key);
+                    continue;
                 }
                 Flush::Later => now.saturating_duration_since(send_link.asked) > OVERDUE_MANY,
             };
@@ -238,9 +258,16 @@ impl Core {
                 }
                 send_link.asked = now;
                 send_link.link.asked.ask(link::FLUSH);
+                self.leave(sending, key);
                 false
             }
-            Flush::Later => send_link.may_write() && send_link.asked.elapsed() > OVERDUE,
+            Flush::Later => {
+                let overdue = send_link.may_write() && send_link.asked.elapsed() > OVERDUE;
+                if overdue {
+                    self.note_delay(send_link.asked);
+                }
+                overdue
+            }
         }
     }
 }

@@ -244,7 +244,8 @@ macro_rules! sends {
                 self.owner.send_timeout(message.into(), timeout).await
             }
 
-            /// Waits until everything that was sent is handed to the operating system.
+            /// Waits until everything that was sent is handed to the operating system. Nobody needs that for
+            /// messages to be on their way: what a sender left is written while it computes, too.
             ///
             /// # Cancel safety
             /// Cancel-safe.

@@ -1,0 +1,157 @@
+//! Who computes and who sends without end keeps neither its own messages nor other tasks waiting.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use withy::{Publisher, Pull, Push, Subscriber};
+use withy_tests::scale::{self, percentile};
+
+use crate::support::{ANY, number, number_of, soon};
+
+/// A runtime of each flavour.
+fn runtimes() -> [(&'static str, Runtime); 2] {
+    let one = Builder::new_current_thread().enable_all().build();
+    let two = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    [("one thread", one.unwrap()), ("two", two.unwrap())]
+}
+
+/// Messages at once, of which the first may go at once and the last may not.
+const BURST: u64 = 10;
+/// What is computed after them.
+const COMPUTES: Duration = Duration::from_millis(5);
+
+/// A receiver on a thread of its own, which says when the last message of each burst is there.
+fn receiver(bursts: u64) -> (String, Receiver<Instant>, JoinHandle<()>) {
+    let (bound, endpoint) = channel();
+    let (arrived, arrivals) = channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(receive(bursts, bound, arrived));
+    });
+    (endpoint.recv().unwrap(), arrivals, thread)
+}
+
+async fn receive(bursts: u64, bound: Sender<String>, arrived: Sender<Instant>) {
+    let pull = Pull::bind(ANY).await.unwrap();
+    bound.send(pull.endpoints()[0].to_string()).unwrap();
+    for last in (0..bursts).map(|burst| (burst + 1) * BURST - 1) {
+        while number_of(&soon(pull.recv()).await.unwrap()) != last {}
+        arrived.send(Instant::now()).unwrap();
+    }
+}
+
+/// No knob, no `flush`: what was sent is on its way, though its sender gives its thread to nobody.
+#[test]
+fn a_tail_does_not_wait_for_its_sender_to_compute() {
+    let bursts = scale::count(100, 2_000);
+    for (flavour, runtime) in runtimes() {
+        let (endpoint, arrivals, receiver) = receiver(bursts);
+        let sending = runtime.spawn(async move {
+            let push = Push::connect(endpoint).unwrap();
+            push.ready().await.unwrap();
+            let mut delays = Vec::new();
+            for burst in 0..bursts {
+                for at in 0..BURST {
+                    push.send(number(burst * BURST + at)).await.unwrap();
+                }
+                let sent = Instant::now();
+                while sent.elapsed() < COMPUTES {
+                    std::hint::spin_loop();
+                }
+                // Nothing is left once the sender lets others run.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let arrived = arrivals.recv().unwrap();
+                delays.push(arrived.saturating_duration_since(sent));
+            }
+            delays
+        });
+        let mut delays = runtime.block_on(sending).unwrap();
+        receiver.join().unwrap();
+        delays.sort();
+        let (p50, p99) = (percentile(&delays, 50), percentile(&delays, 99));
+        scale::report(
+            &format!("how long a tail waits behind who computes 5 ms, {flavour}: p50, p99"),
+            format!("{p50:?}, {p99:?}"),
+        );
+        // On a machine with other work, who writes may have to wait for a processor.
+        let p25 = percentile(&delays, 25);
+        assert!(p25 < COMPUTES / 5, "{flavour}: {delays:?}");
+    }
+}
+
+/// Ticks of a millisecond that are looked at.
+fn ticks() -> u64 {
+    scale::count(500, 5_000)
+}
+
+/// What a tick may be late, of a hundred all but one. Where a machine has other work, that counts as well.
+fn late() -> Duration {
+    Duration::from_millis(scale::count(25, 5))
+}
+
+/// How late ticks are beside tasks that go on without end.
+async fn tick_beside(what: &str, flavour: &str) {
+    let mut ticks: Vec<Duration> = Vec::new();
+    let mut due = tokio::time::Instant::now();
+    for _ in 0..self::ticks() {
+        due += Duration::from_millis(1);
+        tokio::time::sleep_until(due).await;
+        let now = tokio::time::Instant::now();
+        ticks.push(now - due);
+        due = now;
+    }
+    ticks.sort();
+    let (p50, p99) = (percentile(&ticks, 50), percentile(&ticks, 99));
+    scale::report(
+        &format!("how late a tick is beside {what}, {flavour}: p50, p99"),
+        format!("{p50:?}, {p99:?}"),
+    );
+    assert!(p99 <= late(), "{what}, {flavour}: p99 {p99:?}");
+}
+
+#[test]
+fn a_ticker_ticks_beside_loops_that_send_and_receive() {
+    for (flavour, runtime) in runtimes() {
+        runtime.block_on(async {
+            let pull = Pull::bind(ANY).await.unwrap();
+            let push = Push::connect(&pull.endpoints()[0]).unwrap();
+            let sending = tokio::spawn(async move { while push.send(number(1)).await.is_ok() {} });
+            let receiving = tokio::spawn(async move { while pull.recv().await.is_ok() {} });
+            tokio::spawn(async move { tick_beside("PUSH and PULL", flavour).await })
+                .await
+                .unwrap();
+            sending.abort();
+            receiving.abort();
+        });
+    }
+}
+
+#[test]
+fn a_ticker_ticks_beside_a_publisher_and_its_subscribers() {
+    for (flavour, runtime) in runtimes() {
+        runtime.block_on(async {
+            let publisher = Publisher::bind(ANY).await.unwrap();
+            let endpoint = publisher.endpoints()[0].clone();
+            let mut busy = Vec::new();
+            for _ in 0..4 {
+                let subscriber = Subscriber::connect(&endpoint).unwrap();
+                subscriber.subscribe("");
+                busy.push(tokio::spawn(async move {
+                    while subscriber.recv().await.is_ok() {}
+                }));
+            }
+            busy.push(tokio::spawn(async move {
+                while publisher.send(number(1)).await.is_ok() {}
+            }));
+            tokio::spawn(async move { tick_beside("PUB and SUB", flavour).await })
+                .await
+                .unwrap();
+            busy.iter().for_each(|busy| busy.abort());
+        });
+    }
+}
