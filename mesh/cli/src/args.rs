@@ -702,9 +702,10 @@ mod tests {
         {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             let example = verb.get_after_help().map(ToString::to_string);
-            let start = format!("Example: withy {}", verb.get_name());
+            let starts = ["Example", "Examples"];
+            let starts = starts.map(|start| format!("{start}: withy {}", verb.get_name()));
             assert!(
-                example.is_some_and(|text| text.starts_with(&start)),
+                example.is_some_and(|text| starts.iter().any(|start| text.starts_with(start))),
                 "{}",
                 verb.get_name()
             );
