@@ -228,7 +228,8 @@ pub(crate) enum Verb {
     /// Find out what keeps nodes from meeting: findings, each with its remedy
     ///
     /// Looks at identity, files, networks, runtime directory, interfaces, ports, firewall, multicast,
-    /// clock and the nodes that are there. Exit code 1 if anything fails.
+    /// clock and the nodes that are there. The firewall's rules are those of nftables, which root alone
+    /// can read. Exit code 1 if anything fails.
     #[command(after_help = "Example: withy doctor --json")]
     Doctor(Doctor),
     /// Print this user's id, which others trust
