@@ -617,6 +617,10 @@ pub(crate) struct Relay {
     /// Ends after this much time, with exit code 0
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
+    /// Prints an object at the end: "frontend" and "backend", each with "received", "sent" and "dropped",
+    /// and "capture" with "missed", in {"messages":N,"octets":N}, and "unsent", messages that no peer took
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) talk: Talk,
     #[command(flatten)]
@@ -693,6 +697,21 @@ mod tests {
                 assert_eq!(heading == Some("Security"), is_key(arg), "{verb} {id}");
             }
         }
+    }
+
+    #[test]
+    fn all_verbs_print_json_but_those_whose_text_is_for_others_to_read() {
+        fn check(verb: &clap::Command) {
+            let name = verb.get_name();
+            if verb.is_hide_set() || ["completions", "man"].contains(&name) {
+                return;
+            }
+            let has_json = verb.get_arguments().any(|arg| arg.get_id() == "json");
+            let has_verbs = verb.has_subcommands();
+            assert!(has_json || has_verbs, "{name}");
+            verb.get_subcommands().for_each(check);
+        }
+        Cli::command().get_subcommands().for_each(check);
     }
 
     #[test]
