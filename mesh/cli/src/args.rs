@@ -17,7 +17,7 @@ use withy::socket::Socket;
 use withy::trust::Name;
 use withy::{Builder, PublicKey};
 
-pub(crate) use self::operate::{Config, Doctor, Node, NodeOptions, NodeVerb, Serve};
+pub(crate) use self::operate::{Config, Dead, Doctor, Node, NodeOptions, NodeVerb, Serve};
 pub(crate) use self::trust::{Id, Invite, Join, Network, Revoke, Trust, Whom};
 use crate::duration;
 use crate::format::Format;
@@ -225,6 +225,16 @@ pub(crate) enum Verb {
         disable_help_subcommand = true
     )]
     Node(Node),
+    /// Print the dead letters of an acked queue that a `withy node` keeps, each with its reason
+    ///
+    /// They expired, were rejected or delivered too often, or a full queue had no room for them. A line is
+    /// CAUSE TAB REASON TAB MESSAGE: expired, rejected, delivery_limit or maxlen, and what the worker said
+    /// that rejected it. They stay, unless --take takes them away. Where permissions are, who looks needs
+    /// `call` for $withy/dead/QUEUE.
+    #[command(
+        after_help = "Example: withy dead jobs --take --json | withy push --acked jobs --json"
+    )]
+    Dead(Dead),
     /// Find out what keeps nodes from meeting: findings, each with its remedy
     ///
     /// Looks at identity, files, networks, runtime directory, interfaces, ports, firewall, multicast,

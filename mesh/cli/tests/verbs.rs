@@ -497,6 +497,7 @@ fn help_man_and_completions_name_every_verb() {
         "router",
         "proxy",
         "ping",
+        "dead",
         "id",
         "trust",
         "revoke",
