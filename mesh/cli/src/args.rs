@@ -17,7 +17,7 @@ use withy::socket::Socket;
 use withy::trust::Name;
 use withy::{Builder, PublicKey};
 
-pub(crate) use self::operate::{Config, Doctor, Node, NodeOptions, NodeVerb, Serve};
+pub(crate) use self::operate::{Config, Dead, Doctor, Node, NodeOptions, NodeVerb, Serve};
 pub(crate) use self::trust::{Id, Invite, Join, Network, Revoke, Trust, Whom};
 use crate::duration;
 use crate::format::Format;
@@ -225,10 +225,21 @@ pub(crate) enum Verb {
         disable_help_subcommand = true
     )]
     Node(Node),
+    /// Print the dead letters of an acked queue that a `withy node` keeps, each with its reason
+    ///
+    /// They expired, were rejected or delivered too often, or a full queue had no room for them. A line is
+    /// CAUSE TAB REASON TAB MESSAGE: expired, rejected, delivery_limit or maxlen, and what the worker said
+    /// that rejected it. They stay, unless --take takes them away. Where permissions are, who looks needs
+    /// `call` for $withy/dead/QUEUE.
+    #[command(
+        after_help = "Example: withy dead jobs --take --json | withy push --acked jobs --json"
+    )]
+    Dead(Dead),
     /// Find out what keeps nodes from meeting: findings, each with its remedy
     ///
     /// Looks at identity, files, networks, runtime directory, interfaces, ports, firewall, multicast,
-    /// clock and the nodes that are there. Exit code 1 if anything fails.
+    /// clock and the nodes that are there. The firewall's rules are those of nftables, which root alone
+    /// can read. Exit code 1 if anything fails.
     #[command(after_help = "Example: withy doctor --json")]
     Doctor(Doctor),
     /// Print this user's id, which others trust
@@ -616,6 +627,10 @@ pub(crate) struct Relay {
     /// Ends after this much time, with exit code 0
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
+    /// Prints an object at the end: "frontend" and "backend", each with "received", "sent" and "dropped",
+    /// and "capture" with "missed", in {"messages":N,"octets":N}, and "unsent", messages that no peer took
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) talk: Talk,
     #[command(flatten)]
@@ -695,6 +710,21 @@ mod tests {
     }
 
     #[test]
+    fn all_verbs_print_json_but_those_whose_text_is_for_others_to_read() {
+        fn check(verb: &clap::Command) {
+            let name = verb.get_name();
+            if verb.is_hide_set() || ["completions", "man"].contains(&name) {
+                return;
+            }
+            let has_json = verb.get_arguments().any(|arg| arg.get_id() == "json");
+            let has_verbs = verb.has_subcommands();
+            assert!(has_json || has_verbs, "{name}");
+            verb.get_subcommands().for_each(check);
+        }
+        Cli::command().get_subcommands().for_each(check);
+    }
+
+    #[test]
     fn every_verb_says_what_it_does_and_shows_an_example() {
         for verb in Cli::command()
             .get_subcommands()
@@ -702,9 +732,10 @@ mod tests {
         {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             let example = verb.get_after_help().map(ToString::to_string);
-            let start = format!("Example: withy {}", verb.get_name());
+            let starts = ["Example", "Examples"];
+            let starts = starts.map(|start| format!("{start}: withy {}", verb.get_name()));
             assert!(
-                example.is_some_and(|text| text.starts_with(&start)),
+                example.is_some_and(|text| starts.iter().any(|start| text.starts_with(start))),
                 "{}",
                 verb.get_name()
             );

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use withy::socket::Socket;
 use withy::trust::{IdentityId, Purpose};
 use withy::{Builder, Home, Identity, Trust};
@@ -156,12 +156,15 @@ pub(crate) fn trust(options: &args::Trust) -> Outcome {
     let home = home()?;
     if let Some(id) = options.remove {
         return match home.forget(id).map_err(Failure::of_home)? {
-            true => Ok(()),
+            true => say(
+                options.json,
+                || json!({ "identity": id.to_string(), "trusted": false }),
+            ),
             false => Err(Failure::Failed(format!("{id} was not trusted"))),
         };
     }
     let Some(id) = options.id else {
-        return list(&home);
+        return list(&home, options.json);
     };
     let revoked = home.revoked().map_err(Failure::of_home)?;
     if revoked.identities.contains(&id) {
@@ -172,7 +175,12 @@ pub(crate) fn trust(options: &args::Trust) -> Outcome {
     let ours = home.identity().map_err(Failure::of_identity)?.id();
     home.accept(id, options.name.as_ref())
         .map_err(Failure::of_home)?;
-    let name = options.name.as_ref().map(|name| format!("  {name}"));
+    let name = options.name.as_ref().map(ToString::to_string);
+    if options.json {
+        let object = json!({ "ours": ours.to_string(), "theirs": id.to_string(), "name": name });
+        return write_out(format!("{object}\n"));
+    }
+    let name = name.map(|name| format!("  {name}"));
     write_out(format!(
         "ours    {ours}\ntheirs  {id}{}\n",
         name.unwrap_or_default()
@@ -183,31 +191,50 @@ pub(crate) fn trust(options: &args::Trust) -> Outcome {
 #[derive(Debug, Default)]
 struct Known {
     marks: Vec<&'static str>,
-    names: Vec<String>,
+    name: Option<String>,
+    /// Where it is pinned.
+    endpoints: Vec<String>,
 }
 
-fn list(home: &Home) -> Outcome {
+fn list(home: &Home, as_json: bool) -> Outcome {
     let mut all: BTreeMap<IdentityId, Known> = BTreeMap::new();
-    let mut know = |id, mark, name: Option<String>| {
+    let mut know = |id, mark, name: Option<String>, endpoint: Option<String>| {
         let known = all.entry(id).or_default();
         if !known.marks.contains(&mark) {
             known.marks.push(mark);
         }
-        known.names.extend(name);
+        known.name = known.name.take().or(name);
+        known.endpoints.extend(endpoint);
     };
     for (id, name) in home.trusted().map_err(Failure::of_home)?.iter() {
-        know(id, "trusted", name.map(ToString::to_string));
+        know(id, "trusted", name.map(ToString::to_string), None);
     }
     for (endpoint, id) in home.pinned().map_err(Failure::of_home)? {
-        know(id, "pinned", Some(endpoint));
+        know(id, "pinned", None, Some(endpoint));
     }
     for id in home.revoked().map_err(Failure::of_home)?.identities {
-        know(id, "revoked", None);
+        know(id, "revoked", None, None);
     }
-    let lines = all.iter().map(|(id, Known { marks, names })| {
-        let line = format!("{id}  {:<7}  {}", marks.join(","), names.join("  "));
-        format!("{}\n", line.trim_end())
-    });
+    let lines = all.iter().map(
+        |(
+            id,
+            Known {
+                marks,
+                name,
+                endpoints,
+            },
+        )| {
+            if as_json {
+                let id = id.to_string();
+                let object =
+                    json!({ "identity": id, "marks": marks, "name": name, "endpoints": endpoints });
+                return format!("{object}\n");
+            }
+            let called: Vec<&str> = name.iter().chain(endpoints).map(String::as_str).collect();
+            let line = format!("{id}  {:<7}  {}", marks.join(","), called.join("  "));
+            format!("{}\n", line.trim_end())
+        },
+    );
     write_out(lines.collect::<String>())
 }
 
@@ -216,10 +243,22 @@ pub(crate) fn revoke(options: &args::Revoke) -> Outcome {
     let home = home()?;
     let id = options.id;
     match options.undo {
-        false => home.revoke(id).map_err(Failure::of_home),
-        true => match home.reinstate(id).map_err(Failure::of_home)? {
-            true => Ok(()),
-            false => Err(Failure::Failed(format!("{id} was not revoked"))),
-        },
+        false => home.revoke(id).map_err(Failure::of_home)?,
+        true if !home.reinstate(id).map_err(Failure::of_home)? => {
+            return Err(Failure::Failed(format!("{id} was not revoked")));
+        }
+        true => {}
+    }
+    say(
+        options.json,
+        || json!({ "identity": id.to_string(), "revoked": !options.undo }),
+    )
+}
+
+/// Prints what was done as an object, where that is asked for: who does not ask sees it by the exit code.
+pub(crate) fn say(as_json: bool, object: impl FnOnce() -> Value) -> Outcome {
+    match as_json {
+        true => write_out(format!("{}\n", object())),
+        false => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod bus;
 mod child;
+mod dead;
 mod demo;
 mod doctor;
 mod duplex;
@@ -107,6 +108,7 @@ async fn run_verb(verb: &Verb) -> Outcome {
         Verb::Serve(options) => serve::run(options).await,
         Verb::Doctor(options) => doctor::run(options).await,
         Verb::Node(options) => relay::run(options).await,
+        Verb::Dead(options) => dead::run(options).await,
         Verb::Bench(options) => bench::run(options).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Child => child::run().await,

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use withy::home::Target;
+use serde::Serialize;
+use serde_json::{Value, json};
+use withy::home::{KnownNetwork, Target};
 use withy::trust::{Proof, Roles, Terms, Ticket};
 use withy::{Home, HomeError};
 use zeroize::Zeroizing;
@@ -17,7 +19,7 @@ use crate::args::{Invite, Join, Network, Whom};
 use crate::duration;
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
-use crate::identity::home;
+use crate::identity::{home, say};
 
 /// Does what a verb says.
 pub(crate) fn run(verb: &Network) -> Outcome {
@@ -31,30 +33,51 @@ pub(crate) fn run(verb: &Network) -> Outcome {
     }
     let home = home()?;
     match verb {
-        Network::Create { name } => {
+        Network::Create { name, json } => {
             let id = home.create_network(name).map_err(Failure::of_home)?;
-            write_out(format!("{id}\n"))
+            write_out(match json {
+                true => {
+                    let object = json!({ "network": id.to_string(), "name": name.to_string() });
+                    format!("{object}\n")
+                }
+                false => format!("{id}\n"),
+            })
         }
         Network::Invite(options) => invite(&home, options),
         Network::Join(options) => join(&home, options),
-        Network::List => list(&home),
-        Network::Revoke { name, whom } => {
+        Network::List { json } => list(&home, *json),
+        Network::Revoke { name, whom, json } => {
             let id = home.network(name).map_err(Failure::of_home)?.network.id;
             let (done, target) = match *whom {
                 Whom::Identity(identity) => (home.revoke(identity), Target::Identity(identity)),
                 Whom::Serial(serial) => (home.revoke_serial(id, serial), Target::Serial(serial)),
             };
             done.map_err(Failure::of_home)?;
-            match home.revoke_member(name, target) {
+            let signed = match home.revoke_member(name, target) {
                 // Here alone, then.
-                Err(HomeError::NoAuthority { .. }) => complain(format_args!(
-                    "the network {name:?} was made elsewhere, where others are told; here it holds"
-                )),
-                revoked => drop(revoked.map_err(Failure::of_home)?),
-            }
-            Ok(())
+                Err(HomeError::NoAuthority { .. }) => {
+                    complain(format_args!(
+                        "the network {name:?} was made elsewhere, where others are told; here it holds"
+                    ));
+                    false
+                }
+                revoked => revoked.map(|_| true).map_err(Failure::of_home)?,
+            };
+            say(*json, || {
+                let (what, whom) = match *whom {
+                    Whom::Identity(identity) => ("identity", identity.to_string()),
+                    Whom::Serial(serial) => ("serial", serial.to_string()),
+                };
+                let (id, name) = (id.to_string(), name.to_string());
+                json!({ "network": id, "name": name, what: whom, "signed": signed })
+            })
         }
-        Network::Leave { name } => home.leave(name).map_err(Failure::of_home),
+        Network::Leave { name, json } => {
+            // One whose file is damaged can be left as well.
+            let id = home.network(name).ok().map(|it| it.network.id.to_string());
+            home.leave(name).map_err(Failure::of_home)?;
+            say(*json, || json!({ "network": id, "name": name.to_string() }))
+        }
     }
 }
 
@@ -83,7 +106,35 @@ fn invite(home: &Home, options: &Invite) -> Outcome {
         options.name,
         span(lifetime)
     ));
-    write_out(format!("{}\n", *ticket.expose()))
+    let text = ticket.expose();
+    let line = match options.json {
+        true => {
+            let invited = Invited {
+                name: options.name.to_string(),
+                ticket: &text,
+                serial: ticket.serial().to_string(),
+                member: options.member.map(|it| it.to_string()),
+                reusable: options.reusable,
+                expires_s: lifetime,
+            };
+            Zeroizing::new(serde_json::to_string(&invited).map_err(Failure::failed)?)
+        }
+        false => text,
+    };
+    write_out(Zeroizing::new(format!("{}\n", *line)).as_bytes())
+}
+
+/// What `network invite --json` prints. No copy of the ticket stays.
+#[derive(Serialize)]
+struct Invited<'a> {
+    name: String,
+    ticket: &'a str,
+    /// As text: it may be more than what a number holds in some languages.
+    serial: String,
+    #[serde(rename = "for")]
+    member: Option<String>,
+    reusable: bool,
+    expires_s: u64,
 }
 
 fn join(home: &Home, options: &Join) -> Outcome {
@@ -101,6 +152,14 @@ fn join(home: &Home, options: &Join) -> Outcome {
     let joined = home
         .join(&ticket, options.name.as_ref())
         .map_err(Failure::of_home)?;
+    if options.json {
+        let network = joined.network.name.clone();
+        let known = home.networks().map_err(Failure::of_home)?;
+        let known = known.iter().find(|known| known.name == network);
+        return known.map_or(Ok(()), |known| {
+            write_out(format!("{}\n", object(known, now())))
+        });
+    }
     let network = joined.network;
     write_out(format!("{}  {}\n", network.id, network.name))
 }
@@ -127,11 +186,35 @@ fn line(from: impl Read) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn list(home: &Home) -> Outcome {
+/// Seconds since the Unix epoch.
+fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |since| since.as_secs());
+    now.map_or(0, |since| since.as_secs())
+}
+
+fn object(known: &KnownNetwork, now: u64) -> Value {
+    let grant = known.joined.proof.grant();
+    let roles = grant.roles.to_string();
+    let roles: Vec<&str> = roles.split(',').filter(|it| *it != "none").collect();
+    let until = grant.validity.not_after;
+    json!({
+        "network": known.joined.network.id.to_string(),
+        "name": known.name.to_string(),
+        "roles": roles,
+        "until": until,
+        "expired": until < now,
+        "by_ticket": matches!(known.joined.proof, Proof::Redeemed(_)),
+        "made_here": known.is_authority,
+    })
+}
+
+fn list(home: &Home, as_json: bool) -> Outcome {
+    let now = now();
     let all = home.networks().map_err(Failure::of_home)?;
     let lines = all.iter().map(|known| {
+        if as_json {
+            return format!("{}\n", object(known, now));
+        }
         let grant = known.joined.proof.grant();
         let roles = grant.roles;
         let mut left = match grant.validity.not_after.checked_sub(now) {

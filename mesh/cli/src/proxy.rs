@@ -1,10 +1,12 @@
 //! `proxy`: two sockets of any type, connected by the library's proxy.
 
-use withy::proxy::Passed;
+use serde_json::{Value, json};
+use withy::proxy::{Passed, ProxyStatistics};
 use withy::{AnySocket, Endpoint, Proxy, SocketType};
 
 use crate::args::{Keys, Relay};
 use crate::exit::{Failure, Outcome, complain};
+use crate::format::write_out;
 use crate::place::{self, Endpoints};
 use crate::session::{Interrupt, Limit, PATIENCE, Session};
 
@@ -106,7 +108,28 @@ pub(crate) async fn run(options: &Relay) -> Outcome {
     if unsent > 0 {
         complain(format_args!("{unsent} messages were not taken by peers"));
     }
-    Ok(())
+    match options.json {
+        true => write_out(format!("{}\n", object(&statistics, unsent))),
+        false => Ok(()),
+    }
+}
+
+fn object(statistics: &ProxyStatistics, unsent: usize) -> Value {
+    let passed = |it: Passed| json!({ "messages": it.messages, "octets": it.octets });
+    json!({
+        "frontend": {
+            "received": passed(statistics.frontend_received),
+            "sent": passed(statistics.frontend_sent),
+            "dropped": passed(statistics.frontend_dropped),
+        },
+        "backend": {
+            "received": passed(statistics.backend_received),
+            "sent": passed(statistics.backend_sent),
+            "dropped": passed(statistics.backend_dropped),
+        },
+        "capture": { "missed": passed(statistics.capture_missed) },
+        "unsent": unsent,
+    })
 }
 
 async fn open(side: &Side, options: &Relay) -> Outcome<AnySocket> {

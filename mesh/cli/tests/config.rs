@@ -17,13 +17,16 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
     let id = user.id();
     let text = format!(
         "# A comment.\nlisten = [\"127.0.0.1:1\", \"::1\"]\nseed = \"a:1\"\n\
-         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\n\n[names]\norders = \"{id}\"\n"
+         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\n\n[names]\norders = \"{id}\"\n\n\
+         [queue.jobs]\nttl = \"1h\"\nmax-messages = 1_000\nlease = \"1m\"\n"
     );
     fs::write(&file, text).unwrap();
-    let show = ["node", "--seed", "c:3", "config", "show", "--origin"];
+    let options = ["--seed", "c:3", "--keep", "jobs", "--queue", "jobs:ttl=3h"];
+    let show = [&["node"], &options[..], &["config", "show", "--origin"]].concat();
     let mut command = user.withy(&show);
     command
         .env("WITHY_NODE_SEED", "b:2")
+        .env("WITHY_NODE_QUEUE", "jobs:ttl=2h, jobs:lease=2m")
         .env("WITHY_NODE_STATUS", "9100");
     command.env_remove("WITHY_DISCOVERY");
     let (code, out, err) = Program::start(&mut command).end();
@@ -39,6 +42,11 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         "status = \"9100\"  # $WITHY_NODE_STATUS".to_owned(),
         format!("relay = true  # {file}:6"),
         format!("\"orders\" = \"{id}\"  # {file}:9"),
+        // Each setting of a queue counts for itself.
+        "[queue.\"jobs\"]".to_owned(),
+        "ttl = \"3h\"  # --queue".to_owned(),
+        "lease = \"2m\"  # $WITHY_NODE_QUEUE".to_owned(),
+        format!("max-messages = 1000  # {file}:13"),
     ] {
         assert!(out.lines().any(|it| it == line), "{line}\nis not in\n{out}");
     }
@@ -66,13 +74,18 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         .find(|it| it["key"] == "names.orders")
         .unwrap();
     assert_eq!(names["value"], id);
+    let ttl = objects.iter().find(|it| it["key"] == "queue.jobs.ttl");
+    let ttl = ttl.unwrap();
+    assert_eq!(ttl["value"], "3h");
+    assert_eq!(ttl["default"], "a message waits for ever");
 }
 
 #[test]
 fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     let user = User::new();
     let file = user.path("broken.toml");
-    fs::write(&file, "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\n").unwrap();
+    let text = "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\n[queue.jobs]\nattempts = 0\n";
+    fs::write(&file, text).unwrap();
     let path = file.to_str().unwrap();
     for arguments in [
         &["node", "--config", path][..],
@@ -87,6 +100,7 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
                 "{path}:3: discovery: \"lan\" is no way to find nodes; accepted: \"host\", \"mdns\" or \"off\""
             ),
             format!("{path}:4: seed: expected strings, not integer; accepted: HOST:PORT"),
+            format!("{path}:6: queue.jobs.attempts: \"0\" is no number from 1"),
         ] {
             assert!(err.contains(&says), "{says}\nis not in\n{err}");
         }
@@ -95,7 +109,14 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     assert_eq!(code, 2);
     let object: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(object["ok"], false);
-    assert_eq!(object["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(object["errors"].as_array().unwrap().len(), 4);
+
+    // Settings of a queue that is not kept are there for one that was meant to be.
+    fs::write(&file, "keep = [\"jobs\"]\n[queue.jbos]\nttl = \"1h\"\n").unwrap();
+    let (code, _, err) = user.run(&["node", "config", "check", path]);
+    let says = format!("{path}:3: queue.jbos.ttl: jbos is not kept");
+    assert!(code == 2 && err.contains(&says), "{err}");
+    fs::write(&file, text).unwrap();
 
     // The user's own file is read without being named.
     fs::rename(&file, user.path("node.toml")).unwrap();
@@ -164,4 +185,25 @@ fn the_examples_can_be_used() {
         let key = object["key"].as_str().unwrap();
         assert!(text.contains(&format!("{key} = ")), "{key}");
     }
+    // So do all settings of a queue.
+    let (_, _, err) = user.run(&["node", "--queue", "jobs:colour=1"]);
+    let settings = err.rsplit_once("accepted: ").unwrap().1.trim();
+    for setting in settings.split(", ") {
+        assert!(text.contains(&format!("#{setting} = ")), "{setting}");
+    }
+    // What stands there can be used.
+    let section = text.split("\n#[queue.jobs]\n").nth(1).unwrap();
+    let lines = section.lines().take_while(|line| !line.is_empty());
+    let used: String = lines
+        .map(|line| format!("{}\n", line.trim_start_matches('#')))
+        .collect();
+    let path = user.path("used.toml");
+    fs::write(&path, format!("keep = [\"jobs\"]\n[queue.jobs]\n{used}")).unwrap();
+    let said = user.does(&["node", "config", "check", path.to_str().unwrap()]);
+    // With keep, and what all verbs are told of discovery.
+    let count = settings.split(", ").count() + 2;
+    assert!(
+        said.starts_with(&format!("ok: keys that are set: {}", count)),
+        "{said}"
+    );
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use program::homes::{User, until_said};
 use program::{ANY, Program};
+use serde_json::{Value, json};
 
 /// What those have who are let in.
 const LONG: &str = "15s";
@@ -320,6 +321,140 @@ fn what_answers_first_is_pinned_and_a_changed_identity_refused_loudly() {
     bob.does(&["trust", "--remove", &ada.id()]);
     assert_eq!(bob.push(&endpoint, &first_use, LONG).0, 0);
     assert_eq!(program.line(), "hello");
+}
+
+/// What a verb prints with `--json`: one object a line.
+fn objects(out: &str) -> Vec<Value> {
+    let lines = out.lines();
+    lines.map(|it| serde_json::from_str(it).unwrap()).collect()
+}
+
+#[test]
+fn whom_one_trusts_is_said_in_objects() {
+    let (ada, bob) = User::two();
+    let does = |arguments: &[&str]| objects(&ada.does(&[arguments, &["--json"]].concat()));
+    let (ours, theirs) = (ada.id(), bob.id());
+    let accepted = does(&["trust", &theirs, "bob's laptop"]);
+    assert_eq!(
+        accepted,
+        [json!({ "ours": ours, "theirs": theirs, "name": "bob's laptop" })]
+    );
+    let pull = ["pull", "--bind", ANY, "--identity"];
+    let (_pull, endpoint) = Program::bound(&mut bob.withy(&pull));
+    bob.trusts(&ada);
+    let push = ["--trust", "first-use"];
+    assert_eq!(ada.push(&endpoint, &push, LONG).0, 0);
+    let nobody = "gaytemzugu3doobzmfrggzdfmztwq2lknnwg23tpobyxe43uov3lddhs";
+    assert_eq!(
+        does(&["revoke", nobody]),
+        [json!({ "identity": nobody, "revoked": true })]
+    );
+    let mut listed = does(&["trust"]);
+    listed.sort_by_key(|it| it["identity"] == nobody);
+    assert_eq!(
+        listed,
+        [
+            json!({
+                "identity": theirs,
+                "marks": ["trusted"],
+                "name": "bob's laptop",
+                "endpoints": [],
+            }),
+            json!({ "identity": nobody, "marks": ["revoked"], "name": null, "endpoints": [] }),
+        ]
+    );
+    assert_eq!(
+        does(&["revoke", "--undo", nobody]),
+        [json!({ "identity": nobody, "revoked": false })]
+    );
+    assert_eq!(
+        does(&["trust", "--remove", &theirs]),
+        [json!({ "identity": theirs, "trusted": false })]
+    );
+    // Pinned, and accepted without a name.
+    assert_eq!(ada.push(&endpoint, &push, LONG).0, 0);
+    assert_eq!(does(&["trust", &theirs])[0]["name"], Value::Null);
+    assert_eq!(
+        does(&["trust"]),
+        [json!({
+            "identity": theirs,
+            "marks": ["trusted", "pinned"],
+            "name": null,
+            "endpoints": [endpoint],
+        })]
+    );
+    // What fails prints no object.
+    let (code, out, _) = ada.run(&["trust", "--remove", nobody, "--json"]);
+    assert_eq!((code, &*out), (1, ""));
+}
+
+#[test]
+fn what_becomes_of_networks_is_said_in_objects() {
+    let (ada, bob) = User::two();
+    let does = |user: &User, arguments: &[&str]| {
+        objects(&user.does(&[&["network"], arguments, &["--json"]].concat()))
+    };
+    let made = does(&ada, &["create", "garden"]);
+    let network = made[0]["network"].as_str().unwrap().to_owned();
+    assert_eq!(made, [json!({ "network": network, "name": "garden" })]);
+    assert!(ada.does(&["network", "list"]).starts_with(&network));
+
+    let invited = does(&ada, &["invite", "garden", "--expires", "1h"]);
+    let [ticket, serial] = ["ticket", "serial"].map(|it| invited[0][it].as_str().unwrap());
+    assert!(serial.parse::<u64>().is_ok(), "{serial}");
+    let expected = json!({
+        "name": "garden",
+        "ticket": ticket,
+        "serial": serial,
+        "for": null,
+        "reusable": false,
+        "expires_s": 3_600,
+    });
+    assert_eq!(invited, [expected]);
+    let member = bob.id();
+    let bound = does(&ada, &["invite", "garden", "--for", &member]);
+    assert_eq!(bound[0]["for"], *member);
+
+    let join = ["network", "join", "--name", "yard", "--json"];
+    let (code, out, err) = bob.run_with(&join, &format!("{ticket}\n"));
+    assert_eq!(code, 0, "{err}");
+    let joined = objects(&out);
+    let until = joined[0]["until"].as_u64().unwrap();
+    let expected = json!({
+        "network": network,
+        "name": "yard",
+        "roles": ["member"],
+        "until": until,
+        "expired": false,
+        "by_ticket": true,
+        "made_here": false,
+    });
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
+    assert!((now..now + 2 * 3_600).contains(&until), "{until}");
+    assert_eq!(joined, [expected]);
+    assert_eq!(does(&bob, &["list"]), joined);
+    let listed = does(&ada, &["list"]);
+    assert_eq!(listed[0]["made_here"], true);
+    assert_eq!(listed[0]["by_ticket"], false);
+
+    // Where it was made others are told, elsewhere not.
+    assert_eq!(
+        does(&ada, &["revoke", "garden", serial]),
+        [json!({ "network": network, "name": "garden", "serial": serial, "signed": true })]
+    );
+    let ours = ada.id();
+    assert_eq!(
+        does(&bob, &["revoke", "yard", &ours]),
+        [json!({ "network": network, "name": "yard", "identity": ours, "signed": false })]
+    );
+    assert_eq!(
+        does(&bob, &["leave", "yard"]),
+        [json!({ "network": network, "name": "yard" })]
+    );
+    assert_eq!(does(&bob, &["list"]), [] as [Value; 0]);
 }
 
 /// A push to an endpoint where nobody is.

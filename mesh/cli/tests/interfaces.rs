@@ -4,6 +4,8 @@
 
 mod program;
 
+use std::process::Command;
+
 use program::Program;
 use program::homes::{User, until_said};
 use program::namespace::{CABLE, DROP, inside, run};
@@ -92,6 +94,76 @@ fn the_doctor_tells_whether_multicast_works() {
         assert!(
             dropped.starts_with("warn  multicast   something swallows it"),
             "{dropped}"
+        );
+    });
+}
+
+#[test]
+fn the_doctor_names_the_rules_that_stand_in_the_way() {
+    inside("the_doctor_names_the_rules_that_stand_in_the_way", || {
+        let user = User::new();
+        assert_eq!(
+            doctor(&user, "firewall"),
+            "ok    firewall    nothing filters what comes in\n"
+        );
+        run(DROP);
+        let dropped = doctor(&user, "firewall");
+        assert_eq!(
+            dropped,
+            "warn  firewall    a rule of the input chain inet drops input drops or rejects UDP 5353\n"
+        );
+        run("
+            nft flush ruleset
+            nft add table inet strict
+            nft add chain inet strict in '{ type filter hook input priority 0; policy drop; }'
+            nft add rule inet strict in iifname lo accept
+            nft add rule inet strict in ct state established,related accept
+            nft add rule inet strict in udp dport 7100 accept
+        ");
+        let (code, out, err) = user.run(&["doctor", "--wait", "100ms", "--json"]);
+        assert_eq!(code, 0, "{out}{err}");
+        let findings = out.lines().map(|line| serde_json::from_str(line).unwrap());
+        let of_firewall = |it: &serde_json::Value| it["check"] == "firewall";
+        let found: Vec<_> = findings.filter(of_firewall).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0]["level"], "warn");
+        assert_eq!(
+            found[0]["finding"],
+            "the input chain inet strict in drops by default and no rule accepts UDP 5353, TCP 7100"
+        );
+        // What it says helps.
+        run(found[0]["remedy"].as_str().unwrap());
+        let open = doctor(&user, "firewall");
+        assert_eq!(
+            open,
+            "ok    firewall    the rules let UDP 5353, UDP 7100 and TCP 7100 in\n"
+        );
+    });
+}
+
+#[test]
+fn the_doctor_says_that_it_could_not_read_the_rules() {
+    inside("the_doctor_says_that_it_could_not_read_the_rules", || {
+        run(DROP);
+        let user = User::new();
+        // Without the right to look at them, as any user but root.
+        let withy = user.withy(&["doctor", "--wait", "100ms"]);
+        let mut limited = Command::new("setpriv");
+        limited
+            .arg("--bounding-set=-net_admin")
+            .arg(withy.get_program());
+        limited.args(withy.get_args());
+        for (name, value) in withy.get_envs() {
+            limited.env(name, value.unwrap_or_default());
+        }
+        let (code, out, err) = Program::start(&mut limited).end();
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(
+            out.contains("ok    firewall    could not read the rules: ")
+                && out.contains(
+                    "-> run as root: `sudo withy doctor`; other hosts need UDP and TCP 7100"
+                ),
+            "{out}"
         );
     });
 }

@@ -228,6 +228,28 @@ fn a_proxy_stands_between() {
 }
 
 #[test]
+fn a_proxy_says_at_its_end_what_passed() {
+    let (pull, back) = Program::bound(&mut withy(&["pull", "--bind", ANY, "--count", "1"]));
+    let backend = format!("push:connect:{back}");
+    let arguments = ["proxy", &format!("pull:{ANY}"), &backend, "--json"];
+    let (proxy, front) = Program::bound(&mut withy(&arguments));
+    assert_eq!(run(&["push", "--connect", &front, "hello"]).0, 0);
+    assert_eq!(pull.end().1, "hello\n");
+    proxy.signal("-INT");
+    let (code, out, err) = proxy.end();
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}{err}");
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let [none, one] = [0, 1].map(|n| serde_json::json!({ "messages": n, "octets": 5 * n }));
+    let expected = serde_json::json!({
+        "frontend": { "received": one, "sent": none, "dropped": none },
+        "backend": { "received": none, "sent": one, "dropped": none },
+        "capture": { "missed": none },
+        "unsent": 0,
+    });
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn time_and_count_decide_the_exit_code() {
     let start = Instant::now();
     let (code, _, err) = run(&["pull", "--bind", ANY, "--timeout", "200ms"]);
@@ -475,6 +497,7 @@ fn help_man_and_completions_name_every_verb() {
         "router",
         "proxy",
         "ping",
+        "dead",
         "id",
         "trust",
         "revoke",

@@ -56,6 +56,11 @@ pub(crate) struct NodeOptions {
     /// repeatable. Whoever kept it before hands it over
     #[arg(long, value_name = "QUEUE[=FOLDER]")]
     pub(crate) keep: Vec<String>,
+    /// A setting of a queue that is kept, in the file a table [queue.QUEUE]; repeatable. KEY is ttl,
+    /// lease (how long a worker has), attempts, max-messages, max-bytes, max-message, overflow, max-dead,
+    /// max-workers or max-producers
+    #[arg(long, value_name = "QUEUE:KEY=VALUE")]
+    pub(crate) queue: Vec<String>,
     /// Opens a door at ENDPOINT, through which ZeroMQ sockets come to the mesh: SUB and PUB to topics,
     /// REQ and DEALER to services, PUSH to queues, which their first frame names; repeatable
     #[arg(long, value_name = "ENDPOINT", help_heading = "ZeroMQ sockets")]
@@ -132,6 +137,33 @@ pub(crate) enum Config {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `dead`.
+#[derive(Debug, Args)]
+pub(crate) struct Dead {
+    /// The queue
+    pub(crate) queue: String,
+    /// Takes away what was printed, once it was
+    #[arg(long)]
+    pub(crate) take: bool,
+    /// Ends after this many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long to look around for nodes that keep the queue
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) wait: Duration,
+    /// Ends after this much time, with exit code 3
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10s")]
+    pub(crate) timeout: Duration,
+    /// Prints one JSON object a letter: "queue", "node", "id", "cause", "reason", "priority", "deaths", and
+    /// "frames" and "text" as of any message, so that `withy push --json` takes it
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) mesh: Mesh,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `doctor`.

@@ -33,6 +33,11 @@ pub(crate) struct Trust {
     /// Trusts ID no longer, and forgets where it was pinned
     #[arg(long, value_name = "ID", conflicts_with_all = ["id", "name"])]
     pub(crate) remove: Option<IdentityId>,
+    /// Prints {"ours":ID,"theirs":ID,"name":NAME}; with --remove {"identity":ID,"trusted":false}; of a
+    /// list {"identity":ID,"marks":["trusted",...],"name":NAME,"endpoints":[...]} a line. What is not
+    /// there is null
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `revoke`.
@@ -43,6 +48,9 @@ pub(crate) struct Revoke {
     /// Takes it back
     #[arg(long)]
     pub(crate) undo: bool,
+    /// Prints {"identity":ID,"revoked":true}, or false with --undo
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The verbs of `network`.
@@ -53,6 +61,9 @@ pub(crate) enum Network {
     Create {
         /// What to call it
         name: Name,
+        /// Prints {"network":ID,"name":NAME}
+        #[arg(long)]
+        json: bool,
     },
     /// Print a ticket to a network that was made here, on one line
     ///
@@ -70,7 +81,12 @@ pub(crate) enum Network {
     ///
     /// "by ticket" stands where a program of the host that made the network is still to be met.
     #[command(after_help = "Example: withy network list")]
-    List,
+    List {
+        /// Prints {"network":ID,"name":NAME,"roles":[...],"until":SECONDS,"expired":false,
+        /// "by_ticket":false,"made_here":true} a line, the time since the Unix epoch
+        #[arg(long)]
+        json: bool,
+    },
     /// End what a ticket grants, or trust an identity never more
     ///
     /// This host's programs end its connections within a second. On the host that made the network it
@@ -83,12 +99,19 @@ pub(crate) enum Network {
         /// The serial of a ticket, or an identity
         #[arg(value_name = "ID|SERIAL")]
         whom: Whom,
+        /// Prints {"network":ID,"name":NAME,"identity":ID,"signed":true}, of a ticket "serial" as text
+        /// for "identity"; "signed" says whether other hosts are told
+        #[arg(long)]
+        json: bool,
     },
     /// Leave a network
     #[command(after_help = "Example: withy network leave garden")]
     Leave {
         /// The network
         name: Name,
+        /// Prints {"network":ID,"name":NAME}; the id is null if its file could not be read
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -109,6 +132,10 @@ pub(crate) struct Invite {
     /// Any number of identities can use the ticket
     #[arg(long)]
     pub(crate) reusable: bool,
+    /// Prints {"name":NAME,"ticket":TICKET,"serial":SERIAL,"for":ID,"reusable":false,"expires_s":86400},
+    /// the serial as text; "for" is null if any identity can use it
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `network join`.
@@ -120,6 +147,9 @@ pub(crate) struct Join {
     /// What to call the network here, if not by its own name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<Name>,
+    /// Prints what `withy network list --json` does, of this network
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Refused: what stands on a command line, everybody on the machine can read
     #[arg(hide = true)]
     pub(crate) words: Vec<OsString>,

@@ -1,40 +1,17 @@
-//! This machine: interfaces, ports, and what may filter packets.
+//! This machine: interfaces and ports.
 
-use std::env;
 use std::io;
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
 
 use withy::Node;
 
 use super::Report;
 use crate::exit::Outcome;
 
-/// Programs that make or keep a packet filter, and how what a node needs is let in with them.
-const FILTERS: &[(&str, &str)] = &[
-    (
-        "firewall-cmd",
-        "firewall-cmd --add-port=7100/udp --add-port=7100/tcp --add-service=mdns",
-    ),
-    ("ufw", "ufw allow 7100; ufw allow 5353/udp"),
-    (
-        "nft",
-        "in its input chain: `udp dport { 5353, 7100 } accept` and `tcp dport 7100 accept`",
-    ),
-    (
-        "iptables",
-        "iptables -I INPUT -p udp -m multiport --dports 5353,7100 -j ACCEPT, and -p tcp --dport 7100",
-    ),
-];
-
-/// Where programs for administrators are, which a user's PATH may leave out.
-const FOLDERS: &[&str] = &["/usr/sbin", "/sbin", "/usr/local/sbin"];
-
 pub(super) fn check(report: &mut Report, port: u16) -> Outcome {
     let addresses = Node::near_addresses();
     interfaces(report, &addresses)?;
-    ports(report, &addresses, port)?;
-    firewall(report)
+    ports(report, &addresses, port)
 }
 
 fn interfaces(report: &mut Report, addresses: &[IpAddr]) -> Outcome {
@@ -84,29 +61,4 @@ fn ports(report: &mut Report, addresses: &[IpAddr], port: u16) -> Outcome {
         }
         true => Ok(()),
     }
-}
-
-/// What filters packets says so to root only. That something is there is a hint, and no more.
-fn firewall(report: &Report) -> Outcome {
-    let found = FILTERS.iter().find(|(program, _)| is_there(program));
-    match found {
-        Some((program, remedy)) => report.say(
-            super::Level::Ok,
-            "firewall",
-            format_args!(
-                "{program} is installed; its rules are for root to see. Other hosts need UDP and TCP \
-                 {}, and UDP 5353 for multicast DNS",
-                Node::PORT
-            ),
-            format_args!("if they do not meet this one: {remedy}"),
-        ),
-        None => report.say(super::Level::Ok, "firewall", "no program for one was found", ""),
-    }
-}
-
-fn is_there(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
-    let mut paths = folders.map(|folder| folder.join(program));
-    paths.any(|path| path.is_file())
 }

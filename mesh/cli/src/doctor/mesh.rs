@@ -26,7 +26,7 @@ const MAX_LISTED: usize = 16;
 
 /// Joins, if the files are usable, and looks around.
 pub(super) async fn check(report: &mut Report, options: &Doctor, is_usable: bool) -> Outcome {
-    let is_set = clock_of_its_own(report)?;
+    let is_set = clock_of_its_own(report, now())?;
     if !is_usable {
         let remedy = "mend what failed above first";
         return report.warn("mesh", "no node was made to look around", remedy);
@@ -105,8 +105,8 @@ async fn multicast(report: &mut Report, options: &Doctor, node: &Node) -> Outcom
 }
 
 /// Whether the clock was set at all.
-fn clock_of_its_own(report: &mut Report) -> Outcome<bool> {
-    let is_set = now() >= PAST;
+fn clock_of_its_own(report: &mut Report, now: u64) -> Outcome<bool> {
+    let is_set = now >= PAST;
     if !is_set {
         let finding = "it is years behind: what others signed is not valid yet";
         report.fail("clock", finding, "set it, and keep it with NTP")?;
@@ -121,25 +121,29 @@ fn now() -> u64 {
 
 /// Compares the clock with what others signed, which cannot be of the future.
 fn clock(report: &mut Report, peers: &[Peer]) -> Outcome {
-    let now = now();
-    let ahead = peers
-        .iter()
-        .map(|peer| (peer.issued.saturating_sub(now), peer));
-    match ahead.max_by_key(|(ahead, _)| *ahead) {
-        None => report.ok("clock", "no other node to compare it with"),
-        Some((ahead, peer)) if ahead > SKEW => report.warn(
+    let signed = peers.iter().map(|peer| (peer.issued, peer.identity));
+    match ahead(now(), signed) {
+        Some((ahead, identity)) => report.warn(
             "clock",
             format_args!(
-                "{} signed its record {ahead} s from now: this clock is behind, or that one ahead",
-                peer.identity
+                "{identity} signed its record {ahead} s from now: this clock is behind, or that one ahead"
             ),
             "keep both with NTP; more than 5m apart, they do not meet",
         ),
-        Some(_) => report.ok(
+        None if peers.is_empty() => report.ok("clock", "no other node to compare it with"),
+        None => report.ok(
             "clock",
             format_args!("no record of {} nodes contradicts it", peers.len()),
         ),
     }
+}
+
+/// The one of those who signed, and when, that is furthest in the future, and by how many seconds, if
+/// that is worth a word.
+fn ahead<T>(now: u64, signed: impl Iterator<Item = (u64, T)>) -> Option<(u64, T)> {
+    let ahead = signed.map(|(at, who)| (at.saturating_sub(now), who));
+    let ahead = ahead.filter(|(ahead, _)| *ahead > SKEW);
+    ahead.max_by_key(|(ahead, _)| *ahead)
 }
 
 fn nodes(report: &mut Report, options: &Doctor, peers: &[Peer]) -> Outcome {
@@ -163,5 +167,37 @@ fn nodes(report: &mut Report, options: &Doctor, peers: &[Peer]) -> Outcome {
             format_args!("{more} more are not trusted"),
             "`withy peers` lists them",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_is_told_by_what_others_signed() {
+        let now = 2 * PAST;
+        let found = |signed: &[(u64, &'static str)]| ahead(now, signed.iter().copied());
+        assert_eq!(found(&[]), None);
+        // Those of the past say nothing, and a minute is little.
+        assert_eq!(
+            found(&[(0, "a"), (now - 3_600, "b"), (now + SKEW, "c")]),
+            None
+        );
+        let signed = [(now + 90, "a"), (now + 400, "b"), (now + 61, "c")];
+        assert_eq!(found(&signed), Some((400, "b")));
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_fails() {
+        let mut report = Report {
+            json: true,
+            failed: 0,
+        };
+        assert!(clock_of_its_own(&mut report, PAST).unwrap());
+        assert_eq!(report.failed, 0);
+        assert!(!clock_of_its_own(&mut report, PAST - 1).unwrap());
+        assert!(!clock_of_its_own(&mut report, 0).unwrap());
+        assert_eq!(report.failed, 2);
     }
 }

@@ -1,13 +1,16 @@
 //! `doctor`: what keeps nodes from meeting, each finding with its remedy.
 //!
 //! It does what any verb with a name does, and no more: a node joins for some seconds, for which the
-//! identity is made if there is none. It never needs to be root.
+//! identity is made if there is none. It never needs to be root, who alone sees the rules of a firewall.
 //!
 //! Invariant: each check has at least one finding, and what cannot be told is no failure.
 
 mod files;
+mod filter;
+mod firewall;
 mod machine;
 mod mesh;
+mod packet;
 
 use serde_json::json;
 
@@ -90,6 +93,7 @@ pub(crate) async fn run(options: &Doctor) -> Outcome {
     let checking = async {
         let is_usable = files::check(&mut report)?;
         machine::check(&mut report, options.port)?;
+        firewall::check(&mut report, options).await?;
         mesh::check(&mut report, options, is_usable).await
     };
     tokio::select! {

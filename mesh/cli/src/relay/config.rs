@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::keys::{Form, KEYS, Key, NAMES};
+use super::queues::{self, QUEUE};
 use super::settings::{Origin, Set, Settings};
 use crate::args::{Config, NodeOptions};
 use crate::exit::{Failure, Outcome};
@@ -24,7 +25,7 @@ pub(super) fn run(options: &NodeOptions, verb: &Config) -> Outcome {
             match json {
                 true => Ok(()),
                 false => {
-                    let count = settings.layer.keys.len() + settings.layer.names.len();
+                    let count = settings.layer.len();
                     write_out(format!("ok: keys that are set: {count}\n"))
                 }
             }
@@ -66,6 +67,18 @@ fn text(settings: &Settings, with_origin: bool) -> String {
     for (name, (id, origin)) in &settings.layer.names {
         text.push_str(&format!("{} = \"{id}\"{}\n", quoted(name), comment(origin)));
     }
+    let mut table = None;
+    for ((queue, name), (value, origin)) in &settings.layer.queues {
+        if table != Some(queue) {
+            text.push_str(&format!("\n[{QUEUE}.{}]\n", quoted(queue)));
+            table = Some(queue);
+        }
+        let value = match value.bytes().all(|it| it.is_ascii_digit()) {
+            true => value.clone(),
+            false => quoted(value),
+        };
+        text.push_str(&format!("{name} = {value}{}\n", comment(origin)));
+    }
     text
 }
 
@@ -98,5 +111,12 @@ fn objects(settings: &Settings) -> String {
         let key = format!("{NAMES}.{name}");
         json!({ "key": key, "value": id.to_string(), "origin": origin.to_string() })
     });
-    keys.chain(names).map(|it| format!("{it}\n")).collect()
+    let queues = settings.layer.queues.iter();
+    let queues = queues.map(|((queue, name), (value, origin))| {
+        let key = format!("{QUEUE}.{queue}.{name}");
+        let default = queues::find(queue, name).map_or("", |setting| setting.default);
+        json!({ "key": key, "value": value, "default": default, "origin": origin.to_string() })
+    });
+    let all = keys.chain(names).chain(queues);
+    all.map(|it| format!("{it}\n")).collect()
 }

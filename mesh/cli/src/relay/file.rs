@@ -6,6 +6,9 @@
 //!
 //!  [names]
 //!  orders = "ID"        # only this identity may offer this name
+//!
+//!  [queue.jobs]
+//!  ttl = "7d"           # of a queue that is kept
 //! ```
 //!
 //! Read as a tree of keys and values with their places, so that each error has its line. All errors of
@@ -18,9 +21,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use withy::node::queue::QueueName;
 use withy::trust::IdentityId;
 
 use super::keys::{Form, KEYS, Key, NAMES, find, nearest, parse};
+use super::queues::{self, QUEUE, Setting};
 use super::settings::{Layer, Origin, Set};
 
 /// The largest file that is read, in octets.
@@ -99,8 +104,11 @@ impl Reading<'_> {
         if name == NAMES {
             return self.take_names(value);
         }
+        if name == QUEUE {
+            return self.take_queues(value);
+        }
         let Some(key) = find(name) else {
-            let known = KEYS.iter().map(|key| key.name).chain([NAMES]);
+            let known = KEYS.iter().map(|key| key.name).chain([NAMES, QUEUE]);
             let meant = match nearest(name, known.clone()) {
                 Some(nearest) => format!("is {nearest} meant?"),
                 None => {
@@ -152,12 +160,8 @@ impl Reading<'_> {
     }
 
     fn take_names(&mut self, value: &Spanned<DeValue<'_>>) {
-        let DeValue::Table(names) = value.get_ref() else {
-            let found = value.get_ref().type_str();
-            return self.complain(
-                &value.span(),
-                format_args!("{NAMES}: expected a table, not {found}; accepted: NAME = \"ID\""),
-            );
+        let Some(names) = self.table(NAMES, "NAME = \"ID\"", value) else {
+            return;
         };
         for (name, value) in names {
             let text = name.get_ref();
@@ -186,6 +190,77 @@ impl Reading<'_> {
             }
         }
     }
+
+    fn take_queues(&mut self, value: &Spanned<DeValue<'_>>) {
+        let Some(queues) = self.table(QUEUE, "[queue.NAME]", value) else {
+            return;
+        };
+        for (queue, value) in queues {
+            let queue = queue.get_ref();
+            if let Err(error) = parse::<QueueName>(queue) {
+                self.complain(&value.span(), format_args!("{QUEUE}.{queue:?}: {error}"));
+                continue;
+            }
+            let what = format!("{QUEUE}.{queue}");
+            let Some(settings) = self.table(&what, "KEY = VALUE", value) else {
+                continue;
+            };
+            for (name, value) in settings {
+                let text = match queues::find(queue, name.get_ref()) {
+                    Ok(setting) => setting_text(queue, setting, value).map(|it| (setting, it)),
+                    Err(error) => {
+                        self.complain(&name.span(), error);
+                        continue;
+                    }
+                };
+                match text {
+                    Ok((setting, text)) => {
+                        let origin = self.origin(&name.span());
+                        let key = (queue.to_string(), setting.name);
+                        self.layer.queues.insert(key, (text, origin));
+                    }
+                    Err(error) => self.complain(&value.span(), error),
+                }
+            }
+        }
+    }
+
+    fn table<'v, 'i>(
+        &mut self,
+        what: &str,
+        accepted: &str,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Option<&'v DeTable<'i>> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            other => {
+                let found = other.type_str();
+                let error = format!("{what}: expected a table, not {found}; accepted: {accepted}");
+                self.complain(&value.span(), error);
+                None
+            }
+        }
+    }
+}
+
+/// The value of a queue's setting, once it was checked.
+fn setting_text(
+    queue: &str,
+    setting: &Setting,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<String, String> {
+    let text = match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if setting.is_number => number.as_str().replace('_', ""),
+        other => {
+            let (name, found, accepted) = (setting.name, other.type_str(), setting.accepted);
+            return Err(format!(
+                "{QUEUE}.{queue}.{name}: expected a string, not {found}; accepted: {accepted}"
+            ));
+        }
+    };
+    setting.check(queue, &text)?;
+    Ok(text)
 }
 
 /// The file that is read if none is named, if it is there.
@@ -245,6 +320,32 @@ mod tests {
             ("[names]\n\norders = \"x\"", "3: names.orders: "),
             ("names = 1", "1: names: expected a table, not integer"),
             ("[listen]\nx = 1", "listen: expected strings, not table"),
+            (
+                "[queue.jobs]\nttl = \"1h\"\ntlt = 1",
+                "3: queue.jobs.tlt: there is no such key; is ttl meant?",
+            ),
+            (
+                "[queue.jobs]\n\nttl = 1",
+                "3: queue.jobs.ttl: expected a string, not integer; accepted: a number and a unit",
+            ),
+            (
+                "[queue.jobs]\nattempts = 0",
+                "2: queue.jobs.attempts: \"0\" is no number from 1 on that fits; accepted: a number",
+            ),
+            (
+                "[queue.jobs]\nmax-bytes = true",
+                "2: queue.jobs.max-bytes: expected a string, not boolean; accepted: a number of octets",
+            ),
+            (
+                "[queue]\njobs = 1",
+                "2: queue.jobs: expected a table, not integer; accepted: KEY = VALUE",
+            ),
+            (
+                "queue = 1",
+                "1: queue: expected a table, not integer; accepted: [queue.NAME]",
+            ),
+            ("[queue.\"\"]", "a queue's name has 1 to 255 octets"),
+            ("queu = 1", "1: queu: there is no such key; is queue meant?"),
         ] {
             let errors = read_text(text).unwrap_err();
             assert!(errors.first().unwrap().contains(says), "{text}: {errors:?}");
@@ -269,6 +370,16 @@ mod tests {
         assert!(layer.keys["seed-file"].items[0].ends_with("/seeds"));
         assert_eq!(layer.keys["identity"].items, ["/x"]);
         assert_eq!(layer.keys["status"].items, ["9100"]);
+    }
+
+    #[test]
+    fn numbers_of_a_queue_may_be_written_as_such() {
+        let text = "[queue.\"a b\"]\nmax-messages = 1_000\nmax-bytes = \"1MiB\"\nattempts = 3";
+        let layer = read_text(text).unwrap();
+        let value = |name| &*layer.queues[&("a b".to_owned(), name)].0;
+        assert_eq!(value("max-messages"), "1000");
+        assert_eq!(value("max-bytes"), "1MiB");
+        assert_eq!(value("attempts"), "3");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod file;
 mod keys;
 mod metrics;
 mod notify;
+mod queues;
 mod settings;
 mod status;
 
@@ -20,14 +21,14 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 use withy::Node;
-use withy::node::{
-    MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions, Relay,
-};
+use withy::node::{MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, Relay};
 use withy::store::Store;
 
 use crate::args::{self, Keys, NodeOptions, NodeVerb};
+use crate::dead;
 use crate::exit::{Failure, Outcome, complain};
 use crate::format::write_out;
 use crate::node;
@@ -50,7 +51,7 @@ pub(crate) async fn run(options: &args::Node) -> Outcome {
 /// Whether a node could be run with its configuration: what it has, or what is wrong with it.
 pub(crate) fn check() -> Outcome<String> {
     let settings = Settings::load(&NodeOptions::default(), None)?;
-    let count = settings.layer.keys.len() + settings.layer.names.len();
+    let count = settings.layer.len();
     Ok(match count {
         0 => "a node runs with defaults".to_owned(),
         _ => format!("keys that are set: {count}; `withy node config show --origin` shows them"),
@@ -87,6 +88,7 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
     };
     let node = builder(&settings)?.build().await.map_err(not_built)?;
     let kept = keep(&node, &settings).await?;
+    let mut dead = show_dead(&node, &kept);
     let mut events = node.events();
     let door = match &settings.door {
         Some(door) => Some(door.open(&node).await?),
@@ -134,6 +136,7 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
     status.leave();
     notify::tell(notify::STOPPING);
     drop(status);
+    dead.shutdown().await;
     if let Some(door) = door {
         door.close(node::LEAVE).await;
     }
@@ -147,15 +150,34 @@ async fn serve(options: &NodeOptions, interrupt: &Interrupt) -> Outcome {
 /// Keeps the queues that it is told to.
 async fn keep(node: &Node, settings: &Settings) -> Outcome<Vec<QueueKeeper>> {
     let mut kept = Vec::new();
-    for (name, folder) in &settings.keep {
+    for (name, folder, options) in &settings.keep {
         let store = folder.as_ref().map_or(Store::Memory, Store::folder);
-        let keeping = node.keep_queue(name.as_str(), QueueOptions::default(), store);
+        let keeping = node.keep_queue(name.as_str(), options.clone(), store);
         let keeper = keeping
             .await
             .map_err(|error| Failure::Usage(format!("the queue {name} cannot be kept: {error}")))?;
         kept.push(keeper);
     }
     Ok(kept)
+}
+
+/// Shows the dead letters of these queues to whoever asks.
+fn show_dead(node: &Node, kept: &[QueueKeeper]) -> JoinSet<()> {
+    let mut showing = JoinSet::new();
+    for keeper in kept {
+        match dead::offer(node, keeper) {
+            Ok(service) => {
+                let serving = dead::serve(service, keeper.clone(), node.id().to_string());
+                showing.spawn(serving);
+            }
+            // The queue is kept all the same.
+            Err(error) => complain(format_args!(
+                "the dead letters of the queue {} cannot be shown: {error}",
+                keeper.name()
+            )),
+        }
+    }
+    showing
 }
 
 fn builder(settings: &Settings) -> Outcome<NodeBuilder> {

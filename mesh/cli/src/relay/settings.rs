@@ -1,6 +1,7 @@
 //! What a node is told: by options, the environment, a file, and by default, in this order.
 //!
-//! A key counts as a whole: one list takes the place of another and is not added to it. All layers are
+//! A key counts as a whole: one list takes the place of another and is not added to it; so does each
+//! setting of a queue. All layers are
 //! checked, those that do not count included.
 
 use std::collections::BTreeMap;
@@ -11,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum as _;
 use withy::node::Seed;
-use withy::node::queue::QueueName;
+use withy::node::queue::{QueueName, QueueOptions};
 use withy::trust::{IdentityId, Name};
 
 use super::door::Door;
 use super::file;
 use super::keys::{self, KEYS, Key, PREFIX, nearest};
+use super::queues::QUEUE;
 use crate::args::{Discovery, NodeOptions};
 use crate::exit::{Failure, Outcome};
 use crate::identity::home;
@@ -56,6 +58,8 @@ pub(super) struct Set {
 pub(super) struct Layer {
     pub(super) keys: BTreeMap<&'static str, Set>,
     pub(super) names: BTreeMap<String, (IdentityId, Origin)>,
+    /// Of each queue and [setting](super::queues::SETTINGS) the value.
+    pub(super) queues: BTreeMap<(String, &'static str), (String, Origin)>,
 }
 
 /// What holds.
@@ -69,7 +73,7 @@ pub(super) struct Settings {
     pub(super) identity: Option<PathBuf>,
     pub(super) status: Option<SocketAddr>,
     /// Queues to keep, in memory or in a folder.
-    pub(super) keep: Vec<(QueueName, Option<PathBuf>)>,
+    pub(super) keep: Vec<(QueueName, Option<PathBuf>, QueueOptions)>,
     pub(super) relay: bool,
     /// The door for ZeroMQ sockets, if there is one.
     pub(super) door: Option<Door>,
@@ -93,6 +97,7 @@ impl Settings {
                 Ok(source) => {
                     layer.keys.extend(source.keys);
                     layer.names.extend(source.names);
+                    layer.queues.extend(source.queues);
                 }
                 Err(found) => errors.extend(found),
             }
@@ -109,6 +114,7 @@ impl Settings {
         let listen = items(keys::LISTEN).iter().map(|text| keys::listen(text));
         let seeds = items(keys::SEED).iter().map(|text| keys::seed(text));
         let keep = items(keys::KEEP).iter().map(|text| keys::keep(text));
+        let keep = keep.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             listen: listen.collect::<Result<_, _>>()?,
             seeds: seeds.collect::<Result<_, _>>()?,
@@ -120,7 +126,7 @@ impl Settings {
             network: one(keys::NETWORK).map(keys::parse).transpose()?,
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
-            keep: keep.collect::<Result<_, _>>()?,
+            keep: layer.kept(keep)?,
             relay: one(keys::RELAY) == Some("true"),
             door: Door::of(&layer)?,
             layer,
@@ -140,10 +146,18 @@ fn read_file(options: &NodeOptions, named: Option<&Path>) -> Result<Layer, Vec<S
 /// What the variables say. An unknown one is an error as an unknown key is.
 fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Layer, Vec<String>> {
     let (mut layer, mut errors) = (Layer::default(), Vec::new());
-    let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    let of_queues = format!("{PREFIX}{}", QUEUE.to_ascii_uppercase());
+    let known = KEYS.iter().map(Key::variable);
+    let known: Vec<String> = known.chain([of_queues.clone()]).collect();
     // So that what all verbs mind counts less.
     let variables: BTreeMap<_, _> = variables.collect();
     for (variable, value) in variables {
+        let parts = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let parts: Vec<String> = parts.map(str::to_owned).collect();
+        if variable == of_queues {
+            layer.take_queues(&parts, &Origin::Environment(variable), &mut errors);
+            continue;
+        }
         let key = match variable.strip_prefix(PREFIX) {
             None if variable == OF_ALL_VERBS => keys::find(keys::DISCOVERY),
             None => continue,
@@ -157,12 +171,8 @@ fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Result<L
             errors.push(format!("${variable}: there is no such variable; {meant}"));
             continue;
         };
-        let parts = value.split(',').map(str::trim);
-        let items: Vec<String> = match key.many {
-            true => parts
-                .filter(|it| !it.is_empty())
-                .map(str::to_owned)
-                .collect(),
+        let items = match key.many {
+            true => parts,
             false => vec![value],
         };
         layer.take(key, items, &Origin::Environment(variable), &mut errors);
@@ -209,6 +219,7 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
             layer.take(key, items, &Origin::Option(key.name), &mut errors);
         }
     }
+    layer.take_queues(&options.queue, &Origin::Option(QUEUE), &mut errors);
     match errors.is_empty() {
         true => Ok(layer),
         false => Err(errors),
@@ -216,6 +227,37 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
 }
 
 impl Layer {
+    /// How many values are set.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len() + self.names.len() + self.queues.len()
+    }
+
+    /// The queues that are kept, with their settings. One that has settings and is not kept was meant to
+    /// be.
+    fn kept(
+        &self,
+        keep: Vec<(QueueName, Option<PathBuf>)>,
+    ) -> Result<Vec<(QueueName, Option<PathBuf>, QueueOptions)>, String> {
+        let is_kept = |queue: &str| keep.iter().any(|(name, _)| name.as_str() == queue);
+        let lost = self.queues.iter().filter(|((queue, _), _)| !is_kept(queue));
+        let lost: Vec<String> = lost
+            .map(|((queue, name), (_, origin))| {
+                let accepted = "the settings of a queue that keep names";
+                format!(
+                    "{origin}: {QUEUE}.{queue}.{name}: {queue} is not kept; accepted: {accepted}"
+                )
+            })
+            .collect();
+        if !lost.is_empty() {
+            return Err(lost.join("\n"));
+        }
+        let keep = keep.into_iter().map(|(name, folder)| {
+            let options = self.queue(name.as_str())?;
+            Ok((name, folder, options))
+        });
+        keep.collect()
+    }
+
     /// Takes the values of a key in, and says which of them cannot be used.
     fn take(&mut self, key: &Key, items: Vec<String>, origin: &Origin, errors: &mut Vec<String>) {
         for item in &items {

@@ -245,6 +245,13 @@ impl QueueKeeper {
         self.0.kept.engine.lock().queue_mut().poll_dead()
     }
 
+    /// The dead letters that are kept, in the order in which they were put, from after one on, and so many
+    /// at most. They stay, and [`next_dead`](Self::next_dead) shows them all the same.
+    pub fn dead_letters(&self, after: Option<DeadId>, most: usize) -> Vec<DeadLetter> {
+        let engine = self.0.kept.engine.lock();
+        engine.queue().dead_letters(after).take(most).collect()
+    }
+
     /// A dead letter was put where it belongs, or is not wanted. Returns whether it was there.
     pub fn take_dead(&self, letter: DeadId) -> bool {
         let taken = self.0.kept.engine.lock().queue_mut().dead_taken(letter);

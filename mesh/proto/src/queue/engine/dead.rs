@@ -14,6 +14,18 @@ use crate::message::Message;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeadId(u64);
 
+impl DeadId {
+    /// That of a number, as [`number`](Self::number) gives it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number, of this queue with this keeper: those that were put later have higher ones.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A message that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -64,6 +76,27 @@ impl Queue {
     pub fn poll_dead(&mut self) -> Option<DeadLetter> {
         let id = self.dead.waiting.pop_first()?;
         self.dead.shown.insert(id);
+        self.dead_letter(id)
+    }
+
+    /// The dead letters that are kept, in the order in which they were put, from after one on. They stay
+    /// as they are.
+    pub fn dead_letters(&self, after: Option<DeadId>) -> impl Iterator<Item = DeadLetter> {
+        let first = after.map_or(0, |DeadId(id)| id.saturating_add(1));
+        let Dead { waiting, shown, .. } = &self.dead;
+        let (mut waiting, mut shown) = (waiting.range(first..), shown.range(first..));
+        let (mut one, mut other) = (waiting.next(), shown.next());
+        std::iter::from_fn(move || {
+            let waits = one.is_some_and(|id| other.is_none_or(|other| id < other));
+            let id = match waits {
+                true => std::mem::replace(&mut one, waiting.next()),
+                false => std::mem::replace(&mut other, shown.next()),
+            };
+            self.dead_letter(*id?)
+        })
+    }
+
+    fn dead_letter(&self, id: u64) -> Option<DeadLetter> {
         let entry = self.messages.get(&id)?;
         Some(DeadLetter {
             id: DeadId(id),
@@ -76,7 +109,7 @@ impl Queue {
 
     /// A dead letter was put where it belongs, or is not wanted. Returns whether it was there.
     pub fn dead_taken(&mut self, DeadId(id): DeadId) -> bool {
-        if !self.dead.shown.contains(&id) {
+        if !self.dead.shown.contains(&id) && !self.dead.waiting.contains(&id) {
             return false;
         }
         self.forget(id);

@@ -316,6 +316,18 @@ impl Both {
             }
             _ => None,
         });
+        let kept = self.list.items.iter().enumerate();
+        let kept = kept.filter(|(_, item)| matches!(item.place, Place::Dead { .. }));
+        let bodies = kept.map(|(id, _)| Message::from((id as u64).to_be_bytes()));
+        let all: Vec<_> = self.queue.dead_letters(None).collect();
+        assert!(bodies.eq(all.iter().map(|letter| letter.message.clone())));
+        for (at, letter) in all.iter().enumerate() {
+            assert!(
+                self.queue
+                    .dead_letters(Some(letter.id))
+                    .eq(all[at + 1..].iter().cloned())
+            );
+        }
         let found = letter.as_ref().map(|letter| letter.cause);
         assert_eq!(found, expected.map(|(_, cause)| cause));
         if let Some((letter, (id, cause))) = letter.zip(expected) {

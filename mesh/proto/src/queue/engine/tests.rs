@@ -137,6 +137,17 @@ fn a_dead_letter_tells_why() {
     assert_eq!((death.detail.len(), death.count), (MAX_DETAIL, 1));
     assert_eq!((queue.len(), queue.octets(), queue.dead()), (0, 0, 1));
     assert_eq!(queue.counts().died(Cause::Rejected), 1);
+    // What is looked at stays, and can be taken before it is shown.
+    queue.put(put(2), SECOND).unwrap();
+    queue.grow(A, 1).unwrap();
+    let tag = queue.poll(SECOND).unwrap().tag;
+    queue.nack(A, tag, Nack::DeadLetter, "", SECOND).unwrap();
+    let all: Vec<_> = queue.dead_letters(None).collect();
+    assert_eq!((all.len(), &all[0]), (2, &letter));
+    assert_eq!(DeadId::new(all[1].id.number()), all[1].id);
+    assert!(queue.dead_letters(Some(letter.id)).eq([all[1].clone()]));
+    assert!(queue.dead_taken(all[1].id) && !queue.dead_taken(all[1].id));
+    assert_eq!((queue.dead(), queue.poll_dead()), (1, None));
     // It dies once more in the queue where it is put next.
     let mut other = Queue::new("dead".parse().unwrap(), Options::default());
     let again = Put {

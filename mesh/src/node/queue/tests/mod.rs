@@ -46,6 +46,10 @@ async fn a_queue_is_kept_by_its_first_producer() {
     let letter = soon(keeper.next_dead()).await.unwrap();
     assert_eq!(letter.cause, Cause::Rejected);
     assert_eq!(letter.history.deaths()[0].detail, "not my job");
+    // Showing it changes nothing.
+    assert_eq!(keeper.dead_letters(None, 2), std::slice::from_ref(&letter));
+    assert_eq!(keeper.dead_letters(None, 0), []);
+    assert_eq!(keeper.dead_letters(Some(letter.id), 2), []);
     assert!(keeper.take_dead(letter.id) && !keeper.take_dead(letter.id));
     let stats = keeper.stats();
     assert_eq!((stats.messages, stats.dead, stats.open), (0, 0, 0));
