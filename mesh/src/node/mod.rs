@@ -51,7 +51,7 @@ use withy_proto::trust::{IdentityId, NodeId};
 
 pub use builder::NodeBuilder;
 pub use bus::history::History;
-pub use bus::{BusPublisher, BusSubscriber};
+pub use bus::{BusPublisher, BusSubscriber, Matching};
 pub use door::{DoorError, DoorStats, ZmtpDoor, ZmtpDoorBuilder};
 pub use error::{NameError, NodeError, PingError, PublishError};
 pub use group::{Group, Heard};
