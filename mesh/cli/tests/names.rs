@@ -11,9 +11,14 @@ use program::homes::User;
 
 /// Waits for a line of stdout that begins with something.
 fn until_line(program: &Program, begins: &str) -> String {
+    until(program, |line| line.starts_with(begins))
+}
+
+/// Waits for a line of stdout that is as wanted.
+fn until(program: &Program, wanted: impl Fn(&str) -> bool) -> String {
     loop {
         let line = program.line();
-        if line.starts_with(begins) {
+        if wanted(&line) {
             return line;
         }
     }
@@ -137,6 +142,33 @@ fn a_watch_begins_with_who_is_there() {
     let second = until_line(&watch, "joined");
     let tag = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
     assert_ne!(tag(&first), tag(&second));
+}
+
+#[test]
+fn a_watch_tells_how_links_run() {
+    let user = User::new();
+    let watches = [
+        Program::start(&mut user.withy(&["watch"])),
+        Program::start(&mut user.withy(&["watch", "--json"])),
+    ];
+    let pull = Program::start(&mut user.withy(&["pull", "jobs"]));
+    let joined = until(&watches[0], |line| line.contains("pull:jobs"));
+    let tag = joined.split_whitespace().nth(1).unwrap();
+    // Its link may have been told of before it was known what it offers.
+    let again = Program::start(&mut user.withy(&["watch"]));
+    let linked = until_line(&again, &format!("linked     {tag}"));
+    let words: Vec<_> = linked.split_whitespace().collect();
+    assert!(words[2] == "ipc" && words[4] == "ms", "{linked}");
+    assert!(
+        linked.contains("NOISE") && linked.contains("post-quantum"),
+        "{linked}"
+    );
+    let is_link = |line: &str| line.contains("\"event\":\"linked\"") && line.contains(tag);
+    let linked = until(&watches[1], is_link);
+    let trip = linked.split_once("\"round_trip_us\":").unwrap().1;
+    assert!(trip.starts_with(|it: char| it.is_ascii_digit()), "{linked}");
+    pull.signal("-INT");
+    until_line(&watches[0], &format!("unlinked   {tag}"));
 }
 
 #[test]

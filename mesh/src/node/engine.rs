@@ -332,11 +332,16 @@ impl Shared {
             self.control().close_link(key, Reason::Closed);
         }
         for (tag, meant) in changes.down {
+            self.tell(NodeEvent::Unlinked(tag));
             state.discovery.link_down(tag, !meant, time);
         }
         let ttl = self.control().options.heartbeat.ttl();
         for key in changes.chosen {
             self.control().ping(key, ttl);
+            let tag = state.links.tag(key);
+            if let Some((tag, link)) = tag.and_then(|tag| Some((tag, state.links.of(tag)?))) {
+                self.tell(NodeEvent::Linked(tag, Box::new(link)));
+            }
         }
         for tag in changes.up {
             state.discovery.link_up(tag, time);

@@ -55,7 +55,7 @@ pub use bus::{BusPublisher, BusSubscriber, Matching};
 pub use door::{DoorError, DoorStats, ZmtpDoor, ZmtpDoorBuilder};
 pub use error::{NameError, NodeError, PingError, PublishError};
 pub use group::{Group, Heard};
-pub use peer::{NodeEvent, Offered, Peer, Presence};
+pub use peer::{NodeEvent, Offered, Peer, PeerLink, Presence};
 pub use queue::{Job, Producer, QueueKeeper, QueueOptions, Worker};
 pub(crate) use relay::Circuits;
 pub use relay::{NoCircuit, Relay, RelayCounters};
