@@ -19,7 +19,7 @@ use withy_proto::{Endpoint, Frame, Message};
 
 use super::links;
 use super::peer::{NodeEvent, Peer, Presence};
-use super::shared::{MAX_STRANGERS, Shared, State};
+use super::shared::{Shared, State};
 use super::sources::Sources;
 use crate::driver::core::Core;
 use crate::driver::dial::Dialed;
@@ -311,7 +311,7 @@ impl Shared {
         }
         let peer = Peer::new(&record, Presence::Untrusted);
         let new = state.strangers.insert(peer.tag, record).is_none();
-        while state.strangers.len() > MAX_STRANGERS {
+        while state.strangers.len() > self.max_strangers {
             let issued = |record: &Record| record.content().validity.not_before;
             let oldest = state.strangers.iter().min_by_key(|(_, it)| issued(it));
             if let Some(tag) = oldest.map(|(tag, _)| *tag) {

@@ -521,6 +521,34 @@ async fn a_name_is_that_of_the_identity_which_it_is_tied_to() {
     .await;
 }
 
+#[tokio::test]
+async fn a_node_knows_no_more_nodes_than_it_may() {
+    let user = User::new();
+    let few = NodeLimits {
+        nodes: 3,
+        ..NodeLimits::default()
+    };
+    let refused = user.builder().limits(NodeLimits { nodes: 0, ..few });
+    let refused = refused.build().await.unwrap_err();
+    assert!(
+        matches!(&refused, NodeError::Limit(error) if error.field == "nodes"),
+        "{refused}"
+    );
+    let small = user.builder().limits(few).build().await.unwrap();
+    let large = user.node().await;
+    let others = [user.node().await, user.node().await];
+    soon(large.wait_peers(1 + others.len())).await.unwrap();
+    soon(async {
+        while small.stats().records.full == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // This node is one of the three.
+    assert_eq!(small.peers().len(), 2);
+    assert_eq!(large.stats().records.full, 0);
+}
+
 fn trusting(identity: &crate::Identity) -> crate::Trust {
     let trust = crate::Trust::new();
     trust.accept(identity.id()).unwrap();
