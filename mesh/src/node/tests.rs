@@ -1,5 +1,9 @@
 //! Nodes of one process, with homes and runtime directories of their own.
 
+mod links;
+mod seeds;
+mod sockets;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
