@@ -17,7 +17,7 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
     let id = user.id();
     let text = format!(
         "# A comment.\nlisten = [\"127.0.0.1:1\", \"::1\"]\nseed = \"a:1\"\n\
-         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\n\n[names]\norders = \"{id}\"\n"
+         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\nmax-nodes = 4096\n\n[names]\norders = \"{id}\"\n"
     );
     fs::write(&file, text).unwrap();
     let show = ["node", "--seed", "c:3", "config", "show", "--origin"];
@@ -38,7 +38,8 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         "# network: none: identities that are trusted are met  # default".to_owned(),
         "status = \"9100\"  # $WITHY_NODE_STATUS".to_owned(),
         format!("relay = true  # {file}:6"),
-        format!("\"orders\" = \"{id}\"  # {file}:9"),
+        format!("max-nodes = \"4096\"  # {file}:7"),
+        format!("\"orders\" = \"{id}\"  # {file}:10"),
     ] {
         assert!(out.lines().any(|it| it == line), "{line}\nis not in\n{out}");
     }
@@ -72,7 +73,8 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
 fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     let user = User::new();
     let file = user.path("broken.toml");
-    fs::write(&file, "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\n").unwrap();
+    let text = "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\nmax-nodes = 5000\n";
+    fs::write(&file, text).unwrap();
     let path = file.to_str().unwrap();
     for arguments in [
         &["node", "--config", path][..],
@@ -87,6 +89,7 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
                 "{path}:3: discovery: \"lan\" is no way to find nodes; accepted: \"host\", \"mdns\" or \"off\""
             ),
             format!("{path}:4: seed: expected strings, not integer; accepted: HOST:PORT"),
+            format!("{path}:5: max-nodes: 5000 nodes are too few or too many; accepted: how many"),
         ] {
             assert!(err.contains(&says), "{says}\nis not in\n{err}");
         }
@@ -95,7 +98,7 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     assert_eq!(code, 2);
     let object: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(object["ok"], false);
-    assert_eq!(object["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(object["errors"].as_array().unwrap().len(), 4);
 
     // The user's own file is read without being named.
     fs::rename(&file, user.path("node.toml")).unwrap();

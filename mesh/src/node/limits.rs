@@ -75,9 +75,12 @@ impl Default for NodeLimits {
 }
 
 impl NodeLimits {
+    /// The most that [`nodes`](Self::nodes) may be.
+    pub const MAX_NODES: usize = Membership::MAX_MEMBERS;
+
     /// Whether a node can keep to them.
     pub(super) fn check(&self) -> Result<(), BuildError> {
-        let most = Membership::MAX_MEMBERS;
+        let most = Self::MAX_NODES;
         let octets = |octets: u64| usize::try_from(octets).unwrap_or(usize::MAX);
         // The least and the most of each.
         let all = [

@@ -23,7 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::filter::LevelFilter;
 use withy::Node;
 use withy::node::{
-    MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, QueueOptions, Relay,
+    MulticastState, NodeBuilder, NodeError, NodeEvent, NodeLimits, QueueKeeper, QueueOptions, Relay,
 };
 use withy::store::Store;
 
@@ -170,6 +170,12 @@ fn builder(settings: &Settings) -> Outcome<NodeBuilder> {
     }
     for (name, (identity, _)) in &settings.layer.names {
         builder = builder.name(name, *identity);
+    }
+    if let Some(nodes) = settings.max_nodes {
+        builder = builder.limits(NodeLimits {
+            nodes,
+            ..NodeLimits::default()
+        });
     }
     if settings.relay {
         builder = builder.relay(Relay::default());
