@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::hints::Hints;
 use crate::peer::PeerTag;
 use crate::table::Origin;
 
@@ -30,6 +31,9 @@ pub struct DialLimits {
     pub first_pause: Duration,
     /// How long at most. Default 60 s.
     pub longest_pause: Duration,
+    /// Hints that wait to be dialled, half of them at most announced by nodes of which nothing is known.
+    /// Default 256.
+    pub hints: usize,
 }
 
 impl Default for DialLimits {
@@ -41,6 +45,7 @@ impl Default for DialLimits {
             burst: 16,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(60),
+            hints: Hints::MAX,
         }
     }
 }

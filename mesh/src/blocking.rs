@@ -34,7 +34,8 @@ use crate::socket::{OverLimit, PeerKey, ReceivesAny, SendsAny, Socket};
 use crate::stats::Stats;
 
 pub use node::{
-    BusPublisher, BusSubscriber, Client, Group, Node, Producer, Service, ServiceRequest, Worker,
+    BusPublisher, BusSubscriber, Client, Group, Matching, Node, Producer, Service, ServiceRequest,
+    Worker,
 };
 
 /// A socket, or a part of the mesh, whose methods block.

@@ -10,12 +10,15 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use withy::node::Client;
+use withy::node::{BusPublisher, Client};
 use withy::{Home, Node, NodeBuilder};
 use withy_tests::deadline::soon;
 
 /// The name that all serve.
 const NAME: &str = "orders";
+
+/// The topics that all subscribe to.
+const TOPICS: &str = "orders/#";
 
 /// A request that is kept unanswered, unless another instance had it before.
 pub(crate) const KEEP: &str = "keep";
@@ -46,6 +49,12 @@ impl User {
         node.client(NAME).unwrap()
     }
 
+    /// A publisher of what the others subscribe to, on a node in this process.
+    pub(crate) async fn publisher(&self) -> BusPublisher {
+        let node = builder(self.0.path()).build().await.unwrap();
+        node.publisher(TOPICS).unwrap()
+    }
+
     /// Starts the test of this name in another process, where it serves.
     pub(crate) async fn start(&self, test: &str) -> Instance {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -71,6 +80,7 @@ pub(crate) async fn serve() -> bool {
     };
     let node = builder(Path::new(&directory)).build().await.unwrap();
     let service = node.service(NAME).unwrap();
+    let _subscriber = node.subscriber(TOPICS).unwrap();
     say("ready");
     let mut kept = Vec::new();
     loop {

@@ -155,7 +155,7 @@ impl Discovery {
             membership: Membership::new(own.peer(), config.pace),
             gossip: Gossip::new(config.spread, random.next_u64()),
             dials: Dials::new(config.dials),
-            hints: Hints::new(secrets.clone()),
+            hints: Hints::new(secrets.clone(), config.dials.hints),
             table: Table::new(provider, config.limits, secrets, own),
             graves: BTreeMap::new(),
             random,
@@ -446,7 +446,15 @@ impl Discovery {
         if mixes {
             self.next_mix = now + Self::MIX;
         }
-        let steps = links::plan(self.table.own(), &there, &links, mixes, &mut self.random);
+        let max = self.gossip.most_links();
+        let steps = links::plan(
+            max,
+            self.table.own(),
+            &there,
+            &links,
+            mixes,
+            &mut self.random,
+        );
         let rests = steps.is_empty();
         for step in steps {
             match step {

@@ -89,7 +89,7 @@ impl Discovery {
     /// Begins the dials that are due: one at a time if there are links enough, through which most of
     /// those that are announced become known.
     pub(super) fn try_waiting(&mut self, time: Time) {
-        let enough = self.gossip.links().count() >= links::WANTED;
+        let enough = self.gossip.links().count() >= links::wanted(self.gossip.most_links());
         for (tag, origin) in self.hints.due(time) {
             if enough && time.monotonic < self.next_try {
                 return;

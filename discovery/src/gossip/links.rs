@@ -7,7 +7,7 @@
 //! ```text
 //!  ring neighbour without link      open one
 //!  fewer than WANTED                open one to a random peer
-//!  more than MAX                    close a random one that is not to a ring neighbour
+//!  more than the most               close a random one that is not to a ring neighbour
 //!  every now and then               close one such, so that another takes its place
 //! ```
 
@@ -17,11 +17,16 @@ use withy_proto::crypto::Randomness;
 
 use crate::peer::PeerTag;
 
-/// The most links for gossip.
+/// The most links for gossip, by default.
 pub(crate) const MAX: usize = 8;
 
-/// Beneath how many a node opens one by itself; others open the rest.
-pub(crate) const WANTED: usize = 5;
+/// Beneath how many a node opens one by itself, if it may have so many; others open the rest.
+const WANTED: usize = 5;
+
+/// Beneath how many a node opens one by itself that has at most `max`.
+pub(crate) fn wanted(max: usize) -> usize {
+    WANTED.min(max)
+}
 
 /// What to do about links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +37,10 @@ pub(crate) enum Step {
     Close(PeerTag),
 }
 
-/// What to do, given who is there and to whom there are links, or will be soon. `mixes` says that it
-/// is time for another link.
+/// What to do, given who is there and to whom there are links, or will be soon, of which there are to be
+/// at most `max`. `mixes` says that it is time for another link.
 pub(crate) fn plan(
+    max: usize,
     own: PeerTag,
     there: &BTreeSet<PeerTag>,
     links: &BTreeSet<PeerTag>,
@@ -50,7 +56,8 @@ pub(crate) fn plan(
         .copied()
         .collect();
     let count = links.len() + steps.len();
-    let surplus = count.saturating_sub(MAX) + usize::from(mixes && count > WANTED);
+    let wanted = wanted(max);
+    let surplus = count.saturating_sub(max) + usize::from(mixes && count > wanted);
     for _ in 0..surplus.min(others.len()) {
         steps.push(Step::Close(take(&mut others, random)));
     }
@@ -59,7 +66,7 @@ pub(crate) fn plan(
         .filter(|it| !ring.contains(it))
         .copied()
         .collect();
-    for _ in count..WANTED.min(count + strangers.len()) {
+    for _ in count..wanted.min(count + strangers.len()) {
         steps.push(Step::Open(take(&mut strangers, random)));
     }
     steps
@@ -104,7 +111,7 @@ mod tests {
     /// Every node plans by turns until nobody has anything to do.
     #[test]
     fn all_nodes_are_connected_by_few_links() {
-        for count in [2, 3, 5, 30, 200] {
+        for (count, max) in [(2, 8), (3, 8), (5, 8), (30, 8), (200, 8), (30, 3), (60, 20)] {
             let peers = peers(count);
             let mut links: BTreeSet<(PeerTag, PeerTag)> = BTreeSet::new();
             let mut random = Seeded::new(u64::from(count));
@@ -114,7 +121,7 @@ mod tests {
                 for own in &peers {
                     let there = peers.iter().filter(|it| *it != own).copied().collect();
                     let mine = links_of(&links, *own);
-                    for step in plan(*own, &there, &mine, round % 20 == 19, &mut random) {
+                    for step in plan(max, *own, &there, &mine, round % 20 == 19, &mut random) {
                         done = false;
                         match step {
                             Step::Open(peer) => assert!(links.insert(pair(*own, peer))),
@@ -130,7 +137,7 @@ mod tests {
             }
             for own in &peers {
                 let mine = links_of(&links, *own).len();
-                assert!(mine <= MAX + 2, "{mine} links");
+                assert!(mine <= max + 2, "{mine} links");
                 assert!(mine >= usize::from(count - 1).min(3), "{mine} links");
             }
         }
@@ -159,6 +166,9 @@ mod tests {
     fn a_node_alone_has_nothing_to_do() {
         let own = peers(1)[0];
         let nobody = BTreeSet::new();
-        assert_eq!(plan(own, &nobody, &nobody, true, &mut Seeded::new(1)), []);
+        assert_eq!(
+            plan(MAX, own, &nobody, &nobody, true, &mut Seeded::new(1)),
+            []
+        );
     }
 }

@@ -47,6 +47,8 @@ pub struct Spread {
     pub taken: u64,
     /// How many neighbours a new record is sent to. Default 3.
     pub fan_out: usize,
+    /// The most links; beyond, others that are not to ring neighbours are closed. Default 8.
+    pub links: usize,
 }
 
 impl Default for Spread {
@@ -56,6 +58,7 @@ impl Default for Spread {
             out: 64 * 1024,
             taken: 128 * 1024,
             fan_out: 3,
+            links: links::MAX,
         }
     }
 }
@@ -163,6 +166,11 @@ impl Gossip {
     /// Forgets a link and what waits for it.
     pub fn link_down(&mut self, peer: PeerTag) {
         self.lanes.remove(&peer);
+    }
+
+    /// How many links there are to be at most.
+    pub(crate) const fn most_links(&self) -> usize {
+        self.spread.links
     }
 
     /// The neighbours.

@@ -14,7 +14,7 @@
 //! Deliberately not here: sockets, the limits of [`Dials`](crate::dials::Dials), and whether the node of
 //! a hint is trusted, which the caller may ask before it dials.
 //!
-//! Invariant: a hint that waits has an address, and there are at most 256. What came by multicast names
+//! Invariant: a hint that waits has an address, and there are no more than the limit. What came by multicast names
 //! near addresses only.
 
 mod hint;
@@ -41,6 +41,7 @@ use crate::table::Origin;
 /// The hints that wait for a dial, and those whose dial is under way.
 #[derive(Debug)]
 pub(crate) struct Hints {
+    max: usize,
     secrets: Vec<Secret>,
     waiting: BTreeMap<PeerTag, Waiting>,
     under_way: BTreeMap<PeerTag, Origin>,
@@ -83,8 +84,8 @@ impl Waiting {
 }
 
 impl Hints {
-    /// The most that wait, half of them announced by nodes of which nothing is known. Of more, one
-    /// that failed makes room.
+    /// The most that wait by default, half of them announced by nodes of which nothing is known. Of more,
+    /// one that failed makes room.
     pub(crate) const MAX: usize = 256;
     /// The most that wait of one sender of multicast.
     pub(crate) const MAX_PER_SENDER: usize = 32;
@@ -95,8 +96,9 @@ impl Hints {
     /// How long nobody is warned of forgeries after somebody was.
     pub(crate) const WARNED_FOR: Duration = Duration::from_secs(60);
 
-    pub(crate) fn new(secrets: Vec<Secret>) -> Self {
+    pub(crate) fn new(secrets: Vec<Secret>, max: usize) -> Self {
         Self {
+            max,
             secrets,
             waiting: BTreeMap::new(),
             under_way: BTreeMap::new(),
@@ -221,8 +223,8 @@ impl Hints {
             () if senders >= Self::MAX_PER_SENDER => {
                 (&of_sender, HintRefusal::Sender { count: senders })
             }
-            () if count(&of_strangers) >= Self::MAX / 2 => (&of_strangers, HintRefusal::Full),
-            () if self.waiting.len() >= Self::MAX => (&|_| true, HintRefusal::Full),
+            () if count(&of_strangers) >= self.max / 2 => (&of_strangers, HintRefusal::Full),
+            () if self.waiting.len() >= self.max => (&|_| true, HintRefusal::Full),
             () => return Ok(()),
         };
         let failed = self.waiting.iter().filter(|(tag, waiting)| {

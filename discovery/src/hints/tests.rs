@@ -6,6 +6,7 @@ use withy_proto::trust::{Name, Network, NetworkId, NodeId};
 
 use super::*;
 use crate::announcement::{Content, Opened, Places, Private};
+use crate::dials::DialLimits;
 use crate::record::Record;
 use crate::testing::{NOW, content, key};
 use crate::{Action, Config, Discovery, Event, Time};
@@ -384,6 +385,25 @@ fn neither_a_sender_nor_a_member_has_all_places() {
     }
     assert_eq!(member(240), Err(HintRefusal::Full));
     assert_eq!(discovery.hints_waiting(), Hints::MAX);
+}
+
+#[test]
+fn so_many_hints_wait_as_are_told_and_half_of_strangers() {
+    let dials = DialLimits {
+        hints: 4,
+        ..DialLimits::default()
+    };
+    let config = Config {
+        dials,
+        ..Config::default()
+    };
+    let mut discovery = Discovery::new(Provider::Real, config, record(1, 1), 7);
+    for number in 0..2 {
+        let hinted = discovery.hint(Hint::Heard(another(number, 2)), sender(2), at(1));
+        assert_eq!(hinted, Ok(Hinted::New));
+    }
+    let hinted = discovery.hint(Hint::Heard(another(2, 2)), sender(2), at(1));
+    assert_eq!(hinted, Err(HintRefusal::Full));
 }
 
 #[test]

@@ -202,6 +202,9 @@ pub(crate) enum Verb {
     Services(Look),
     /// Print what happens to the nodes of the mesh: who is there or joins, changes, leaves and dies
     ///
+    /// `linked` says how a link to a node runs that was made or took another's place: transport, round
+    /// trip, cipher, address. `unlinked` says that there is none any more, whether the node is there or not.
+    ///
     /// Runs until it is interrupted, or as --count and --timeout say.
     #[command(after_help = "Example: withy watch --timeout 10s")]
     Watch(Watch),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use withy::Node;
-use withy::node::{Kind, NameError, NodeBuilder, NodeError, NodeEvent, Peer, Presence, Seed};
+use withy::node::{
+    Kind, NameError, NodeBuilder, NodeError, NodeEvent, Peer, PeerLink, PeerTag, Presence, Seed,
+};
 use withy::trust::Purpose;
 
 use crate::args::{Discovery, Keys, Look, Mesh, Watch};
@@ -17,6 +19,9 @@ use crate::session::Interrupt;
 
 /// How long a node takes to say goodbye.
 pub(crate) const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long a node may take to answer over a link that was just made; longer, and it is told without.
+const ANSWER: Duration = Duration::from_millis(250);
 
 /// Makes a node of this user.
 pub(crate) async fn join(keys: &Keys, mesh: &Mesh) -> Outcome<Node> {
@@ -152,7 +157,11 @@ pub(crate) async fn watch(options: &Watch) -> Outcome {
                 continue;
             }
             match events.recv().await {
-                Ok(event) => {
+                Ok(mut event) => {
+                    if let NodeEvent::Linked(tag, link) = &mut event {
+                        let answer = tokio::time::timeout(ANSWER, node.ping(*tag)).await;
+                        link.round_trip = answer.ok().and_then(Result::ok);
+                    }
                     let about = match &event {
                         NodeEvent::Joined(peer) => Some((peer.tag, Some(false))),
                         NodeEvent::Stranger(peer) => Some((peer.tag, Some(true))),
@@ -247,9 +256,11 @@ fn line(peer: &Peer) -> String {
 
 /// How a peer is reached, and how long it takes to answer.
 fn path(peer: &Peer) -> String {
-    let Some(link) = &peer.link else {
-        return "-".to_owned();
-    };
+    peer.link.as_ref().map_or_else(|| "-".to_owned(), run)
+}
+
+/// What carries a link, and how long an answer takes over it.
+fn run(link: &PeerLink) -> String {
     let trip = link.round_trip.map(|trip| trip.as_secs_f64() * 1e3);
     let trip = trip.map(|millis| format!(" {millis:.1} ms"));
     format!("{}{}", link.transport, trip.unwrap_or_default())
@@ -267,16 +278,6 @@ fn object(peer: &Peer) -> Value {
     let offers: Vec<Value> = offers
         .map(|it| json!({ "kind": kind(it.kind), "name": it.name }))
         .collect();
-    let link = peer.link.as_ref().map(|link| {
-        json!({
-            "transport": link.transport,
-            "address": link.address,
-            "mechanism": link.mechanism,
-            "cipher": link.cipher,
-            "post_quantum": link.post_quantum,
-            "round_trip_us": link.round_trip.map(|it| it.as_micros()),
-        })
-    });
     json!({
         "node": peer.node.to_string(),
         "identity": peer.identity.to_string(),
@@ -284,7 +285,18 @@ fn object(peer: &Peer) -> Value {
         "presence": presence(peer.presence),
         "addresses": peer.addresses,
         "offers": offers,
-        "link": link,
+        "link": peer.link.as_ref().map(link_object),
+    })
+}
+
+fn link_object(link: &PeerLink) -> Value {
+    json!({
+        "transport": link.transport,
+        "address": link.address,
+        "mechanism": link.mechanism,
+        "cipher": link.cipher,
+        "post_quantum": link.post_quantum,
+        "round_trip_us": link.round_trip.map(|it| it.as_micros()),
     })
 }
 
@@ -298,6 +310,8 @@ pub(crate) fn tell(event: &NodeEvent, as_json: bool) -> String {
         NodeEvent::Returned(tag) => ("returned", None, *tag),
         NodeEvent::Left(tag) => ("left", None, *tag),
         NodeEvent::Died(tag) => ("died", None, *tag),
+        NodeEvent::Unlinked(tag) => ("unlinked", None, *tag),
+        NodeEvent::Linked(tag, link) => return tell_link(*tag, link, as_json),
         _ => return String::new(),
     };
     if as_json {
@@ -307,4 +321,24 @@ pub(crate) fn tell(event: &NodeEvent, as_json: bool) -> String {
     }
     let peer = peer.map(|peer| format!("  {}", line(peer).trim_end()));
     format!("{name:<9}  {tag}{}\n", peer.unwrap_or_default())
+}
+
+/// How a link to a node runs, as a line.
+fn tell_link(tag: PeerTag, link: &PeerLink, as_json: bool) -> String {
+    if as_json {
+        let (tag, link) = (tag.to_string(), link_object(link));
+        let object = json!({ "event": "linked", "tag": tag, "link": link });
+        return format!("{object}\n");
+    }
+    let keys = match link.post_quantum {
+        true => "post-quantum",
+        false => "classical",
+    };
+    format!(
+        "linked     {tag}  {:<14}  {} {} {keys}  {}\n",
+        run(link),
+        link.mechanism,
+        link.cipher,
+        link.address
+    )
 }

@@ -17,7 +17,7 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
     let id = user.id();
     let text = format!(
         "# A comment.\nlisten = [\"127.0.0.1:1\", \"::1\"]\nseed = \"a:1\"\n\
-         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\n\n[names]\norders = \"{id}\"\n\n\
+         discovery = \"mdns\"\nseed-file = \"seeds\"\nrelay = true\nmax-nodes = 4096\n\n[names]\norders = \"{id}\"\n\n\
          [queue.jobs]\nttl = \"1h\"\nmax-messages = 1_000\nlease = \"1m\"\n"
     );
     fs::write(&file, text).unwrap();
@@ -41,12 +41,13 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
         "# network: none: identities that are trusted are met  # default".to_owned(),
         "status = \"9100\"  # $WITHY_NODE_STATUS".to_owned(),
         format!("relay = true  # {file}:6"),
-        format!("\"orders\" = \"{id}\"  # {file}:9"),
+        format!("max-nodes = \"4096\"  # {file}:7"),
+        format!("\"orders\" = \"{id}\"  # {file}:10"),
         // Each setting of a queue counts for itself.
         "[queue.\"jobs\"]".to_owned(),
         "ttl = \"3h\"  # --queue".to_owned(),
         "lease = \"2m\"  # $WITHY_NODE_QUEUE".to_owned(),
-        format!("max-messages = 1000  # {file}:13"),
+        format!("max-messages = 1000  # {file}:14"),
     ] {
         assert!(out.lines().any(|it| it == line), "{line}\nis not in\n{out}");
     }
@@ -84,7 +85,7 @@ fn an_option_goes_before_a_variable_and_that_before_the_file() {
 fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     let user = User::new();
     let file = user.path("broken.toml");
-    let text = "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\n[queue.jobs]\nattempts = 0\n";
+    let text = "\nlisen = []\ndiscovery = \"lan\"\nseed = 7\nmax-nodes = 5000\n[queue.jobs]\nattempts = 0\n";
     fs::write(&file, text).unwrap();
     let path = file.to_str().unwrap();
     for arguments in [
@@ -100,7 +101,8 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
                 "{path}:3: discovery: \"lan\" is no way to find nodes; accepted: \"host\", \"mdns\" or \"off\""
             ),
             format!("{path}:4: seed: expected strings, not integer; accepted: HOST:PORT"),
-            format!("{path}:6: queue.jobs.attempts: \"0\" is no number from 1"),
+            format!("{path}:5: max-nodes: 5000 nodes are too few or too many; accepted: how many"),
+            format!("{path}:7: queue.jobs.attempts: \"0\" is no number from 1"),
         ] {
             assert!(err.contains(&says), "{says}\nis not in\n{err}");
         }
@@ -109,7 +111,7 @@ fn a_broken_file_is_refused_with_line_key_and_what_is_accepted() {
     assert_eq!(code, 2);
     let object: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(object["ok"], false);
-    assert_eq!(object["errors"].as_array().unwrap().len(), 4);
+    assert_eq!(object["errors"].as_array().unwrap().len(), 5);
 
     // Settings of a queue that is not kept are there for one that was meant to be.
     fs::write(&file, "keep = [\"jobs\"]\n[queue.jbos]\nttl = \"1h\"\n").unwrap();

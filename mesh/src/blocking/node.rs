@@ -23,7 +23,7 @@ use withy_proto::bus::{Publication, Topic};
 use withy_proto::{Frame, Message};
 
 use super::{Blocking, Pair, Pull, Push, block_on, in_time};
-use crate::error::{ReceiveError, SendError};
+use crate::error::{Closed, ReceiveError, SendError};
 use crate::node::queue::{KeepError, Put, PutError};
 use crate::node::service::{Answer, Request as Asked};
 use crate::node::{
@@ -37,6 +37,8 @@ use crate::store::Store;
 pub type Node = Blocking<crate::Node>;
 /// See [`node::BusPublisher`].
 pub type BusPublisher = Blocking<node::BusPublisher>;
+/// See [`node::Matching`].
+pub type Matching = Blocking<node::Matching>;
 /// See [`node::BusSubscriber`].
 pub type BusSubscriber = Blocking<node::BusSubscriber>;
 /// See [`node::Service`].
@@ -239,9 +241,14 @@ impl BusPublisher {
     pub fn wait_subscribed_timeout(&self, subscribers: usize, timeout: Duration) -> bool {
         let waits = async {
             let subscribed = self.0.wait_subscribed(subscribers).await;
-            subscribed.map_err(|_| crate::error::Closed)
+            subscribed.map_err(|_| Closed)
         };
         in_time(timeout, waits)
+    }
+
+    /// Whether anybody wants something of what the publisher is for, from now on.
+    pub fn matching(&self) -> Matching {
+        Blocking(self.0.matching())
     }
 
     /// Waits until all that the node published was handed to the links.
@@ -252,6 +259,35 @@ impl BusPublisher {
     /// The counters of all publishers of the node together.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+}
+
+impl Matching {
+    /// How many subscribers there are now.
+    pub fn subscribers(&mut self) -> usize {
+        self.0.subscribers()
+    }
+
+    /// Whether there is a subscriber now.
+    pub fn is_matching(&mut self) -> bool {
+        self.0.is_matching()
+    }
+
+    /// Waits until there are more or fewer subscribers than this said last, and says how many.
+    ///
+    /// # Errors
+    /// The node was closed.
+    pub fn changed(&mut self) -> Result<usize, Closed> {
+        block_on(self.0.changed())
+    }
+
+    /// Waits for that, for `timeout` at most; `None` if there are as many as before.
+    ///
+    /// # Errors
+    /// The node was closed.
+    pub fn changed_timeout(&mut self, timeout: Duration) -> Result<Option<usize>, Closed> {
+        let changed = async { tokio::time::timeout(timeout, self.0.changed()).await };
+        block_on(changed).ok().transpose()
     }
 }
 
@@ -441,11 +477,16 @@ mod tests {
         assert!(one.wait_peers_timeout(1, SOON));
         let (subscriber, publisher) = (one.subscriber("a/+"), two.publisher("a/b"));
         let (subscriber, publisher) = (subscriber.unwrap(), publisher.unwrap());
+        let mut matching = publisher.matching();
         assert!(publisher.wait_subscribed_timeout(1, SOON));
+        assert!(matching.is_matching());
         publisher.publish("body").unwrap();
         assert_eq!(subscriber.recv_timeout(SOON).unwrap().body, "body");
         let nothing = subscriber.recv_timeout(Duration::from_millis(1));
         assert!(matches!(nothing, Err(ReceiveError::Timeout)));
+        assert_eq!(matching.changed_timeout(Duration::from_millis(1)), Ok(None));
+        drop(subscriber);
+        assert_eq!(matching.changed_timeout(SOON), Ok(Some(0)));
 
         let (service, client) = (one.service("adder").unwrap(), two.client("adder").unwrap());
         let serves = std::thread::spawn(move || {

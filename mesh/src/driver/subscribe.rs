@@ -3,8 +3,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use withy_proto::bus::Filter;
 use withy_proto::pattern::PipeKey;
-use withy_proto::pattern::publish::{Subscribed, Verbose};
+use withy_proto::pattern::publish::{ScopeKey, Subscribed, Verbose};
 use withy_proto::{Frame, Message, SocketType};
 
 use super::core::{Core, Receiving, Sending};
@@ -94,6 +95,21 @@ impl Core {
     /// How many peers want a topic.
     pub(crate) fn subscribers(&self, topic: &[u8]) -> usize {
         self.sending.lock().out.subscribers(topic)
+    }
+
+    /// Counts from now on how many peers want something of a scope.
+    pub(crate) fn begin_scope(&self, scope: Filter) -> ScopeKey {
+        self.sending.lock().out.publishing().begin_scope(scope)
+    }
+
+    /// How many peers want something of a scope.
+    pub(crate) fn scope_subscribers(&self, key: ScopeKey) -> usize {
+        self.sending.lock().out.publishing().scope_subscribers(key)
+    }
+
+    /// Counts no more for a scope.
+    pub(crate) fn end_scope(&self, key: ScopeKey) {
+        self.sending.lock().out.publishing().end_scope(key);
     }
 
     /// Tells those that wait for subscribers how many subscriptions there are.

@@ -24,6 +24,7 @@ use super::addresses::Followed;
 use super::bus::history::History;
 use super::engine::Engine;
 use super::error::NodeError;
+use super::limits::NodeLimits;
 use super::offer::Offers;
 use super::peer::NodeEvent;
 use super::relay::{self, Circuits, Relay, Relaying};
@@ -59,6 +60,7 @@ pub struct NodeBuilder {
     seed_file: Option<PathBuf>,
     history: Option<History>,
     relay: Option<Relay>,
+    limits: NodeLimits,
     direct_again: Option<Duration>,
     /// Of tests: the node counts as one of another process.
     #[cfg(test)]
@@ -202,6 +204,13 @@ impl NodeBuilder {
         self
     }
 
+    /// What the node knows of others at most, and what it does to find them. What makes no sense fails in
+    /// [`build`](Self::build).
+    pub fn limits(mut self, limits: NodeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// How often it is tried at most whether a peer that a relay leads to is reached directly; half of that
     /// at least. For tests, in place of a minute.
     #[doc(hidden)]
@@ -213,13 +222,14 @@ impl NodeBuilder {
     /// Makes the node: it listens, and looks for others from now on.
     ///
     /// # Errors
-    /// There is no identity, the home or the runtime directory cannot be used, an address is taken, or
-    /// there is no tokio runtime.
+    /// There is no identity, the home or the runtime directory cannot be used, an address is taken, a
+    /// limit makes no sense, or there is no tokio runtime.
     ///
     /// # Cancel safety
     /// Cancel-safe: a cancelled call leaves nothing behind.
     pub async fn build(self) -> Result<Node, NodeError> {
         let runtime = Handle::try_current().map_err(|_| NodeError::NoRuntime)?;
+        self.limits.check()?;
         let home = || match &self.home {
             Some(home) => Ok(home.clone()),
             None => Home::of_user(),
@@ -303,7 +313,7 @@ impl NodeBuilder {
         }
         let config = Config {
             networks: trust.networks(),
-            ..Config::default()
+            ..self.limits.config()
         };
         let seed = OsRandomness.next_u64();
         let mut discovery = Discovery::new(Provider::Real, config, record, seed);
@@ -333,6 +343,7 @@ impl NodeBuilder {
             verdicts: Default::default(),
             bus: Default::default(),
             history: self.history,
+            max_strangers: self.limits.strangers,
             relaying: Relaying::new(party, self.relay, self.direct_again),
             work: Notify::new(),
             dialled: say_dialled,

@@ -19,7 +19,7 @@ use withy_proto::{Endpoint, Frame, Message};
 
 use super::links;
 use super::peer::{NodeEvent, Peer, Presence};
-use super::shared::{MAX_STRANGERS, Shared, State};
+use super::shared::{Shared, State};
 use super::sources::Sources;
 use crate::driver::core::Core;
 use crate::driver::dial::Dialed;
@@ -311,7 +311,7 @@ impl Shared {
         }
         let peer = Peer::new(&record, Presence::Untrusted);
         let new = state.strangers.insert(peer.tag, record).is_none();
-        while state.strangers.len() > MAX_STRANGERS {
+        while state.strangers.len() > self.max_strangers {
             let issued = |record: &Record| record.content().validity.not_before;
             let oldest = state.strangers.iter().min_by_key(|(_, it)| issued(it));
             if let Some(tag) = oldest.map(|(tag, _)| *tag) {
@@ -332,11 +332,16 @@ impl Shared {
             self.control().close_link(key, Reason::Closed);
         }
         for (tag, meant) in changes.down {
+            self.tell(NodeEvent::Unlinked(tag));
             state.discovery.link_down(tag, !meant, time);
         }
         let ttl = self.control().options.heartbeat.ttl();
         for key in changes.chosen {
             self.control().ping(key, ttl);
+            let tag = state.links.tag(key);
+            if let Some((tag, link)) = tag.and_then(|tag| Some((tag, state.links.of(tag)?))) {
+                self.tell(NodeEvent::Linked(tag, Box::new(link)));
+            }
         }
         for tag in changes.up {
             state.discovery.link_up(tag, time);

@@ -6,7 +6,7 @@ use withy_discovery::host::HostError;
 use withy_discovery::{RecordError, Service};
 use withy_proto::bus::TopicError;
 
-use crate::error::BindError;
+use crate::error::{BindError, BuildError};
 use crate::home::HomeError;
 use crate::identity::IdentityError;
 
@@ -37,6 +37,9 @@ pub enum NodeError {
     /// What the node says about itself keeps to no record. Local misuse.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A limit makes no sense. Local misuse.
+    #[error(transparent)]
+    Limit(#[from] BuildError),
     /// There is no tokio runtime.
     #[error("a node needs a tokio runtime")]
     NoRuntime,

@@ -28,11 +28,14 @@ pub struct Peer {
     pub link: Option<PeerLink>,
 }
 
-/// A link to a peer.
+/// A link to a peer, over which the nodes gossip. What sockets send has connections of its own, which may
+/// run another way: messages within a process do not leave it, and its nodes have a link all the same,
+/// since within a process nobody proves who he is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLink {
-    /// What carries it, as the scheme of an endpoint: `ipc`, `quic`, `tcp`, or `relay`.
+    /// What carries it, as the scheme of an endpoint: `ipc` on one host, `quic`, `tcp`, or `relay`. It is
+    /// never `inproc`.
     pub transport: &'static str,
     /// The peer's address; with `relay`, `relay:` and the tag of who relays.
     pub address: String,
@@ -107,6 +110,14 @@ pub enum NodeEvent {
     Died(PeerTag),
     /// A node was seen that is not trusted; told once for each.
     Stranger(Box<Peer>),
+    /// A link to it was made, or another one took the place of that which there was: it runs as this says
+    /// from now on. The round trip is not known yet; [`Node::peers`](super::Node::peers) has it as soon as
+    /// the peer has answered. Of a node that dials this one it is told before
+    /// [`Joined`](Self::Joined) where its record comes over the link.
+    Linked(PeerTag, Box<PeerLink>),
+    /// There is no link to it any more. That says nothing about whether it is there: a node has
+    /// links to some of the others only, and changes them.
+    Unlinked(PeerTag),
 }
 
 impl NodeEvent {

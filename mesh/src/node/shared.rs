@@ -36,9 +36,6 @@ use crate::security::Mechanism;
 use crate::socket::Owner;
 use crate::trust::Trust;
 
-/// The most nodes that are remembered though they are not trusted; of more, the oldest are forgotten.
-pub(super) const MAX_STRANGERS: usize = 256;
-
 /// How long a goodbye may take in any case.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -61,6 +58,8 @@ pub(crate) struct Shared {
     pub(super) bus: OnceLock<(Owner, Option<Arc<Kept>>)>,
     /// What is kept of it.
     pub(super) history: Option<History>,
+    /// The most nodes that are remembered though they are not trusted; of more, the oldest are forgotten.
+    pub(super) max_strangers: usize,
     /// What it has to do with circuits through relays.
     pub(super) relaying: Relaying,
     /// What came of dials; there is at most one for each that is under way.

@@ -1,5 +1,9 @@
 //! Nodes of one process, with homes and runtime directories of their own.
 
+mod links;
+mod seeds;
+mod sockets;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -69,6 +73,53 @@ async fn nodes_of_a_host_find_each_other_and_see_each_other_leave() {
     two.close(Duration::from_secs(1)).await;
     soon(async { while events.recv().await.unwrap() != NodeEvent::Left(tag) {} }).await;
     assert!(one.peers().is_empty());
+}
+
+/// Waits until a link to a node is told of.
+async fn linked(events: &mut broadcast::Receiver<NodeEvent>, to: PeerTag) -> PeerLink {
+    loop {
+        match soon(events.recv()).await.unwrap() {
+            NodeEvent::Linked(tag, link) if tag == to => return *link,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_told_of_with_how_it_runs_and_when_it_is_gone() {
+    let user = User::new();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let one = user.builder().listen(any).build().await.unwrap();
+    let mut events = one.events();
+    // Nodes of one process send messages within it, and gossip over a link that proves who is there.
+    let two = user.node().await;
+    let link = linked(&mut events, two.tag()).await;
+    assert_eq!((link.transport, link.mechanism), ("ipc", "NOISE"));
+    assert_eq!(link.round_trip, None);
+    let subscriber = two.subscriber("a").unwrap();
+    let publisher = one.publisher("a").unwrap();
+    soon(publisher.wait_subscribed(1)).await.unwrap();
+    let sockets = two.shared().state.lock().interests.cores();
+    let links = sockets.iter().flat_map(|core| core.links());
+    let transports: Vec<_> = links.map(|(_, peer)| peer.transport).collect();
+    assert_eq!(transports, ["inproc"]);
+    let peers = one.peers().into_iter();
+    let known: Vec<_> = peers.filter_map(|peer| peer.link).collect();
+    assert_eq!((known.len(), known[0].transport), (1, "ipc"));
+    drop(subscriber);
+    let gone = NodeEvent::Unlinked(two.tag());
+    two.close(Duration::from_secs(1)).await;
+    soon(async { while events.recv().await.unwrap() != gone {} }).await;
+    // Over the network, where there is no directory in which the nodes of a host meet.
+    let seed = one
+        .addresses()
+        .into_iter()
+        .find(|it| it.starts_with("quic://"));
+    let seed = seed.unwrap().parse().unwrap();
+    let far = user.builder().without_host().seed(seed).unwrap();
+    let far = far.build().await.unwrap();
+    let link = linked(&mut events, far.tag()).await;
+    assert!(["quic", "tcp"].contains(&link.transport), "{link:?}");
 }
 
 #[tokio::test]
@@ -472,6 +523,34 @@ async fn a_name_is_that_of_the_identity_which_it_is_tied_to() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_knows_no_more_nodes_than_it_may() {
+    let user = User::new();
+    let few = NodeLimits {
+        nodes: 3,
+        ..NodeLimits::default()
+    };
+    let refused = user.builder().limits(NodeLimits { nodes: 0, ..few });
+    let refused = refused.build().await.unwrap_err();
+    assert!(
+        matches!(&refused, NodeError::Limit(error) if error.field == "nodes"),
+        "{refused}"
+    );
+    let small = user.builder().limits(few).build().await.unwrap();
+    let large = user.node().await;
+    let others = [user.node().await, user.node().await];
+    soon(large.wait_peers(1 + others.len())).await.unwrap();
+    soon(async {
+        while small.stats().records.full == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // This node is one of the three.
+    assert_eq!(small.peers().len(), 2);
+    assert_eq!(large.stats().records.full, 0);
 }
 
 fn trusting(identity: &crate::Identity) -> crate::Trust {

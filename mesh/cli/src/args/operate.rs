@@ -42,6 +42,9 @@ pub(crate) struct NodeOptions {
     /// How other nodes are found. Default: mdns
     #[arg(long, value_name = "HOW")]
     pub(crate) discovery: Option<Discovery>,
+    /// How many nodes are known at most, this one included. Default: 2048
+    #[arg(long, value_name = "N")]
+    pub(crate) max_nodes: Option<String>,
     /// Meets members of this network only (see `withy network`)
     #[arg(long, value_name = "NAME", help_heading = "Security")]
     pub(crate) network: Option<String>,

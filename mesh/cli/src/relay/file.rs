@@ -24,7 +24,7 @@ use toml::de::{DeTable, DeValue};
 use withy::node::queue::QueueName;
 use withy::trust::IdentityId;
 
-use super::keys::{Form, KEYS, Key, NAMES, find, nearest, parse};
+use super::keys::{Form, KEYS, Key, MAX_NODES, NAMES, STATUS, find, nearest, parse};
 use super::queues::{self, QUEUE, Setting};
 use super::settings::{Layer, Origin, Set};
 
@@ -133,8 +133,10 @@ impl Reading<'_> {
     fn item(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
-            // A port needs no quotes.
-            DeValue::Integer(number) if key.name == super::keys::STATUS => number.as_str().into(),
+            // A number needs no quotes.
+            DeValue::Integer(number) if matches!(key.name, STATUS | MAX_NODES) => {
+                number.as_str().into()
+            }
             DeValue::Boolean(value) if key.form == Form::Flag => value.to_string(),
             other => {
                 let (name, found) = (key.name, other.type_str());

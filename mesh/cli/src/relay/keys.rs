@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use clap::ValueEnum as _;
 use withy::Node;
-use withy::node::Seed;
 use withy::node::queue::QueueName;
+use withy::node::{NodeLimits, Seed};
 use withy::trust::Name;
 
 use super::door;
@@ -49,6 +49,7 @@ pub(super) const LISTEN: &str = "listen";
 pub(super) const SEED: &str = "seed";
 pub(super) const SEED_FILE: &str = "seed-file";
 pub(super) const DISCOVERY: &str = "discovery";
+pub(super) const MAX_NODES: &str = "max-nodes";
 pub(super) const NETWORK: &str = "network";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const STATUS: &str = "status";
@@ -98,6 +99,14 @@ pub(super) const KEYS: &[Key] = &[
         accepted: "\"host\", \"mdns\" or \"off\"",
         default: "mdns",
         check: |text| discovery(text).map(drop),
+    },
+    Key {
+        name: MAX_NODES,
+        many: false,
+        form: Form::Text,
+        accepted: "how many nodes are known at most, this one included: 2 to 4096",
+        default: "2048",
+        check: |text| max_nodes(text).map(drop),
     },
     Key {
         name: NETWORK,
@@ -255,6 +264,14 @@ pub(super) fn status(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn discovery(text: &str) -> Result<Discovery, String> {
     Discovery::from_str(text, false).map_err(|_| format!("{text:?} is no way to find nodes"))
+}
+
+pub(super) fn max_nodes(text: &str) -> Result<usize, String> {
+    let nodes = parse(text)?;
+    match (2..=NodeLimits::MAX_NODES).contains(&nodes) {
+        true => Ok(nodes),
+        false => Err(format!("{nodes} nodes are too few or too many")),
+    }
 }
 
 /// A queue to keep, and in which folder, if not in memory.

@@ -24,7 +24,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 use withy::Node;
-use withy::node::{MulticastState, NodeBuilder, NodeError, NodeEvent, QueueKeeper, Relay};
+use withy::node::{
+    MulticastState, NodeBuilder, NodeError, NodeEvent, NodeLimits, QueueKeeper, Relay,
+};
 use withy::store::Store;
 
 use crate::args::{self, Keys, NodeOptions, NodeVerb};
@@ -192,6 +194,12 @@ fn builder(settings: &Settings) -> Outcome<NodeBuilder> {
     }
     for (name, (identity, _)) in &settings.layer.names {
         builder = builder.name(name, *identity);
+    }
+    if let Some(nodes) = settings.max_nodes {
+        builder = builder.limits(NodeLimits {
+            nodes,
+            ..NodeLimits::default()
+        });
     }
     if settings.relay {
         builder = builder.relay(Relay::default());

@@ -69,6 +69,7 @@ pub(super) struct Settings {
     pub(super) seeds: Vec<Seed>,
     pub(super) seed_file: Option<PathBuf>,
     pub(super) discovery: Discovery,
+    pub(super) max_nodes: Option<usize>,
     pub(super) network: Option<Name>,
     pub(super) identity: Option<PathBuf>,
     pub(super) status: Option<SocketAddr>,
@@ -123,6 +124,7 @@ impl Settings {
                 Some(text) => keys::discovery(text)?,
                 None => Discovery::Mdns,
             },
+            max_nodes: one(keys::MAX_NODES).map(keys::max_nodes).transpose()?,
             network: one(keys::NETWORK).map(keys::parse).transpose()?,
             identity: one(keys::IDENTITY).map(PathBuf::from),
             status: one(keys::STATUS).map(keys::status).transpose()?,
@@ -188,11 +190,12 @@ fn of_options(options: &NodeOptions) -> Result<Layer, Vec<String>> {
     let discovery = discovery.map(|it| it.get_name().to_owned());
     let one = |value: &Option<String>| value.iter().cloned().collect();
     let flag = |on: bool| on.then(|| true.to_string()).into_iter().collect();
-    let given: [(&str, Vec<String>); 17] = [
+    let given: [(&str, Vec<String>); 18] = [
         (keys::LISTEN, options.listen.clone()),
         (keys::SEED, options.seed.clone()),
         (keys::SEED_FILE, one(&options.seed_file)),
         (keys::DISCOVERY, discovery.into_iter().collect()),
+        (keys::MAX_NODES, one(&options.max_nodes)),
         (keys::NETWORK, one(&options.network)),
         (keys::IDENTITY, one(&options.identity)),
         (keys::STATUS, one(&options.status)),

@@ -88,6 +88,11 @@ impl FilterTree {
             .matches_levels(topic, &mut |subscriber| chosen.push(subscriber));
     }
 
+    /// Reports each filter of each subscriber.
+    pub(crate) fn each(&self, each: &mut impl FnMut(u32, &[u8])) {
+        self.filters.each(each);
+    }
+
     /// Subscriptions of all subscribers; a repeated one counts once.
     pub fn len(&self) -> usize {
         self.filters.len()

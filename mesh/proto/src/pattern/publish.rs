@@ -5,6 +5,10 @@
 //! XPUB's application hears of them is decided here too; manual mode hears everything and decides,
 //! and what a peer asked for is kept beside what it was granted, until it leaves.
 
+use std::collections::BTreeMap;
+
+use slab::Slab;
+
 use crate::bus::{Filter, FilterTree, TopicError};
 use crate::routing::trie::{Change, Limits, Repeats, Trie, TrieError};
 
@@ -97,10 +101,41 @@ impl Wanted {
     }
 }
 
+/// A scope whose subscribers are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScopeKey(usize);
+
+/// Who wants something of a scope, kept up with each subscription: asked anew of all filters, the answer
+/// would cost whoever waits for it more the more of them there are.
+#[derive(Debug)]
+struct Scope {
+    filter: Filter,
+    /// By peer: how many of its filters may choose something of the scope.
+    wanted: BTreeMap<u32, usize>,
+}
+
+impl Scope {
+    fn change(&mut self, pipe: u32, filter: &Filter, add: bool) {
+        if !self.filter.overlaps(filter) {
+            return;
+        }
+        if add {
+            *self.wanted.entry(pipe).or_default() += 1;
+        } else if let Some(filters) = self.wanted.get_mut(&pipe) {
+            *filters -= 1;
+            if *filters == 0 {
+                self.wanted.remove(&pipe);
+            }
+        }
+    }
+}
+
 /// The subscriptions of all peers.
 #[derive(Debug)]
 pub struct Publishing {
     wanted: Wanted,
+    /// The scopes that are counted. Boxed, since few sockets have any.
+    scopes: Option<Box<Slab<Scope>>>,
     /// In manual mode: what the peers asked for. Boxed, since few sockets are in it.
     asked: Option<Box<Wanted>>,
     matching: Matching,
@@ -118,6 +153,7 @@ impl Publishing {
         };
         Self {
             wanted: Wanted::new(matching, limits),
+            scopes: None,
             asked: None,
             matching,
             verbose: Verbose::default(),
@@ -154,6 +190,13 @@ impl Publishing {
         } else {
             self.wanted.cancel(pipe, topic)?
         };
+        if let (Some(scopes), Some(Change::Prefix | Change::Subscriber)) =
+            (&mut self.scopes, changed)
+            && let Ok(filter) = Filter::try_from(topic)
+        {
+            let scopes = scopes.iter_mut();
+            scopes.for_each(|(_, scope)| scope.change(pipe, &filter, add));
+        }
         Ok(match changed {
             Some(Change::Prefix) => Subscribed::Changed,
             Some(Change::Subscriber | Change::Repeat) => Subscribed::Counted,
@@ -166,6 +209,9 @@ impl Publishing {
 
     /// Lets a peer go, and says which topics the application hears of.
     pub(crate) fn remove(&mut self, pipe: u32, cancelled: &mut impl FnMut(&[u8])) {
+        for (_, scope) in self.scopes.iter_mut().flat_map(|scopes| scopes.iter_mut()) {
+            scope.wanted.remove(&pipe);
+        }
         if let Some(asked) = &mut self.asked {
             asked.remove_reporting_all(pipe, cancelled);
             self.wanted.remove(pipe, &mut |_| {});
@@ -184,6 +230,41 @@ impl Publishing {
         }
     }
 
+    /// Counts from now on who wants something of a scope, until [`end_scope`](Self::end_scope). Takes time
+    /// in proportion to all subscriptions, once, and to the scopes with each subscription afterwards. Of
+    /// [`Matching::Prefixes`] nobody is counted.
+    pub fn begin_scope(&mut self, filter: Filter) -> ScopeKey {
+        let mut scope = Scope {
+            filter,
+            wanted: BTreeMap::new(),
+        };
+        if let Wanted::Filters(tree) = &self.wanted {
+            tree.each(&mut |pipe, filter| {
+                if let Ok(filter) = Filter::try_from(filter) {
+                    scope.change(pipe, &filter, true);
+                }
+            });
+        }
+        ScopeKey(self.scopes.get_or_insert_default().insert(scope))
+    }
+
+    /// How many peers want something of a scope.
+    pub fn scope_subscribers(&self, key: ScopeKey) -> usize {
+        let scopes = self.scopes.as_ref();
+        let scope = scopes.and_then(|scopes| scopes.get(key.0));
+        scope.map_or(0, |scope| scope.wanted.len())
+    }
+
+    /// Counts no more for a scope.
+    pub fn end_scope(&mut self, key: ScopeKey) {
+        if let Some(scopes) = &mut self.scopes {
+            scopes.try_remove(key.0);
+            if scopes.is_empty() {
+                self.scopes = None;
+            }
+        }
+    }
+
     /// CANCELs without SUBSCRIBE so far.
     pub fn ignored(&self) -> u64 {
         self.ignored
@@ -194,6 +275,57 @@ impl Publishing {
         match &self.wanted {
             Wanted::Prefixes(trie) => trie.len(),
             Wanted::Filters(tree) => tree.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Randomness as _, Seeded};
+
+    /// Scopes that are begun at any time count what looking at every filter would.
+    #[test]
+    fn scopes_count_who_wants_something_of_them() {
+        let filters = ["a/b", "a/+", "#", "+/b", "c", "c/#", "$a/b", "a/b/c"];
+        let filter = |at: usize| -> Filter { filters[at].parse().unwrap() };
+        for seed in 0..40 {
+            let mut random = Seeded::new(seed);
+            let mut below = |limit: usize| random.next_u64() as usize % limit;
+            let mut publishing = Publishing::new(Matching::Filters, 100, 100);
+            let mut list = std::collections::BTreeSet::new();
+            let mut scopes = Vec::new();
+            for _ in 0..200 {
+                let (pipe, at) = (below(4) as u32, below(filters.len()));
+                match below(9) {
+                    0..=3 => {
+                        let topic = filters[at].as_bytes();
+                        publishing.change(pipe, topic, true).unwrap();
+                        list.insert((pipe, at));
+                    }
+                    4..=5 => {
+                        let topic = filters[at].as_bytes();
+                        publishing.change(pipe, topic, false).unwrap();
+                        list.remove(&(pipe, at));
+                    }
+                    6 => {
+                        publishing.remove(pipe, &mut |_| {});
+                        list.retain(|(other, _)| *other != pipe);
+                    }
+                    7 => scopes.push((publishing.begin_scope(filter(at)), at)),
+                    _ if !scopes.is_empty() => {
+                        let (key, _) = scopes.swap_remove(below(scopes.len()));
+                        publishing.end_scope(key);
+                    }
+                    _ => {}
+                }
+                for (key, scope) in &scopes {
+                    let wants = |it: &&(u32, usize)| filter(it.1).overlaps(&filter(*scope));
+                    let wanting = list.iter().filter(wants).map(|it| it.0);
+                    let count = wanting.collect::<std::collections::BTreeSet<_>>().len();
+                    assert_eq!(publishing.scope_subscribers(*key), count);
+                }
+            }
         }
     }
 }

@@ -304,6 +304,17 @@ impl Trie {
         });
     }
 
+    /// Reports each prefix of each subscriber. Takes time in proportion to all of them.
+    pub(crate) fn each(&self, each: &mut impl FnMut(u32, &[u8])) {
+        let mut prefix = Vec::new();
+        for (subscriber, owner) in self.subscribers.iter().enumerate() {
+            for node in &owner.nodes {
+                self.tree.spell(*node, &mut prefix);
+                each(subscriber as u32, &prefix);
+            }
+        }
+    }
+
     /// Subscriptions of all subscribers; a repeated one counts once.
     pub fn len(&self) -> usize {
         self.len

@@ -9,6 +9,7 @@
 
 pub(super) mod history;
 mod late;
+mod matching;
 mod subscriber;
 pub(super) mod tap;
 #[cfg(test)]
@@ -19,9 +20,10 @@ use std::sync::Arc;
 
 use withy_discovery::{Kind, Service};
 use withy_proto::bus::{Filter, Publication, Topic};
-use withy_proto::pattern::publish::Matching;
+use withy_proto::pattern::publish;
 use withy_proto::{Frame, SocketType};
 
+pub use matching::Matching;
 pub use subscriber::BusSubscriber;
 
 use super::Node;
@@ -172,6 +174,12 @@ impl BusPublisher {
         Ok(())
     }
 
+    /// Whether anybody wants something of what the publisher is for, from now on: tells when the first
+    /// subscriber comes, and when the last one leaves or dies.
+    pub fn matching(&self) -> Matching {
+        Matching::new(self)
+    }
+
     /// How many subscribers want a topic of this node now.
     pub fn subscribers(&self, topic: &Topic) -> usize {
         self.0.socket.core().subscribers(topic.as_octets())
@@ -214,7 +222,7 @@ impl Shared {
     fn bus(&self) -> (Owner, Option<Arc<Kept>>) {
         let made = self.bus.get_or_init(|| {
             let mut options = self.options();
-            options.send.matching = Matching::Filters;
+            options.send.matching = publish::Matching::Filters;
             let us = self.identity.id();
             let guard: Arc<dyn Guard> =
                 Arc::new(Permitted::to_use(us, &self.trust, Kind::Publisher, BUS));

@@ -6,6 +6,7 @@ use withy_proto::bus::{Priority, Publication};
 
 use super::super::tests::{User, soon};
 use super::BusSubscriber;
+use crate::error::Closed;
 
 fn message(body: &str, level: u8, expiry: Option<Duration>) -> Publication {
     let mut publication = Publication::new("home/a".parse().unwrap(), body.to_owned());
@@ -61,4 +62,52 @@ async fn what_waits_is_received_by_priority_as_long_as_it_lives() {
         (subscriber.stats().expired, subscriber.stats().unread),
         (1, 0)
     );
+}
+
+#[tokio::test]
+async fn a_publisher_hears_of_its_first_subscriber_and_of_its_last() {
+    let user = User::new();
+    let (kitchen, screen) = (user.node_apart().await, user.node_apart().await);
+    let publisher = kitchen.publisher("home/+/temp").unwrap();
+    let mut matching = publisher.matching();
+    assert!(!matching.is_matching());
+    // Wanted is another publisher of the node, and something of this one twice.
+    let other = kitchen.publisher("garden").unwrap();
+    let _elsewhere = screen.subscriber("garden").unwrap();
+    soon(other.wait_subscribed(1)).await.unwrap();
+    let first = screen.subscriber("home/#").unwrap();
+    assert_eq!(soon(matching.changed()).await, Ok(1));
+    let second = kitchen.subscriber("+/hall/+").unwrap();
+    // A cancelled call takes nothing away.
+    {
+        let mut cancelled = std::pin::pin!(matching.changed());
+        tokio::select! {
+            biased;
+            _ = &mut cancelled => {}
+            () = std::future::ready(()) => {}
+        }
+    }
+    soon(async {
+        while matching.subscribers() < 2 {
+            let _ = matching.changed().await;
+        }
+    })
+    .await;
+    // One that is made later knows of them all the same.
+    let mut later = publisher.matching();
+    assert_eq!(later.subscribers(), 2);
+    drop(second);
+    assert_eq!(soon(matching.changed()).await, Ok(1));
+    drop(first);
+    assert_eq!(soon(matching.changed()).await, Ok(0));
+    assert!(!matching.is_matching() && !later.is_matching());
+    // It can come back, with a whole node that then leaves.
+    let hall = user.node_apart().await;
+    let _third = hall.subscriber("home/hall/temp").unwrap();
+    assert_eq!(soon(matching.changed()).await, Ok(1));
+    hall.close(Duration::from_secs(1)).await;
+    assert_eq!(soon(matching.changed()).await, Ok(0));
+    let closes = kitchen.close(Duration::from_secs(1));
+    let (told, ()) = tokio::join!(soon(matching.changed()), closes);
+    assert_eq!(told, Err(Closed));
 }
