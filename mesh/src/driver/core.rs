@@ -20,6 +20,7 @@ use withy_proto::rate::Bucket;
 use withy_proto::zmtp::{Established, Peer};
 use withy_proto::{Endpoint, Message, SocketType};
 
+use super::SLOWER;
 use super::away::notice_size;
 use super::buffer;
 use super::deadline::Spare;
@@ -46,7 +47,7 @@ pub(crate) enum Phase {
 
 /// How long a caller keeps its thread before it lets the runtime's other tasks run. A yield costs
 /// some microseconds, since it wakes an idle worker to look for work that is not there.
-const TURN: Duration = Duration::from_micros(200);
+const TURN: Duration = Duration::from_micros(200).saturating_mul(SLOWER);
 
 /// A caller's turn on its thread.
 #[derive(Debug)]

@@ -106,6 +106,7 @@ impl Core {
                 items,
             }) => {
                 sending.out.written(key, messages, size);
+                sending.budget = 0;
                 // Bodies on the heap that a receiver inside the process frees while the sender
                 // makes the next: both would wait for the allocator.
                 let shares_a_heap = items.capacity() > 0 && size > messages * size_of::<Message>();

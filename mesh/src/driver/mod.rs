@@ -36,3 +36,7 @@ pub(crate) mod task;
 pub(crate) mod watch;
 pub(crate) mod watched;
 mod wish;
+
+/// How much slower a program runs than on a processor: under valgrind, where instructions are counted,
+/// what is timed is to be of as many messages as elsewhere.
+const SLOWER: u32 = if cfg!(withy_counted) { 50 } else { 1 };

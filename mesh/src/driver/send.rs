@@ -8,20 +8,21 @@ use withy_proto::pattern::outgoing::{NotSent, Overflown};
 use withy_proto::pattern::pipe::Flush;
 use withy_proto::{Frame, Message, SocketType};
 
+use super::SLOWER;
 use super::core::{Core, Sending};
 use super::link;
 use crate::error::SendError;
 use crate::event::Reason;
 
 /// Messages between two looks at the clock, which tells a busy sender to yield before it starves its
-/// runtime.
-const BUDGET: u32 = 256;
+/// runtime. Writing a batch counts as one.
+const BUDGET: u32 = 1_024;
 /// A caller writes itself when the link was idle for this long.
-const IDLE: Duration = Duration::from_micros(20);
+const IDLE: Duration = Duration::from_micros(20).saturating_mul(SLOWER);
 /// A caller writes itself when the task was asked this long ago and did not come.
-const OVERDUE: Duration = Duration::from_micros(50);
+const OVERDUE: Duration = Duration::from_micros(50).saturating_mul(SLOWER);
 /// As [`OVERDUE`], for a message to many: their tasks take longer in turn.
-const OVERDUE_MANY: Duration = Duration::from_millis(2);
+const OVERDUE_MANY: Duration = Duration::from_millis(2).saturating_mul(SLOWER);
 
 /// Why a message stayed with the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use withy_proto::SocketType;
 use withy_proto::pattern::PipeKey;
 
+use super::SLOWER;
 use super::core::{Core, Sending};
 
 /// From one look to the next: what is left is written after two at most.
@@ -24,9 +25,9 @@ const LOOK: Duration = Duration::from_micros(40);
 /// What a timer of the thread may be late, in nanoseconds.
 const SLACK: u64 = 1_000;
 /// A task that comes later than this has a sender that computes.
-const LATE: Duration = Duration::from_micros(100);
+const LATE: Duration = Duration::from_micros(100).saturating_mul(SLOWER);
 /// As [`LATE`], for a message to many: their tasks take longer in turn.
-const LATE_MANY: Duration = Duration::from_millis(4);
+const LATE_MANY: Duration = Duration::from_millis(4).saturating_mul(SLOWER);
 /// How long a socket is looked after since it was last late.
 const ATTENTION: Duration = Duration::from_secs(10);
 /// Sockets that are looked after at most; those beyond it wait for their tasks.
