@@ -1,5 +1,7 @@
 //! Nodes of one process, with homes and runtime directories of their own.
 
+mod permissions;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
