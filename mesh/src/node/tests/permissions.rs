@@ -1,10 +1,12 @@
 //! Each verb of the permissions, between nodes of two identities: with it one thing is possible, and
 //! without it, whatever else is allowed, it is not.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use withy_proto::trust::{Roles, Terms};
 
 use super::*;
@@ -325,4 +327,81 @@ async fn where_there_are_permissions_what_none_allows_is_denied() {
     for (act, count, _) in &acts {
         comes_about(&format!("{act:?}"), count, OFTEN, &mut tasks).await;
     }
+}
+
+/// How long a change of the file may take to be in force everywhere.
+const RELOAD: Duration = Duration::from_secs(1);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_secs(1);
+/// For how long nothing has to happen any more; most happens every few milliseconds.
+const STILL: Duration = Duration::from_millis(300);
+
+/// The last moment at which something of this happened; returns once nothing does any more.
+async fn last_of(counts: &[(String, Arc<AtomicUsize>)], since: Instant) -> Duration {
+    let mut known: Vec<usize> = vec![0; counts.len()];
+    let mut last = since;
+    loop {
+        for ((what, count), known) in counts.iter().zip(&mut known) {
+            let now = count.load(Ordering::Relaxed);
+            if std::mem::replace(known, now) != now {
+                last = Instant::now();
+            }
+            let went_on = last.duration_since(since);
+            assert!(went_on < 10 * RELOAD, "{what} goes on, {went_on:?} later");
+        }
+        if last.elapsed() > STILL {
+            return last.duration_since(since);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What another identity does is stopped, and what it may do still goes on, by the file alone.
+#[tokio::test]
+async fn a_changed_file_stops_what_is_under_way_within_a_second() {
+    let two = Two::new().await;
+    let them = two.theirs.identity();
+    let home = two._users[0].home();
+    let write = |rules: &str| {
+        // At once, as an editor does it.
+        let new = home.path().join("new");
+        std::fs::write(&new, rules).unwrap();
+        std::fs::rename(new, home.path().join("permissions")).unwrap();
+        Instant::now()
+    };
+    let all = VERBS.join(",");
+    write(&format!("{them} {all} #\n"));
+    let mut tasks = JoinSet::new();
+    let (mut stays, mut ends) = (Vec::new(), Vec::new());
+    for (number, (act, _)) in ACTS.into_iter().enumerate() {
+        for (begin, acts) in [("stays", &mut stays), ("ends", &mut ends)] {
+            let name = format!("{begin}/{number}");
+            let count = two.begin(&mut tasks, act, &name);
+            acts.push((format!("{act:?} of {name}"), count));
+        }
+    }
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        for (what, count) in stays.iter().chain(&ends) {
+            count.store(0, Ordering::Relaxed);
+            comes_about(what, count, OFTEN, &mut tasks).await;
+        }
+        let since = write(&format!("{them} {all} stays/#\n"));
+        times.push(last_of(&ends, since).await);
+        for (_, count) in stays.iter().chain(&ends) {
+            count.store(0, Ordering::Relaxed);
+        }
+        for (what, count) in &stays {
+            comes_about(what, count, OFTEN, &mut tasks).await;
+        }
+        for (what, count) in &ends {
+            assert_eq!(count.load(Ordering::Relaxed), 0, "{what} is not allowed");
+        }
+        write(&format!("{them} {all} stays/#\n{them} {all} ends/#\n"));
+    }
+    let worst = times.iter().max().unwrap();
+    // The harness hides what is printed.
+    let line = format!("\ncount: changed permissions stop what is under way after: {worst:.1?}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+    assert!(*worst < RELOAD + SLACK, "{times:?}");
 }
