@@ -279,14 +279,18 @@ async fn live(role: Role) {
                 let peers: Vec<_> = peers.iter().map(named).collect();
                 say(&format!("peers {}", peers.join(" ")));
             }
-            // Says when no other is connected to it.
-            "alone" => {
+            // Says when no more others than these are connected to it.
+            "only" => {
+                let others: usize = rest.parse().unwrap();
                 let (subscriber, publisher) = (subscriber.clone(), publisher.clone());
                 let topic = format!("swarm/{}", role.number).parse().unwrap();
+                let node = node.clone();
                 tokio::spawn(async move {
-                    wait(|| subscriber.publishers() <= 1 && publisher.subscribers(&topic) <= 1)
-                        .await;
-                    say("alone");
+                    let linked = || node.peers().iter().filter(|it| it.link.is_some()).count();
+                    // Itself is one of them.
+                    let heard = || subscriber.publishers().max(publisher.subscribers(&topic));
+                    wait(|| heard() <= others + 1 && linked() <= others).await;
+                    say(&format!("only {others}"));
                 });
             }
             // Says when another is known to be at such an address.
