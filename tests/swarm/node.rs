@@ -16,7 +16,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use withy::node::{BusPublisher, BusSubscriber, NodeEvent, Relay};
 use withy::{Home, Node};
 
-use crate::serving;
+use crate::{serving, siege};
 
 /// Holds the role of a process that is a node.
 pub(crate) const ROLE: &str = "WITHY_SWARM_ROLE";
@@ -272,6 +272,12 @@ async fn live(role: Role) {
             }
             "use" => {
                 tokio::spawn(serving::use_all(node.clone(), rest.to_owned()));
+            }
+            "offer" => {
+                tokio::spawn(siege::offer_all(node.clone(), rest.to_owned()));
+            }
+            "try" => {
+                tokio::spawn(siege::try_all(node.clone(), rest.to_owned()));
             }
             "peers" => {
                 let peers = node.peers();
