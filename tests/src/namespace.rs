@@ -44,7 +44,7 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     assert!(output.status.success(), "{said}{failed}");
     said.lines()
         .filter(|line| line.starts_with("count: "))
-        .for_each(|line| println!("\n{line}"));
+        .for_each(crate::scale::show);
 }
 
 /// Runs a command that has to succeed.

@@ -39,9 +39,13 @@ pub fn allow_descriptors(needed: u64) {
 
 /// Reports how much was done: `tests/run` shows it, and a long suite keeps it in its results.
 pub fn report(what: &str, count: impl Display) {
+    show(&format!("count: {what}: {count}"));
+}
+
+/// Shows the line of a report.
+pub(crate) fn show(line: &str) {
     // The harness may have left the cursor within a line; and what is printed it hides.
-    let line = format!("\ncount: {what}: {count}\n");
-    let _ = io::stdout().write_all(line.as_bytes());
+    let _ = io::stdout().write_all(format!("\n{line}\n").as_bytes());
 }
 
 /// That of sorted figures which so many of a hundred are not above.

@@ -18,6 +18,7 @@ mod paths;
 mod relays;
 mod revocation;
 mod serving;
+mod siege;
 mod sites;
 mod strangers;
 mod swarm;

@@ -16,7 +16,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use withy::node::{BusPublisher, BusSubscriber, NodeEvent, Relay};
 use withy::{Home, Node};
 
-use crate::serving;
+use crate::{serving, siege};
 
 /// Holds the role of a process that is a node.
 pub(crate) const ROLE: &str = "WITHY_SWARM_ROLE";
@@ -273,20 +273,30 @@ async fn live(role: Role) {
             "use" => {
                 tokio::spawn(serving::use_all(node.clone(), rest.to_owned()));
             }
+            "offer" => {
+                tokio::spawn(siege::offer_all(node.clone(), rest.to_owned()));
+            }
+            "try" => {
+                tokio::spawn(siege::try_all(node.clone(), rest.to_owned()));
+            }
             "peers" => {
                 let peers = node.peers();
                 let named = |peer: &withy::node::Peer| format!("{}:{:?}", peer.tag, peer.presence);
                 let peers: Vec<_> = peers.iter().map(named).collect();
                 say(&format!("peers {}", peers.join(" ")));
             }
-            // Says when no other is connected to it.
-            "alone" => {
+            // Says when no more others than these are connected to it.
+            "only" => {
+                let others: usize = rest.parse().unwrap();
                 let (subscriber, publisher) = (subscriber.clone(), publisher.clone());
                 let topic = format!("swarm/{}", role.number).parse().unwrap();
+                let node = node.clone();
                 tokio::spawn(async move {
-                    wait(|| subscriber.publishers() <= 1 && publisher.subscribers(&topic) <= 1)
-                        .await;
-                    say("alone");
+                    let linked = || node.peers().iter().filter(|it| it.link.is_some()).count();
+                    // Itself is one of them.
+                    let heard = || subscriber.publishers().max(publisher.subscribers(&topic));
+                    wait(|| heard() <= others + 1 && linked() <= others).await;
+                    say(&format!("only {others}"));
                 });
             }
             // Says when another is known to be at such an address.

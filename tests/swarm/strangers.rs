@@ -1,6 +1,7 @@
 //! Who is not trusted learns nothing, is told nothing, and reaches nobody.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use withy::Home;
@@ -15,10 +16,14 @@ use crate::capture::Capture;
 use crate::lan::{Lan, address};
 use crate::meshing::{meet, swarm};
 use crate::node::{Role, now};
-use crate::swarm::{LONG, Swarm, home, inside, runtime};
+use crate::siege::{GOT, TAKEN};
+use crate::swarm::{LONG, Said, Swarm, home, inside, runtime};
 
 /// For how long a stranger may try.
 const TRIES: Duration = Duration::from_secs(5);
+
+/// The name under which a node offers everything.
+const OFFERED: &str = "treasury";
 
 fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(Provider::Real, &[number; 32])
@@ -112,7 +117,7 @@ fn announcements_of_others_lead_nowhere() {
     });
 }
 
-/// Tries of a stranger to find the nodes, to hear them, and to be heard.
+/// Tries of a stranger to find the nodes, to hear them, to be heard, and to use what they offer.
 fn besiege(lan: &Lan, swarm: &mut Swarm, seed: &str) {
     let count = swarm.numbers().len();
     let stranger = Role {
@@ -128,16 +133,23 @@ fn besiege(lan: &Lan, swarm: &mut Swarm, seed: &str) {
     let tag = swarm.tag(count);
     swarm.tell_all("mark");
     swarm.tell_all("tick 100");
+    swarm.tell(1, &format!("offer {OFFERED}"));
+    swarm.say_all(&[1], LONG, 0, |what| what == "offers");
     let since = now();
+    swarm.tell(count, &format!("try {OFFERED}"));
+    swarm.say_all(&[count], LONG, since, |what| what == "tries");
+    knock(lan, count, seed);
     std::thread::sleep(TRIES);
     swarm.tell(count, "peers");
     swarm.say_all(&[count], LONG, since, |what| what.starts_with("peers"));
     let all = format!("heard {count}");
-    let met = |what: &str| what == all || what == format!("joined {tag}");
+    let used = format!("from {tag}");
+    let met = |what: &str| what == all || what == format!("joined {tag}") || what.ends_with(&used);
     for said in swarm.log() {
         let by_stranger = said.node == count && said.at >= since;
         assert!(!(by_stranger && said.what.starts_with("heard")), "{said:?}");
         assert!(!(by_stranger && said.what.contains(":Present")), "{said:?}");
+        assert!(!(by_stranger && said.what.starts_with("got")), "{said:?}");
         assert!(!met(&said.what), "{said:?}");
     }
 }
@@ -163,6 +175,32 @@ fn a_stranger_meets_nobody_until_both_accept() {
         theirs.accept(ours.identity().unwrap().id(), None).unwrap();
         let since = now();
         swarm.all_say(LONG, since, |what| what == "heard 3");
+        for what in GOT {
+            swarm.say_all(&[3], LONG, since, |said| said == format!("got {what}"));
+        }
+        let from = format!("from {}", swarm.tag(3));
+        for what in TAKEN {
+            let taken = |said: &str| said == format!("took {what} {from}");
+            swarm.say_all(&[1], LONG, since, taken);
+        }
+    });
+}
+
+/// Dials the port of a node by hand, as a ZeroMQ socket does; what is answered is captured.
+fn knock(lan: &Lan, host: usize, seed: &str) {
+    lan.host(host).within(|| {
+        let mut stream = TcpStream::connect(seed).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut greeting = [0; 64];
+        greeting[0] = 0xff;
+        greeting[9] = 0x7f;
+        greeting[10..12].copy_from_slice(&[3, 1]);
+        greeting[12..16].copy_from_slice(b"NULL");
+        stream.write_all(&greeting).unwrap();
+        // It may be silent, or close.
+        let _ = stream.read_to_end(&mut Vec::new());
     });
 }
 
@@ -185,6 +223,7 @@ fn secrets(swarm: &Swarm, network: Option<&str>) -> Vec<(String, Vec<u8>)> {
         let topic = format!("swarm/{number}");
         secrets.push((topic.clone(), topic.into_bytes()));
     }
+    secrets.push((OFFERED.to_owned(), OFFERED.as_bytes().to_vec()));
     secrets.extend(network.map(|name| (name.to_owned(), name.as_bytes().to_vec())));
     secrets.sort_unstable();
     secrets.dedup();
@@ -213,7 +252,18 @@ fn neighbours_of_a_network_learn_nothing() {
         });
         meet(&mut swarm);
         let secrets = secrets(&swarm, Some(NAME));
+        let tags: Vec<_> = (0..3).map(|number| swarm.tag(number)).collect();
         besiege(&lan, &mut swarm, &seed.to_string());
+        // Not even that somebody is there whom it does not trust.
+        let named = |what: &str| tags.iter().any(|tag| what.contains(tag));
+        let learned = |said: &&Said| said.node == 3 && named(&said.what);
+        assert!(swarm.log().iter().find(learned).is_none());
+        // Members use it.
+        let since = now();
+        swarm.tell(2, &format!("try {OFFERED}"));
+        for what in GOT {
+            swarm.say_all(&[2], LONG, since, |said| said == format!("got {what}"));
+        }
         let frames = capture.frames();
         let found = frames.find(&secrets);
         scale::report("octets of members on the bridge", frames.octets());

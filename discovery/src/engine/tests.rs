@@ -1,6 +1,7 @@
 //! A mesh of many nodes in one thread: seeded, with loss, churn, splits and merges.
 
 mod gaps;
+mod messages;
 mod world;
 
 use std::collections::BTreeSet;

@@ -243,6 +243,7 @@ impl NodeBuilder {
             (None, Some(network)) => Trust::open_in(&home()?, network)?,
             (None, None) => Trust::open(&home()?)?,
         };
+        let changes = trust.changes();
         let own = PeerTag::of(identity.id(), identity.node());
         let directory = self.runtime.unwrap_or_else(Host::default_directory);
         let directory = (!self.off_host).then_some(directory);
@@ -359,7 +360,7 @@ impl NodeBuilder {
         });
         circuits.of(&shared);
         relay::start(&shared);
-        let engine = Engine::new(Arc::clone(&shared), sources, dialled);
+        let engine = Engine::new(Arc::clone(&shared), sources, changes, dialled);
         shared.spawn(engine.run());
         if let Some(followed) = followed {
             shared.spawn(followed.run(Arc::clone(&shared)));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use withy_discovery::{
@@ -50,6 +51,8 @@ const BYE: u8 = 2;
 pub(super) struct Engine {
     shared: Arc<Shared>,
     sources: Sources,
+    /// Tells of changes of the trust, since before anything was read of it.
+    trust: watch::Receiver<()>,
     /// The permissions that are in force.
     permissions: Option<Arc<Permissions>>,
     /// What came of dials.
@@ -84,9 +87,11 @@ impl Engine {
     pub(super) fn new(
         shared: Arc<Shared>,
         sources: Sources,
+        trust: watch::Receiver<()>,
         dialled: UnboundedReceiver<Dialled>,
     ) -> Self {
         Self {
+            trust,
             permissions: shared.trust.permissions(),
             shared,
             sources,
@@ -100,7 +105,6 @@ impl Engine {
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let mut links = shared.control().peers.subscribe();
-        let mut trust = shared.trust.changes();
         let mut look = Instant::now();
         loop {
             self.relinked |= links.has_changed().unwrap_or(true);
@@ -117,7 +121,7 @@ impl Engine {
                 },
                 () = shared.work.notified() => {}
                 Ok(()) = links.changed() => self.relinked = true,
-                Ok(()) = trust.changed() => self.look_at_all(),
+                Ok(()) = self.trust.changed() => self.look_at_all(),
                 Some(dialled) = self.dialled.recv() => self.take_dialled(dialled),
                 Ok((message, key)) = shared.control.recv_from() => shared.heard(message, key.0),
                 () = tokio::time::sleep_until(due) => {}

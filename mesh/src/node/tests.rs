@@ -1,6 +1,7 @@
 //! Nodes of one process, with homes and runtime directories of their own.
 
 mod links;
+mod permissions;
 mod seeds;
 mod sockets;
 

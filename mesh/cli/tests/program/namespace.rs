@@ -1,5 +1,6 @@
 //! Tests in network namespaces of their own, where multicast reaches nobody else.
 
+use std::io::Write as _;
 use std::process::Command;
 
 /// Names the test that is in its namespace.
@@ -21,6 +22,10 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
     let [said, failed] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(output.status.success(), "{said}{failed}");
     assert!(said.contains("1 passed"), "{said}");
+    for line in said.lines().filter(|line| line.starts_with("count: ")) {
+        // The harness hides what is printed.
+        let _ = std::io::stdout().write_all(format!("\n{line}\n").as_bytes());
+    }
 }
 
 /// Runs commands that have to succeed.

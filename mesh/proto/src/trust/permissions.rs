@@ -296,7 +296,7 @@ pub enum RuleError {
     #[error("{0}; curve: is followed by a public key in Z85")]
     Key(#[from] Z85Error),
     /// A word is no verb.
-    #[error("{0:?} is none of publish, subscribe, serve, call, push and pull")]
+    #[error("{0:?} is none of publish, subscribe, serve, call, push, pull and relay")]
     Verb(String),
     /// It ends with no filter.
     #[error(transparent)]

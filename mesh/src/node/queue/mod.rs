@@ -22,7 +22,8 @@
 //! clock is more than a day ahead of the others' keeps no queue for them.
 //!
 //! Whoever is trusted may put, take, and keep; with [permissions](crate::manual::mesh#permissions), who has
-//! `push` for the queue may put, who has `pull` may take, and who has `serve` may keep it.
+//! `push` for the queue may put, who has `pull` may take, and who has `serve` may keep it, and put what it
+//! kept.
 //!
 //! | limit | |
 //! |---|---|
