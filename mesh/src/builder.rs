@@ -156,12 +156,14 @@ impl<S: Socket> Builder<S> {
     /// [`allow_any_client`](Self::allow_any_client) is set. Binding or connecting does not decide
     /// which side is the server.
     pub fn curve_server(mut self, keys: KeyPair) -> Self {
+        let keys = Box::new(keys);
         self.options.security.mechanism = Mechanism::CurveServer { keys };
         self
     }
 
     /// Encrypts with CURVE as a client of the server that has the key `server` (RFC 26).
     pub fn curve_client(mut self, keys: KeyPair, server: PublicKey) -> Self {
+        let (keys, server) = (Box::new(keys), Box::new(server));
         self.options.security.mechanism = Mechanism::CurveClient { keys, server };
         self
     }
@@ -202,8 +204,8 @@ impl<S: Socket> Builder<S> {
         password: impl Into<Vec<u8>>,
     ) -> Self {
         self.options.security.mechanism = Mechanism::PlainClient {
-            username: username.into(),
-            password: Password(Zeroizing::new(password.into())),
+            username: username.into().into(),
+            password: Box::new(Password(Zeroizing::new(password.into()))),
         };
         self
     }
@@ -232,7 +234,7 @@ impl<S: Socket> Builder<S> {
 
     /// The ZAP domain that the authenticator is asked with (RFC 27). Default empty.
     pub fn zap_domain(mut self, domain: impl Into<String>) -> Self {
-        self.options.security.domain = domain.into();
+        self.options.security.domain = domain.into().into();
         self
     }
 

@@ -133,7 +133,7 @@ pub struct PeerInfo {
     /// Whether it made the connection.
     pub accepted: bool,
     /// The node that this side connected to, which is proven except within the process.
-    pub(crate) meant: Option<(IdentityId, NodeId)>,
+    pub(crate) meant: Option<Box<(IdentityId, NodeId)>>,
     /// What carries the link, as the scheme of its endpoint.
     pub transport: &'static str,
     /// Its network address.

@@ -1,5 +1,6 @@
 //! Options of a socket, grouped by concern. All have defaults that are safe and bounded.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -115,6 +116,7 @@ pub(crate) const WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
 static DIAL: LazyLock<Arc<DialOptions>> = LazyLock::new(Arc::default);
 static LISTEN: LazyLock<Arc<ListenOptions>> = LazyLock::new(Arc::default);
+static SELDOM_SET: LazyLock<Arc<SeldomSet>> = LazyLock::new(Arc::default);
 
 /// Everything that a builder collects.
 #[derive(Debug, Clone)]
@@ -124,20 +126,13 @@ pub(crate) struct Options {
     pub(crate) conflate_received: bool,
     pub(crate) limits: Limits,
     pub(crate) rate: RateLimit,
-    pub(crate) batching: Batching,
     pub(crate) identity: Vec<u8>,
-    pub(crate) reconnect: Reconnect,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) connections: ConnectionLimits,
-    pub(crate) request: RequestOptions,
-    pub(crate) xpub: XPubOptions,
     pub(crate) probe_router: bool,
     pub(crate) correlate_envelopes: bool,
     pub(crate) unordered: bool,
     /// Somebody receives at all times: nobody has to look after what is not taken.
     pub(crate) attended: bool,
     pub(crate) priority: Priority,
-    pub(crate) linger: Duration,
     pub(crate) security: Security,
     /// Of all sockets that have the defaults in one place, as [`Options::listen`].
     pub(crate) dial: Arc<DialOptions>,
@@ -154,6 +149,51 @@ pub(crate) struct Options {
     pub(crate) hosts: Option<Arc<dyn Hosts>>,
     /// As what the socket shows itself to peers, if that is another type than its own.
     pub(crate) shown_as: Option<SocketType>,
+    /// As [`Options::listen`], and read as if they were fields here.
+    pub(crate) seldom_set: Arc<SeldomSet>,
+}
+
+/// Options that most sockets leave as they are, and that thousands of sockets would keep thousands of
+/// times.
+#[derive(Debug, Clone)]
+pub(crate) struct SeldomSet {
+    pub(crate) batching: Batching,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) request: RequestOptions,
+    pub(crate) xpub: XPubOptions,
+    pub(crate) linger: Duration,
+}
+
+impl Default for SeldomSet {
+    fn default() -> Self {
+        Self {
+            batching: Batching::default(),
+            reconnect: Reconnect::default(),
+            heartbeat: Heartbeat::default(),
+            connections: ConnectionLimits::default(),
+            request: RequestOptions::default(),
+            xpub: XPubOptions::default(),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Deref for Options {
+    type Target = SeldomSet;
+
+    #[inline]
+    fn deref(&self) -> &SeldomSet {
+        &self.seldom_set
+    }
+}
+
+impl DerefMut for Options {
+    /// Whoever sets one has them for himself from then on.
+    fn deref_mut(&mut self) -> &mut SeldomSet {
+        Arc::make_mut(&mut self.seldom_set)
+    }
 }
 
 impl Default for Options {
@@ -164,19 +204,12 @@ impl Default for Options {
             conflate_received: false,
             limits: Limits::default(),
             rate: RateLimit::default(),
-            batching: Batching::default(),
             identity: Vec::new(),
-            reconnect: Reconnect::default(),
-            heartbeat: Heartbeat::default(),
-            connections: ConnectionLimits::default(),
-            request: RequestOptions::default(),
-            xpub: XPubOptions::default(),
             probe_router: false,
             correlate_envelopes: false,
             unordered: false,
             attended: false,
             priority: Priority::default(),
-            linger: Duration::from_secs(5),
             security: Security::default(),
             dial: Arc::clone(&DIAL),
             listen: Arc::clone(&LISTEN),
@@ -186,6 +219,7 @@ impl Default for Options {
             circuits: None,
             hosts: None,
             shown_as: None,
+            seldom_set: Arc::clone(&SELDOM_SET),
         }
     }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::auth::Authenticator;
 use crate::driver::handshake::{OsRandomness, Side};
 use crate::error::Unfit;
+use crate::event::PeerInfo;
 use crate::identity::{self, Identity};
 use crate::trust::Trust;
 
@@ -30,27 +31,27 @@ pub(crate) struct Security {
     pub(crate) trust: Trust,
     /// Peers without post-quantum key agreement are let in, where identities are proven.
     pub(crate) allow_classical: bool,
-    pub(crate) domain: String,
+    pub(crate) domain: Box<str>,
     pub(crate) insecure: bool,
 }
 
-/// The mechanisms, with their keys.
+/// The mechanisms, with their keys, which are boxed where few sockets have them.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Mechanism {
     #[default]
     Null,
     NullInRecords,
     PlainClient {
-        username: Vec<u8>,
-        password: Password,
+        username: Box<[u8]>,
+        password: Box<Password>,
     },
     PlainServer,
     CurveClient {
-        keys: KeyPair,
-        server: PublicKey,
+        keys: Box<KeyPair>,
+        server: Box<PublicKey>,
     },
     CurveServer {
-        keys: KeyPair,
+        keys: Box<KeyPair>,
     },
     Noise(Identity),
 }
@@ -78,7 +79,7 @@ impl Default for Security {
             allow_any_client: false,
             trust: Trust::shared(),
             allow_classical: false,
-            domain: String::new(),
+            domain: Box::default(),
             insecure: false,
         }
     }
@@ -156,7 +157,7 @@ impl Security {
         let accepting = side.is_accepting();
         let mut local = Local {
             metadata,
-            domain: self.domain.clone(),
+            domain: self.domain.to_string(),
             authenticate: true,
             accepting,
         };
@@ -198,9 +199,11 @@ impl Security {
             }
             Mechanism::PlainServer => Box::new(plain::Server::new(local)),
             Mechanism::CurveClient { keys, server } => {
-                Box::new(curve::Client::new(local, keys.clone(), *server))
+                Box::new(curve::Client::new(local, (**keys).clone(), **server))
             }
-            Mechanism::CurveServer { keys } => Box::new(curve::Server::new(local, keys.clone())),
+            Mechanism::CurveServer { keys } => {
+                Box::new(curve::Server::new(local, (**keys).clone()))
+            }
             Mechanism::Noise(identity) => {
                 let (settings, provider) = (self.settings(identity, side), Provider::Real);
                 match accepting {
@@ -291,14 +294,14 @@ impl Security {
     }
 
     /// Waits until a connected peer is trusted no longer, and says why.
-    pub(crate) async fn distrusted(&self, shown: &Shown, name: Option<&str>) -> String {
-        match self.identity() {
-            Ok(identity) => {
-                let verdict = self.trust.lost(identity.id(), shown, name).await;
-                format!("{} is {verdict}", shown.identity)
-            }
-            Err(_) => std::future::pending().await,
-        }
+    pub(crate) async fn distrusted(&self, peer: Arc<PeerInfo>, endpoint: &Endpoint) -> String {
+        let (Ok(identity), Some(proven)) = (self.identity(), &peer.proven) else {
+            return std::future::pending().await;
+        };
+        let (us, shown) = (identity.id(), &proven.shown);
+        let name = || (!peer.accepted).then(|| endpoint.to_string());
+        let verdict = self.trust.lost(us, shown, name).await;
+        format!("{} is {verdict}", shown.identity)
     }
 }
 

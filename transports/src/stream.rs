@@ -23,8 +23,8 @@ pub enum ByteReader {
     Tcp(tcp::OwnedReadHalf),
     /// Of a Unix domain socket.
     Ipc(unix::OwnedReadHalf),
-    /// Of a stream of a QUIC connection.
-    Quic(QuicReader),
+    /// Of a stream of a QUIC connection. Boxed, since it takes several times the memory of the others.
+    Quic(Box<QuicReader>),
     /// Of a link that somebody in this process carries on.
     Memory(MemoryReader),
 }
@@ -83,7 +83,7 @@ impl ByteReader {
         match self {
             Self::Tcp(half) => poll_read_buf(Pin::new(half), cx, buf),
             Self::Ipc(half) => poll_read_buf(Pin::new(half), cx, buf),
-            Self::Quic(half) => poll_read_buf(Pin::new(half), cx, buf),
+            Self::Quic(half) => poll_read_buf(Pin::new(&mut **half), cx, buf),
             Self::Memory(half) => half.poll_read_buf(cx, buf),
         }
     }
@@ -96,8 +96,8 @@ pub enum ByteWriter {
     Tcp(tcp::OwnedWriteHalf),
     /// Of a Unix domain socket.
     Ipc(unix::OwnedWriteHalf),
-    /// Of a stream of a QUIC connection.
-    Quic(QuicWriter),
+    /// Of a stream of a QUIC connection, boxed for the same reason.
+    Quic(Box<QuicWriter>),
     /// Of a link that somebody in this process carries on.
     Memory(MemoryWriter),
 }

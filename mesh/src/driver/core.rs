@@ -1,14 +1,14 @@
 //! The shared state of one socket.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use withy_proto::crypto::Randomness;
 use withy_proto::mechanism::Sealer;
@@ -24,9 +24,10 @@ use super::SLOWER;
 use super::away::notice_size;
 use super::buffer;
 use super::deadline::Spare;
+use super::dialling::Dialling;
 use super::handshake::OsRandomness;
 use super::link::{Link, Reader, Writer};
-use super::ready::{ReadWaker, Ready};
+use super::ready::Ready;
 use super::tail::Tails;
 use super::watch::Watcher;
 use super::watched::Watched;
@@ -75,13 +76,16 @@ pub(crate) struct Sending {
     pub(crate) closed: bool,
     pub(crate) links: Vec<Option<SendLink>>,
     /// Who left last, where it matters who sent what is still to be read.
-    pub(crate) departed: VecDeque<(PipeKey, Arc<PeerInfo>)>,
+    pub(crate) departed: Option<Box<Departed>>,
     pub(crate) turn: Turn,
     /// What was sent since the last look at the clock.
     pub(crate) budget: u32,
     /// Pipes that were left to their tasks, each once.
     pub(super) left: Vec<PipeKey>,
 }
+
+/// Peers that left, in the order in which they did.
+type Departed = VecDeque<(PipeKey, Arc<PeerInfo>)>;
 
 /// How many of those who left are remembered.
 const MAX_DEPARTED: usize = 64;
@@ -186,7 +190,7 @@ pub(crate) struct ReceiveLink {
     /// The link broke, and what is left is read.
     pub(crate) broken: bool,
     /// What the peer used of its rate limit; `None` without one.
-    pub(crate) bucket: Option<Bucket>,
+    pub(crate) bucket: Option<Box<Bucket>>,
     /// What the decoder stashed may have whole frames.
     pub(crate) undecoded: bool,
 }
@@ -254,11 +258,11 @@ pub(crate) struct Core {
     /// Everything that runs for this socket.
     pub(crate) tasks: TaskTracker,
     pub(crate) endpoints: Mutex<crate::driver::dial::Endpoints>,
-    /// The dials of a node whose listener this is.
-    pub(crate) dialling: crate::driver::dialling::Dialling,
+    /// The dials of a node whose listener this is, from the first on.
+    dialling: OnceLock<Box<Dialling>>,
     pub(crate) half_open: Mutex<crate::driver::listen::HalfOpens>,
-    /// How many connections may still be accepted.
-    pub(crate) places: Arc<Semaphore>,
+    /// Connections that were accepted, each counted by its [`Place`](super::listen::Place).
+    pub(crate) accepted: AtomicUsize,
 }
 
 impl Core {
@@ -288,8 +292,6 @@ impl Core {
         .matching(options.send.matching)
         .conflating(options.conflate_received)
         .limiting(options.limits);
-        let places = options.connections.max_connections;
-        let places = places.min(Semaphore::MAX_PERMITS);
         Arc::new_cyclic(|me| Self {
             kind,
             me: Weak::clone(me),
@@ -300,7 +302,7 @@ impl Core {
                 full: Vec::new(),
                 closed: false,
                 links: Vec::new(),
-                departed: VecDeque::new(),
+                departed: None,
                 turn: Turn(Instant::now()),
                 budget: 0,
                 left: Vec::new(),
@@ -337,9 +339,9 @@ impl Core {
             spare: Spare::default(),
             tasks: TaskTracker::new(),
             endpoints: Mutex::default(),
-            dialling: Default::default(),
+            dialling: OnceLock::new(),
             half_open: Mutex::default(),
-            places: Arc::new(Semaphore::new(places)),
+            accepted: AtomicUsize::new(0),
         })
     }
 
@@ -360,6 +362,11 @@ impl Core {
             self.kind,
             SocketType::Pub | SocketType::XPub | SocketType::Push
         )
+    }
+
+    /// The dials of a node whose listener this is.
+    pub(crate) fn dialling(&self) -> &Dialling {
+        self.dialling.get_or_init(Box::default)
     }
 
     pub(crate) fn emit(&self, endpoint: &Endpoint, kind: EventKind) {
@@ -385,7 +392,7 @@ impl Core {
             outbox,
             sealer,
         } = established;
-        let link = Arc::new(Link::new(writer));
+        let link = Arc::new(Link::new(writer, Arc::clone(&self.ready)));
         let carrier = match &reader {
             Reader::Bytes(_) => Carrier::Octets(outbox),
             Reader::Items { end, .. } if end.is_several() => Carrier::Streams,
@@ -423,10 +430,7 @@ impl Core {
         receiving
             .inc
             .attach(key, by_octets.then_some(decoder), identity);
-        let waker = Waker::from(Arc::new(ReadWaker {
-            ready: Arc::clone(&self.ready),
-            link: Arc::clone(&link),
-        }));
+        let waker = Waker::from(Arc::clone(&link));
         let receive_link = ReceiveLink {
             link: Arc::clone(&link),
             reader,
@@ -439,7 +443,7 @@ impl Core {
                 .options
                 .rate
                 .is_set()
-                .then(|| Bucket::new(self.options.rate)),
+                .then(|| Box::new(Bucket::new(self.options.rate))),
             undecoded,
         };
         place(&mut receiving.links, key, receive_link);
@@ -478,9 +482,10 @@ impl Core {
                 && let Some(send_link) = &send_link
             {
                 let gone = (key, Arc::clone(&send_link.peer));
-                sending.departed.push_back(gone);
-                if sending.departed.len() > MAX_DEPARTED {
-                    sending.departed.pop_front();
+                let departed = sending.departed.get_or_insert_default();
+                departed.push_back(gone);
+                if departed.len() > MAX_DEPARTED {
+                    departed.pop_front();
                 }
             }
             let (messages, uncertain) = link.map(|link| link.take_back(lost)).unwrap_or_default();
@@ -505,7 +510,7 @@ impl Core {
     pub(crate) fn sender(&self, key: PipeKey) -> Option<Arc<PeerInfo>> {
         let left = || {
             let sending = self.sending.lock();
-            let mut departed = sending.departed.iter();
+            let mut departed = sending.departed.iter().flat_map(|departed| departed.iter());
             let found = departed.find(|(known, _)| *known == key)?;
             Some(Arc::clone(&found.1))
         };
@@ -592,7 +597,7 @@ impl Core {
     }
 
     fn stop_endpoints(&self) {
-        self.endpoints.lock().stop.cancel();
+        self.endpoints.lock().stop();
     }
 }
 

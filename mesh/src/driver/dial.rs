@@ -37,8 +37,11 @@ const SPARE: Duration = Duration::from_secs(10);
 pub(crate) struct Endpoints {
     pub(crate) bound: Vec<Active>,
     pub(crate) dialed: Vec<Active>,
-    /// Stops them all, and connections whose listener is gone.
-    pub(crate) stop: CancellationToken,
+    /// Stops all but what is dialled: listeners, the connections that came by them, which may outlive
+    /// them, and those that came by neither. Most sockets of many have none.
+    others: Option<CancellationToken>,
+    /// All of them are stopped, and so is what comes.
+    stopped: bool,
     /// Tells uses of one endpoint from each other.
     next: u64,
 }
@@ -67,6 +70,8 @@ pub(crate) struct Dialed {
     pub(crate) routing_id: Option<Vec<u8>>,
     /// Who the peer has to be.
     pub(crate) expected: Option<Expected>,
+    /// Whether it is still wanted, where it is dialled until it is not.
+    pub(crate) wish: Wish,
 }
 
 impl Dialed {
@@ -88,7 +93,6 @@ impl Dialed {
 #[derive(Debug)]
 pub(crate) struct Dial {
     to: Arc<Dialed>,
-    wish: Arc<Wish>,
     stop: CancellationToken,
 }
 
@@ -96,18 +100,18 @@ impl Dial {
     /// Goes on with these ways to the peer; whether it is not too late for that.
     pub(crate) fn renew(&self, ways: &[Endpoint]) -> bool {
         *self.to.ways.lock() = ways.to_vec();
-        self.wish.turn(Wanted::No, Wanted::Yes);
-        self.wish.get() == Wanted::Yes
+        self.to.wish.turn(Wanted::No, Wanted::Yes);
+        self.to.wish.get() == Wanted::Yes
     }
 
     /// Connects no more, and lets a connection end by itself: what the peer has sent still comes.
     pub(crate) fn retire(&self) {
-        self.wish.turn(Wanted::Yes, Wanted::No);
+        self.to.wish.turn(Wanted::Yes, Wanted::No);
     }
 
     /// Who the peer has to be, while it is wanted.
     pub(crate) fn wanted(&self) -> Option<Expected> {
-        match self.wish.get() {
+        match self.to.wish.get() {
             Wanted::Yes => self.to.expected,
             Wanted::No | Wanted::Over => None,
         }
@@ -115,7 +119,7 @@ impl Dial {
 
     /// Whether it was retired, and its connection has ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.wish.get() == Wanted::Over
+        self.to.wish.get() == Wanted::Over
     }
 
     /// Connects no more, and closes the connection.
@@ -137,32 +141,32 @@ async fn maybe<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
 pub(crate) struct NotConnected;
 
 /// A connection that a socket has.
-type Taken = (Box<Task>, Arc<Link>, Arc<PeerInfo>);
+type Taken = (Box<Task>, Arc<PeerInfo>);
+
+/// A connection that was made, and where to.
+type Made = Box<(Endpoint, Taken)>;
+
+/// Why a connection was not made, and where to. Boxed as [`Made`]: who waits for it has several places
+/// for it, and keeps them while the connection lasts.
+type NotMade = Box<(Endpoint, DialFailure)>;
 
 /// A connection that is not made again when it ends.
-pub(crate) struct OneConnection {
-    endpoint: Endpoint,
-    taken: Taken,
-}
+pub(crate) struct OneConnection(Made);
 
 impl OneConnection {
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &PeerInfo {
-        &self.taken.2
+        &self.0.1.1
     }
 
     /// Drives it until it ends, or ends it at once.
     pub(crate) async fn run(self, core: &Arc<Core>, goes_on: bool) {
-        let Self {
-            endpoint,
-            taken: (task, link, peer),
-        } = self;
-        let stop = core.endpoints.lock().stop.child_token();
+        let (endpoint, (task, peer)) = *self.0;
+        let stop = core.endpoints.lock().stop_of_another();
         if !goes_on {
             stop.cancel();
         }
-        core.run(&endpoint, task, &link, peer, None, core, &stop)
-            .await;
+        core.run(&endpoint, task, peer, None, core, &stop).await;
     }
 }
 
@@ -175,14 +179,41 @@ struct Reached {
 }
 
 impl Endpoints {
-    /// A new use of an endpoint.
-    pub(crate) fn active(&mut self, endpoint: &Endpoint) -> Active {
+    /// A new use of an endpoint, which `stop` stops.
+    pub(crate) fn active(&mut self, endpoint: &Endpoint, stop: CancellationToken) -> Active {
         self.next += 1;
         Active {
             number: self.next,
             endpoint: endpoint.clone(),
-            stop: self.stop.child_token(),
+            stop,
         }
+    }
+
+    /// What stops a dial.
+    fn stop_of_a_dial(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        if self.stopped {
+            stop.cancel();
+        }
+        stop
+    }
+
+    /// What stops a listener, or a connection that came by none.
+    pub(crate) fn stop_of_another(&mut self) -> CancellationToken {
+        let others = self.others.get_or_insert_default();
+        if self.stopped {
+            others.cancel();
+        }
+        others.child_token()
+    }
+
+    /// Stops them all.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        let dials = self.dialed.iter().map(|active| &active.stop);
+        dials
+            .chain(&self.others)
+            .for_each(CancellationToken::cancel);
     }
 }
 
@@ -200,7 +231,8 @@ impl Core {
         let to = Arc::new(to);
         let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            let active = endpoints.active(&to.first());
+            let stop = endpoints.stop_of_a_dial();
+            let active = endpoints.active(&to.first(), stop);
             let known = (active.number, active.stop.clone());
             if endpoints.dialed.capacity() == 0 {
                 // Many sockets have one: the memory of more comes with the next.
@@ -211,18 +243,11 @@ impl Core {
             known
         };
         self.room.notify_waiters();
-        let wish = Arc::new(Wish::new());
         let dial = Dial {
             to: Arc::clone(&to),
-            wish: Arc::clone(&wish),
             stop: stop.clone(),
         };
-        let core = Arc::clone(self);
-        self.spawn(async move {
-            core.keep_connected(&to, &wish, &stop).await;
-            wish.end();
-            core.forget_dialed(number);
-        });
+        self.spawn(self.keep_connected(to, stop, number));
         dial
     }
 
@@ -232,34 +257,41 @@ impl Core {
         self.sending.lock().out.set_dialing(endpoints.dialed.len());
     }
 
-    async fn keep_connected(
+    /// Connects to a peer, and again, until it is stopped. Of one block, that has one place for what it
+    /// was given: it lasts as long as the connection.
+    fn keep_connected(
         self: &Arc<Self>,
-        to: &Arc<Dialed>,
-        wish: &Wish,
-        stop: &CancellationToken,
-    ) {
-        let mut backoff = Backoff::new(self.options.reconnect);
+        to: Arc<Dialed>,
+        stop: CancellationToken,
+        number: u64,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let core = Arc::clone(self);
+        let mut backoff = Backoff::new(core.options.reconnect);
         let mut first = true;
-        while !stop.is_cancelled() {
-            // Under one lock: who renews the dial sees that it is too late, or is heard.
-            if wish.turn(Wanted::No, Wanted::Over) {
-                return;
-            }
-            // Boxed: an idle connection does not keep the memory of how it came about.
-            let attempt = Box::pin(self.dial_in_turn(to));
-            let failed = tokio::select! {
-                () = stop.cancelled() => return,
-                () = wish.retired() => continue,
-                attempt = attempt => match attempt {
-                    Ok((endpoint, (task, link, peer))) => {
+        async move {
+            while !stop.is_cancelled() {
+                // Under one lock: who renews the dial sees that it is too late, or is heard.
+                if to.wish.turn(Wanted::No, Wanted::Over) {
+                    break;
+                }
+                // Boxed: an idle connection does not keep the memory of how it came about.
+                let attempt = Box::pin(core.dial_in_turn(&to));
+                let attempt = tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = to.wish.retired() => continue,
+                    attempt = attempt => attempt,
+                };
+                let failed = match attempt {
+                    Ok(made) => {
                         backoff.reset();
                         if !std::mem::take(&mut first) {
-                            self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                            core.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                         }
-                        let host = to.host.as_ref().unwrap_or(self);
-                        let direct = Direct::watch(host, to, &endpoint, stop);
-                        let until = direct.as_ref().map_or(stop, Direct::found);
-                        self.run(&endpoint, task, &link, peer, None, host, until).await;
+                        let (endpoint, (task, peer)) = *made;
+                        let host = to.host.as_ref().unwrap_or(&core);
+                        let direct = Direct::watch(host, &to, &endpoint, &stop);
+                        let until = direct.as_ref().map_or(&stop, Direct::found);
+                        core.run(&endpoint, task, peer, None, host, until).await;
                         if until.is_cancelled() {
                             // At once, where there is a direct way.
                             continue;
@@ -267,29 +299,31 @@ impl Core {
                         None
                     }
                     Err(failed) => Some(failed),
-                },
-            };
-            if stop.is_cancelled() {
-                return;
+                };
+                if stop.is_cancelled() {
+                    break;
+                }
+                // The ways to a resource may change.
+                let permanent = to.resource.is_none()
+                    && failed
+                        .as_ref()
+                        .is_some_and(|failed| failed.1.is_permanent());
+                let again = core.options.reconnect.enabled && !permanent;
+                let delay = again.then(|| backoff.next(&mut OsRandomness));
+                if let Some((endpoint, reason)) = failed.map(|failed| *failed) {
+                    core.emit(&endpoint, EventKind::DialFailed { reason, delay });
+                }
+                let Some(delay) = delay else {
+                    break;
+                };
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = to.wish.retired() => {}
+                    () = tokio::time::sleep(delay) => {}
+                }
             }
-            // The ways to a resource may change.
-            let permanent = to.resource.is_none()
-                && failed
-                    .as_ref()
-                    .is_some_and(|(_, reason)| reason.is_permanent());
-            let again = self.options.reconnect.enabled && !permanent;
-            let delay = again.then(|| backoff.next(&mut OsRandomness));
-            if let Some((endpoint, reason)) = failed {
-                self.emit(&endpoint, EventKind::DialFailed { reason, delay });
-            }
-            let Some(delay) = delay else {
-                return;
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = wish.retired() => {}
-                () = tokio::time::sleep(delay) => {}
-            }
+            to.wish.end();
+            core.forget_dialed(number);
         }
     }
 
@@ -300,12 +334,12 @@ impl Core {
         limit: Duration,
     ) -> Result<OneConnection, NotConnected> {
         // Links for gossip are few, and others learn of peers through them: they do not wait.
-        let _counted = self.dialling.count();
+        let _counted = self.dialling().count();
         let attempt = Box::pin(tokio::time::timeout(limit, self.dial_once(to)));
         match attempt.await {
-            Ok(Ok((endpoint, taken))) => Ok(OneConnection { endpoint, taken }),
-            Ok(Err((endpoint, reason))) => {
-                let delay = None;
+            Ok(Ok(made)) => Ok(OneConnection(made)),
+            Ok(Err(failed)) => {
+                let ((endpoint, reason), delay) = (*failed, None);
                 self.emit(&endpoint, EventKind::DialFailed { reason, delay });
                 Err(NotConnected)
             }
@@ -314,36 +348,33 @@ impl Core {
     }
 
     /// As [`dial_once`](Self::dial_once), for a node's socket when it is its turn among the node's dials.
-    async fn dial_in_turn(
-        self: &Arc<Self>,
-        to: &Arc<Dialed>,
-    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
+    async fn dial_in_turn(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Made, NotMade> {
         // Boxed before it is handed on: many wait at once, and each of them has a place for it.
         let dial = Box::pin(self.dial_once(to));
         match &to.host {
-            Some(host) => host.dialling.in_turn(dial).await,
+            Some(host) => host.dialling().in_turn(dial).await,
             None => dial.await,
         }
     }
 
-    async fn dial_once(
-        self: &Arc<Self>,
-        to: &Arc<Dialed>,
-    ) -> Result<(Endpoint, Taken), (Endpoint, DialFailure)> {
+    async fn dial_once(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Made, NotMade> {
         let Reached {
             endpoint,
             ready,
             address,
             local,
-        } = self.reach(to).await?;
+        } = *self.reach(to).await?;
         match self.establish(&endpoint, ready, address, local, Some(to)) {
-            Ok(taken) => Ok((endpoint, taken)),
-            Err(error) => Err((endpoint, HandshakeFailure::NoPlace(error).into())),
+            Ok(taken) => Ok(Box::new((endpoint, taken))),
+            Err(error) => {
+                let reason = HandshakeFailure::NoPlace(error).into();
+                Err(Box::new((endpoint, reason)))
+            }
         }
     }
 
     /// Reaches a peer on the first of the ways that leads to it.
-    async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Reached, (Endpoint, DialFailure)> {
+    async fn reach(self: &Arc<Self>, to: &Arc<Dialed>) -> Result<Box<Reached>, NotMade> {
         let mut ways = to.ways.lock().clone();
         if ways.len() == 1 {
             return self
@@ -351,7 +382,7 @@ impl Core {
                 .await;
         }
         ways.reverse();
-        let dialling = &to.host.as_ref().unwrap_or(self).dialling;
+        let dialling = to.host.as_ref().unwrap_or(self).dialling();
         let mut under_way = JoinSet::new();
         let mut failed = None;
         // Whether the last way was answered, and may lead to the peer.
@@ -396,11 +427,11 @@ impl Core {
         to: &Dialed,
         endpoint: Endpoint,
         answered: &AtomicBool,
-    ) -> Result<Reached, (Endpoint, DialFailure)> {
+    ) -> Result<Box<Reached>, NotMade> {
         self.emit(&endpoint, EventKind::Dialing);
         let connected = match self.link(to, &endpoint).await {
             Ok(connected) => connected,
-            Err(reason) => return Err((endpoint, reason)),
+            Err(reason) => return Err(Box::new((endpoint, reason))),
         };
         answered.store(true, Ordering::Relaxed);
         let (address, local) = (connected.peer.address.clone(), connected.local.clone());
@@ -409,27 +440,28 @@ impl Core {
                 let wanted = to.resource.as_deref().unwrap_or_default();
                 let reason = HandshakeFailure::NotPermitted(wanted.to_owned());
                 self.handshake_failed(&endpoint, address, reason.clone());
-                Err((endpoint, reason.into()))
+                Err(Box::new((endpoint, reason.into())))
             }
-            Ok(ready) => Ok(Reached {
+            Ok(ready) => Ok(Box::new(Reached {
                 endpoint,
                 ready,
                 address,
                 local,
-            }),
+            })),
             Err(reason) => {
                 self.handshake_failed(&endpoint, address, reason.clone());
-                Err((endpoint, reason.into()))
+                Err(Box::new((endpoint, reason.into())))
             }
         }
     }
 
-    async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Connected, DialFailure> {
+    async fn link(&self, to: &Dialed, endpoint: &Endpoint) -> Result<Box<Connected>, DialFailure> {
         if let Endpoint::Relay(relay) = endpoint {
             let host = to.host.as_deref().unwrap_or(self);
             if let Some(circuits) = &host.options.circuits {
                 let open = circuits.open(relay.as_str(), to.expected);
-                return open.await.map_err(|why| DialFailure::Relay(Arc::new(why)));
+                let opened = open.await.map(Box::new);
+                return opened.map_err(|why| DialFailure::Relay(Arc::new(why)));
             }
         }
         let mut options = Cow::Borrowed(&*self.options.dial);
@@ -446,8 +478,9 @@ impl Core {
             }
             options.to_mut().quic = quic;
         }
-        withy_transports::dial(endpoint, &options)
-            .await
+        let dialled = withy_transports::dial(endpoint, &options).await;
+        dialled
+            .map(Box::new)
             .map_err(|error| DialFailure::Link(Arc::new(error)))
     }
 
@@ -473,7 +506,7 @@ impl Core {
         dialed: Option<&Dialed>,
     ) -> Result<Taken, AttachError> {
         let meant = match dialed.and_then(|to| to.expected) {
-            Some(Expected::Node(identity, node)) => Some((identity, node)),
+            Some(Expected::Node(identity, node)) => Some(Box::new((identity, node))),
             _ => None,
         };
         let info = Arc::new(PeerInfo {
@@ -494,8 +527,8 @@ impl Core {
             Ok((link, peer)) => {
                 // Boxed: a future keeps more than one place for what it is handed.
                 let (core, withy) = (Arc::clone(self), peer.extensions.withy);
-                let task = Box::new(Task::new(core, Arc::clone(&link), withy, timer));
-                Ok((task, link, info))
+                let task = Box::new(Task::new(core, link, withy, timer));
+                Ok((task, info))
             }
             Err(error) => {
                 let failure = HandshakeFailure::NoPlace(error);
@@ -565,73 +598,68 @@ impl Core {
     fn distrusts<'a>(
         &'a self,
         endpoint: &'a Endpoint,
-        peer: &'a PeerInfo,
+        peer: &Arc<PeerInfo>,
     ) -> Pin<Box<dyn Future<Output = String> + Send + 'a>> {
-        match &peer.proven {
-            Some(proven) => Box::pin(async move {
-                let name = (!peer.accepted).then(|| endpoint.to_string());
-                let security = &self.options.security;
-                security.distrusted(&proven.shown, name.as_deref()).await
-            }),
+        if peer.proven.is_none() {
             // Of no size: nothing is allocated.
-            None => Box::pin(std::future::pending()),
+            return Box::pin(std::future::pending());
         }
+        Box::pin(self.options.security.distrusted(Arc::clone(peer), endpoint))
     }
 
-    /// Drives a connection until it ends or is stopped; `host` is whose trust it was made with.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all is known of a connection at this point only"
-    )]
-    pub(crate) async fn run(
-        self: &Arc<Self>,
-        endpoint: &Endpoint,
+    /// Drives a connection until it ends or is stopped; `host` is whose trust it was made with. Of one
+    /// block, as the future that makes it.
+    pub(crate) fn run<'a>(
+        self: &'a Arc<Self>,
+        endpoint: &'a Endpoint,
         mut task: Box<Task>,
-        link: &Link,
         peer: Arc<PeerInfo>,
         place: Option<Place>,
-        host: &Self,
-        stop: &CancellationToken,
-    ) {
+        host: &'a Self,
+        stop: &'a CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'a {
         self.emit(endpoint, EventKind::Connected(Arc::clone(&peer)));
         let mut distrusted = host.distrusts(endpoint, &peer);
         let mut watch = self.watch_with();
-        let reason = loop {
-            tokio::select! {
-                why = &mut distrusted => break Reason::Distrusted(why),
-                said = &mut task => match said {
-                    // It was detached meanwhile.
-                    Said::Drops(0) => {}
-                    Said::Drops(dropped) => {
-                        let peer = Arc::clone(&peer);
-                        self.emit(endpoint, EventKind::Dropping { peer, dropped });
-                    }
-                    Said::Ended(reason) => break reason,
-                },
-                () = stop.cancelled() => break Reason::Closed,
-                // It never ends.
-                () = maybe(&mut watch) => {}
+        async move {
+            let reason = loop {
+                tokio::select! {
+                    why = &mut distrusted => break Reason::Distrusted(why),
+                    said = &mut task => match said {
+                        // It was detached meanwhile.
+                        Said::Drops(0) => {}
+                        Said::Drops(dropped) => {
+                            let peer = Arc::clone(&peer);
+                            self.emit(endpoint, EventKind::Dropping { peer, dropped });
+                        }
+                        Said::Ended(reason) => break reason,
+                    },
+                    () = stop.cancelled() => break Reason::Closed,
+                    // It never ends.
+                    () = maybe(&mut watch) => {}
+                }
+            };
+            drop(watch);
+            let link = task.link();
+            if reason.is_loss() {
+                link.settled().await;
+                self.read_rest(link.key());
             }
-        };
-        drop(watch);
-        if reason.is_loss() {
-            link.settled().await;
-            self.read_rest(link.key());
+            self.detach(link.key(), reason.leaves_doubt());
+            link.shutdown();
+            drop(distrusted);
+            // Before anybody hears of it: there is a place for the next peer then.
+            drop(place);
+            self.peers.change(|peers| {
+                *peers -= 1;
+                true
+            });
+            if reason.is_offence() {
+                self.counters
+                    .protocol_errors
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+            self.emit(endpoint, EventKind::Disconnected { peer, reason });
         }
-        self.detach(link.key(), reason.leaves_doubt());
-        link.shutdown();
-        drop(distrusted);
-        // Before anybody hears of it: there is a place for the next peer then.
-        drop(place);
-        self.peers.change(|peers| {
-            *peers -= 1;
-            true
-        });
-        if reason.is_offence() {
-            self.counters
-                .protocol_errors
-                .fetch_add(1, Ordering::Relaxed);
-        }
-        self.emit(endpoint, EventKind::Disconnected { peer, reason });
     }
 }

@@ -158,8 +158,8 @@ impl Core {
 
     /// Shakes hands on a link.
     pub(crate) async fn handshake(
-        &self,
-        connected: Connected,
+        self: &Arc<Self>,
+        connected: Box<Connected>,
         side: Side<'_>,
     ) -> Result<Box<Ready>, HandshakeFailure> {
         let limit = self.options.connections.handshake_timeout;
@@ -191,13 +191,13 @@ impl Core {
     }
 
     async fn shake_octets(
-        &self,
+        self: &Arc<Self>,
         mut reader: ByteReader,
         writer: ByteWriter,
         link: &withy_transports::Peer,
         side: Side<'_>,
     ) -> Result<Box<Ready>, HandshakeFailure> {
-        let security = &side.host().unwrap_or(self).options.security;
+        let security = &side.host().unwrap_or(&**self).options.security;
         let started = security.start(self.metadata_for(side), side, link)?;
         let mut connection = Connection::new(
             self.shown_as(),
@@ -265,7 +265,7 @@ impl Core {
                         }
                     }
                     let admitted = if self.options.hosts.is_some() {
-                        let host = host.as_deref().unwrap_or(self).as_host();
+                        let host = host.as_ref().unwrap_or(self).as_host();
                         connection.admit_to(host, &mut randomness)
                     } else {
                         connection.admit(&mut randomness)
@@ -289,7 +289,7 @@ impl Core {
                     Box::pin(security.confirmed(&mut established.peer)).await;
                 }
                 established.peer = side.name(established.peer);
-                let core = host.as_deref().unwrap_or(self);
+                let core = host.as_ref().unwrap_or(self);
                 let (reader, writer) = core.halves(reader, writer, &mut established);
                 return Ok(Box::new(Ready {
                     established,
@@ -327,7 +327,7 @@ impl Core {
             exchanges.contains(&self.kind) && exchanges.contains(&established.peer.kind);
         let ordered = !(exchanges || self.options.unordered);
         let priority = self.options.priority;
-        let end = Streams::new(reader, writer, decoder, limits, ordered, priority);
+        let end = Streams::new(*reader, *writer, decoder, limits, ordered, priority);
         let end = Arc::new(Items::Streams(Box::new(end)));
         let first = VecDeque::new();
         (
@@ -341,7 +341,7 @@ impl Core {
 
     /// Inside the process both sides show their properties, and nothing is to be proven.
     async fn shake_items(
-        &self,
+        self: &Arc<Self>,
         end: pipe::End<Item>,
         side: Side<'_>,
     ) -> Result<Box<Ready>, HandshakeFailure> {
@@ -367,7 +367,7 @@ impl Core {
             let peer = Connection::claimed(self.kind, metadata.clone())?;
             host = self.host_of(&peer, None, "")?;
         }
-        let core = host.as_deref().unwrap_or(self);
+        let core = host.as_ref().unwrap_or(self);
         let peer = side.name(Connection::peer_of(core.kind, metadata)?);
         if side.is_accepting() {
             place = Some(core.find_room(&peer)?);
@@ -415,18 +415,18 @@ impl Core {
 
     /// Whether a peer that connected may stay, here or at the socket that takes it over.
     fn admit_peer(
-        &self,
+        self: &Arc<Self>,
         peer: &Peer,
         shown: Option<&Shown>,
         user: &str,
     ) -> Result<(Place, Option<Arc<Self>>), HandshakeFailure> {
         let host = self.host_of(peer, shown, user)?;
-        let place = host.as_deref().unwrap_or(self).find_room(peer)?;
+        let place = host.as_ref().unwrap_or(self).find_room(peer)?;
         Ok((place, host))
     }
 
     /// Whether there is room for a peer: the socket has a place, and so has its pattern.
-    fn find_room(&self, peer: &Peer) -> Result<Place, HandshakeFailure> {
+    fn find_room(self: &Arc<Self>, peer: &Peer) -> Result<Place, HandshakeFailure> {
         let place = self.take_place()?;
         self.find_place(peer).map_err(HandshakeFailure::NoPlace)?;
         Ok(place)

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use withy_transports::{ByteReader, ByteWriter, Streams, pipe};
 
 use super::asked::Asked;
 use super::ping::Trips;
+use super::ready::Ready;
 use crate::event::Reason;
 
 /// The task is asked to flush.
@@ -151,6 +152,8 @@ impl Items {
 pub(crate) struct Link {
     key: OnceLock<PipeKey>,
     writer: Writer,
+    /// Where the pipe is put when it becomes readable.
+    ready: Arc<Ready>,
     pub(crate) asked: Asked,
     /// Something arrived since the last look, one bit for each who looks.
     heard: AtomicU8,
@@ -170,10 +173,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: Writer, ready: Arc<Ready>) -> Self {
         Self {
             key: OnceLock::new(),
             writer,
+            ready,
             asked: Asked::default(),
             heard: AtomicU8::new(HEARD),
             silent: AtomicBool::new(false),
@@ -342,5 +346,17 @@ impl Link {
             Writer::Bytes(writer) => writer.shutdown(),
             Writer::Items(end) => end.close(),
         }
+    }
+}
+
+/// Wakes the receivers of its pipe.
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.fall_behind();
+        self.ready.wake(self.key());
     }
 }

@@ -4,29 +4,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use withy_proto::Endpoint;
 use withy_transports::{AcceptError, Connected, Listener};
 
 use super::core::Core;
 use super::handshake::Side;
-use super::link::Link;
 use super::task::Task;
 use crate::event::{AcceptFailure, EventKind, HandshakeFailure, PeerInfo};
 
 /// One of the connections that a socket accepts, as long as it lives.
-pub(crate) type Place = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Core>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.accepted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// A connection that was taken in.
 struct Taken {
-    /// The socket that has it, which the listening one may have handed it over to.
-    core: Arc<Core>,
-    /// The listening one.
-    host: Arc<Core>,
+    /// The socket that has it, if the listening one handed it over.
+    to: Option<Arc<Core>>,
     place: Option<Place>,
     task: Box<Task>,
-    link: Arc<Link>,
     peer: Arc<PeerInfo>,
 }
 
@@ -36,7 +38,8 @@ impl Core {
         let endpoint = listener.endpoint().clone();
         let (number, stop) = {
             let mut endpoints = self.endpoints.lock();
-            let active = endpoints.active(&endpoint);
+            let stop = endpoints.stop_of_another();
+            let active = endpoints.active(&endpoint, stop);
             let known = (active.number, active.stop.clone());
             if endpoints.bound.capacity() == 0 {
                 endpoints.bound.reserve_exact(1);
@@ -46,7 +49,7 @@ impl Core {
         };
         self.emit(&endpoint, EventKind::Listening);
         let core = Arc::clone(self);
-        let served = endpoint.clone();
+        let served = Arc::new(endpoint.clone());
         self.spawn(async move {
             let error = core.accept(listener, &served, &stop).await.map(Arc::new);
             core.endpoints
@@ -62,7 +65,7 @@ impl Core {
     async fn accept(
         self: &Arc<Self>,
         mut listener: Listener,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         stop: &CancellationToken,
     ) -> Option<AcceptError> {
         let security = &self.options.security;
@@ -81,7 +84,7 @@ impl Core {
             };
             let error = match accepted {
                 Ok(connected) => {
-                    self.admit(connected, endpoint, stop);
+                    self.admit(Box::new(connected), endpoint, stop);
                     continue;
                 }
                 Err(error) if !error.is_transient() => return Some(error),
@@ -115,20 +118,21 @@ impl Core {
 
     /// Takes a link in that came by no listener, for as long as this socket is open.
     pub(crate) fn take(self: &Arc<Self>, connected: Connected, endpoint: &Endpoint) {
-        let stop = self.endpoints.lock().stop.child_token();
-        self.admit(connected, endpoint, &stop);
+        let stop = self.endpoints.lock().stop_of_another();
+        let endpoint = Arc::new(endpoint.clone());
+        self.admit(Box::new(connected), &endpoint, &stop);
     }
 
     /// Starts the handshake of a link, if there is a place for it.
     fn admit(
         self: &Arc<Self>,
-        connected: Connected,
-        endpoint: &Endpoint,
+        connected: Box<Connected>,
+        endpoint: &Arc<Endpoint>,
         stop: &CancellationToken,
     ) {
         let limits = self.options.connections;
         let address = connected.peer.address.clone();
-        if self.places.available_permits() == 0 {
+        if self.accepted.load(Ordering::Acquire) >= limits.max_connections {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             let limit = limits.max_connections;
             let reason = AcceptFailure::TooManyConnections { address, limit };
@@ -137,17 +141,31 @@ impl Core {
         }
         self.emit(endpoint, EventKind::Accepted { address });
         let half_open = HalfOpen::new(self);
-        let (core, endpoint, stop) = (Arc::clone(self), endpoint.clone(), stop.clone());
+        let (core, endpoint, stop) = (Arc::clone(self), Arc::clone(endpoint), stop.clone());
         // Boxed, link and all: an idle connection does not keep the memory of how it came about.
         let accepting = {
-            let (core, endpoint, stop) = (Arc::clone(self), endpoint.clone(), stop.clone());
+            let (core, endpoint, stop) = (Arc::clone(self), Arc::clone(&endpoint), stop.clone());
             Box::pin(async move { core.take_in(connected, &endpoint, &stop, half_open).await })
         };
         self.spawn(async move {
-            match accepting.await {
-                Some(taken) if Arc::ptr_eq(&taken.core, &core) => taken.run(&endpoint, &stop).await,
-                Some(taken) => taken.hand_over(endpoint),
-                None => {}
+            let Some(taken) = accepting.await else {
+                return;
+            };
+            let Taken {
+                to,
+                place,
+                task,
+                peer,
+            } = taken;
+            match to {
+                None => core.run(&endpoint, task, peer, place, &core, &stop).await,
+                Some(to) => {
+                    // It drives the connection for as long as it is open itself.
+                    let stop = to.endpoints.lock().stop_of_another();
+                    Arc::clone(&to).spawn(async move {
+                        to.run(&endpoint, task, peer, place, &core, &stop).await;
+                    });
+                }
             }
         });
     }
@@ -155,7 +173,7 @@ impl Core {
     /// Shakes hands on a link and takes the connection in, if all goes well.
     async fn take_in(
         self: &Arc<Self>,
-        connected: Connected,
+        connected: Box<Connected>,
         endpoint: &Endpoint,
         stop: &CancellationToken,
         half_open: HalfOpen,
@@ -172,22 +190,17 @@ impl Core {
         match shaken {
             Ok(mut ready) => {
                 let place = ready.place.take();
-                let core = match ready.host.take() {
-                    Some(host) => {
-                        // It is of our runtime, and that socket may be of another.
-                        ready.timer = None;
-                        host
-                    }
-                    None => Arc::clone(self),
-                };
-                let (task, link, peer) =
-                    core.establish(endpoint, ready, address, local, None).ok()?;
+                let to = ready.host.take();
+                if to.is_some() {
+                    // It is of our runtime, and that socket may be of another.
+                    ready.timer = None;
+                }
+                let core = to.as_ref().unwrap_or(self);
+                let (task, peer) = core.establish(endpoint, ready, address, local, None).ok()?;
                 Some(Taken {
-                    core,
-                    host: Arc::clone(self),
+                    to,
                     place,
                     task,
-                    link,
                     peer,
                 })
             }
@@ -199,37 +212,20 @@ impl Core {
     }
 }
 
-impl Taken {
-    /// Drives the connection until it ends or is stopped.
-    async fn run(self, endpoint: &Endpoint, stop: &CancellationToken) {
-        let Self {
-            core,
-            host,
-            place,
-            task,
-            link,
-            peer,
-        } = self;
-        core.run(endpoint, task, &link, peer, place, &host, stop)
-            .await;
-    }
-
-    /// Lets the socket that has the connection drive it, for as long as it is open itself.
-    fn hand_over(self, endpoint: Endpoint) {
-        let core = Arc::clone(&self.core);
-        let stop = core.endpoints.lock().stop.child_token();
-        core.spawn(async move { self.run(&endpoint, &stop).await });
-    }
-}
-
 impl Core {
     /// Takes one of the places of accepted connections. Whoever is not through with its handshake
     /// has none, so that those who never finish keep nobody out.
-    pub(super) fn take_place(&self) -> Result<Place, HandshakeFailure> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+    pub(super) fn take_place(self: &Arc<Self>) -> Result<Place, HandshakeFailure> {
+        let limit = self.options.connections.max_connections;
+        let another = |accepted| (accepted < limit).then_some(accepted + 1);
+        let taken = self
+            .accepted
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, another);
+        if taken.is_err() {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            HandshakeFailure::TooManyConnections(self.options.connections.max_connections)
-        })
+            return Err(HandshakeFailure::TooManyConnections(limit));
+        }
+        Ok(Place(Arc::clone(self)))
     }
 }
 

@@ -296,6 +296,7 @@ impl Core {
         };
         let Some(rest) = receive_link
             .bucket
+            .as_ref()
             .and_then(|bucket| bucket.rest(self.started.elapsed()))
         else {
             return false;

@@ -1,15 +1,13 @@
 //! Which pipes became readable, and who is told.
 //!
-//! The runtime's IO driver wakes a [`ReadWaker`], not a task: it puts the pipe on the list and
-//! wakes one receiver. The socket's [watch](super::watch) looks after what nobody takes.
+//! The runtime's IO driver wakes a [link](super::link::Link), not a task: it puts the pipe on the list
+//! and wakes one receiver. The socket's [watch](super::watch) looks after what nobody takes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::Wake;
 
 use withy_proto::pattern::PipeKey;
 
-use super::link::Link;
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Notify, Ordering};
 use super::watch::Watch;
 
@@ -97,23 +95,5 @@ impl<K> Ready<K> {
             let _waiting = waiting;
             notified.await;
         }
-    }
-}
-
-/// Wakes the receivers of one pipe.
-#[derive(Debug)]
-pub(crate) struct ReadWaker {
-    pub(crate) ready: Arc<Ready>,
-    pub(crate) link: Arc<Link>,
-}
-
-impl Wake for ReadWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.link.fall_behind();
-        self.ready.wake(self.link.key());
     }
 }

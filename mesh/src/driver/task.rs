@@ -71,6 +71,11 @@ impl Task {
         }
     }
 
+    /// What it shares with others.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     fn flush(&mut self) -> Option<Reason> {
         for _ in 0..LOADS {
             match self.core.flush(self.core.sending.lock(), self.key, true) {

@@ -15,19 +15,21 @@ pub(super) enum Wanted {
 
 /// Whether a peer is wanted, and who waits until it is not.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(crate) struct Wish {
     wanted: Mutex<Wanted>,
     changed: Notify,
 }
 
-impl Wish {
-    pub(super) fn new() -> Self {
+impl Default for Wish {
+    fn default() -> Self {
         Self {
             wanted: Mutex::new(Wanted::Yes),
             changed: Notify::new(),
         }
     }
+}
 
+impl Wish {
     pub(super) fn get(&self) -> Wanted {
         *self.wanted.lock()
     }

@@ -166,6 +166,7 @@ fn handshakes(log: &Log, one: &Security, other: &Security) {
         guard: None,
         routing_id: None,
         expected: None,
+        wish: Default::default(),
     };
     let link = withy_transports::Peer::default();
     let start = |security: &Security, side| security.start(metadata(), side, &link).unwrap();

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) fn leave_old(core: &Core, to: (IdentityId, NodeId), ways: &[Endpoint]) {
     for (key, peer) in core.links() {
         let network = ["quic", "tcp"].contains(&peer.transport);
-        if !network || peer.accepted || peer.meant != Some(to) {
+        if !network || peer.accepted || peer.meant.as_deref() != Some(&to) {
             continue;
         }
         let at = format!("{}://{}", peer.transport, peer.address);

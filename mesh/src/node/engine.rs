@@ -546,6 +546,7 @@ impl Shared {
             guard: None,
             routing_id: None,
             expected,
+            wish: Default::default(),
         });
         let core = Arc::clone(self.control());
         let say = self.dialled.clone();

@@ -286,6 +286,7 @@ impl Known {
                 guard: Some(Arc::clone(&self.guard)),
                 routing_id: None,
                 expected: Some(Expected::Node(record.identity(), record.node())),
+                wish: Default::default(),
             });
             self.dials.insert(tag, dial);
         }

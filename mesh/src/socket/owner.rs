@@ -181,6 +181,7 @@ impl Owner {
             guard: None,
             routing_id,
             expected,
+            wish: Default::default(),
         });
         Ok(())
     }

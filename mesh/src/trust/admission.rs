@@ -2,6 +2,7 @@
 //! confirm.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use withy_proto::crypto::Provider;
@@ -104,22 +105,35 @@ impl Trust {
     /// Waits until a peer that was admitted is trusted no longer, and says why: something changed, or
     /// the membership ended that alone speaks for it. That its certificate ends meanwhile is no
     /// reason: a connection proves who is there for as long as it lasts.
-    pub(crate) async fn lost(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
+    ///
+    /// Each connection waits for this, and has memory for little more than what it is woken by: `name`
+    /// says anew each time by what the peer was reached.
+    pub(crate) fn lost<'a>(
+        &'a self,
+        us: IdentityId,
+        shown: &'a Shown,
+        name: impl Fn() -> Option<String> + Send + 'a,
+    ) -> impl Future<Output = Verdict> + Send + 'a {
         let mut changes = self.changes();
-        let mut shown = *shown;
-        shown.certified_until = u64::MAX;
-        let ends = shown.standing.map(|standing| standing.expires());
-        loop {
-            let verdict = self.judge(us, &shown, name, identity::now());
-            if !verdict.is_trusted() {
-                return verdict;
-            }
-            tokio::select! {
-                // The sender lives as long as we do.
-                _ = changes.changed() => {}
-                () = after(ends) => {}
+        async move {
+            loop {
+                let verdict = self.judge_again(us, shown, name().as_deref());
+                if !verdict.is_trusted() {
+                    return verdict;
+                }
+                tokio::select! {
+                    // The sender lives as long as we do.
+                    _ = changes.changed() => {}
+                    () = end_of_membership(shown) => {}
+                }
             }
         }
+    }
+
+    fn judge_again(&self, us: IdentityId, shown: &Shown, name: Option<&str>) -> Verdict {
+        let mut shown = *shown;
+        shown.certified_until = u64::MAX;
+        self.judge(us, &shown, name, identity::now())
     }
 }
 
@@ -142,15 +156,16 @@ impl Trust {
     }
 }
 
-/// Waits for the end of a second, since the Unix epoch, or for a while of it; for ever where there is
-/// none, or it is over.
-async fn after(second: Option<u64>) {
-    let left = second.and_then(|second| {
-        let end = Duration::from_secs(second.saturating_add(1));
+/// Waits for the end of the membership that alone speaks for a peer, or for a while of it; for ever where
+/// there is none, or it is over. Boxed, since most peers have none, and each connection waits.
+fn end_of_membership(shown: &Shown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let left = shown.standing.and_then(|standing| {
+        let end = Duration::from_secs(standing.expires().saturating_add(1));
         end.checked_sub(identity::since_epoch())
     });
     match left {
-        Some(left) => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
-        None => pending().await,
+        Some(left) => Box::pin(tokio::time::sleep(left.min(LOOK_AGAIN))),
+        // Of no size: nothing is allocated.
+        None => Box::pin(pending()),
     }
 }

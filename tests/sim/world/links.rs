@@ -159,7 +159,7 @@ impl World {
             self.close(link);
             return;
         };
-        let identity = this.out.identity(key).cloned().unwrap();
+        let identity = this.out.identity(key).cloned().unwrap_or_default();
         let undecoded = established.decoder.has_tail();
         this.inc.attach(key, Some(established.decoder), identity);
         let up = Up {

@@ -287,7 +287,10 @@ impl Wire {
         };
         let (reader, writer) = link::halves(send, receive, lease, more);
         Ok(Connected {
-            link: Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)),
+            link: Link::Bytes(
+                ByteReader::Quic(Box::new(reader)),
+                ByteWriter::Quic(Box::new(writer)),
+            ),
             local: tcp::canonical(self.local),
             peer: Peer {
                 address: tcp::canonical(self.connection.remote_address()),

@@ -75,7 +75,8 @@ struct InPipe {
     queue: VecDeque<Message>,
     /// The memory of these.
     queue_size: usize,
-    identity: Frame,
+    /// A ROUTER's. Boxed, since no other socket needs its place.
+    identity: Option<Box<Frame>>,
 }
 
 #[derive(Debug)]
@@ -221,7 +222,7 @@ impl Incoming {
             source,
             queue: VecDeque::new(),
             queue_size: 0,
-            identity,
+            identity: (self.kind == SocketType::Router).then(|| Box::new(identity)),
         });
     }
 
@@ -427,7 +428,7 @@ impl Incoming {
                 }
             }
             SocketType::Router => {
-                let identity = self.pipe(key)?.identity.clone();
+                let identity = self.pipe(key)?.identity.as_deref()?.clone();
                 message.push_front(identity);
             }
             SocketType::Pub | SocketType::XPub => {

@@ -197,8 +197,8 @@ pub struct OutPipe {
     pub(crate) active: bool,
     /// A request without a request id waits for its reply: no other goes out.
     pub(crate) busy: bool,
-    /// The routing id by which a ROUTER knows the peer.
-    pub(crate) identity: Frame,
+    /// The routing id by which a ROUTER knows the peer. Boxed, since no other socket needs its place.
+    pub(crate) identity: Option<Box<Frame>>,
     pub(crate) peer: Known,
     pub(crate) dropped: u64,
     /// Messages are dropped since the pipe was idle last.
@@ -208,7 +208,12 @@ pub struct OutPipe {
 }
 
 impl OutPipe {
-    pub(crate) fn new(generation: u32, carrier: Carrier, peer: &Peer, identity: Frame) -> Self {
+    pub(crate) fn new(
+        generation: u32,
+        carrier: Carrier,
+        peer: &Peer,
+        identity: Option<Frame>,
+    ) -> Self {
         let out = match carrier {
             Carrier::Octets(outbox) => Out::Wire(Wire::new(outbox)),
             Carrier::Items | Carrier::Streams => Out::Items {
@@ -227,7 +232,7 @@ impl OutPipe {
             scheduled: false,
             active: false,
             busy: false,
-            identity,
+            identity: identity.map(Box::new),
             peer: peer.into(),
             dropped: 0,
             dropping: false,

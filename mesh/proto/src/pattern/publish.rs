@@ -133,10 +133,11 @@ impl Scope {
 /// The subscriptions of all peers.
 #[derive(Debug)]
 pub struct Publishing {
-    wanted: Wanted,
+    /// From the first SUBSCRIBE on, since few sockets get one.
+    wanted: Option<Box<Wanted>>,
     /// The scopes that are counted. Boxed, since few sockets have any.
     scopes: Option<Box<Slab<Scope>>>,
-    /// In manual mode: what the peers asked for. Boxed, since few sockets are in it.
+    /// In manual mode: what the peers asked for.
     asked: Option<Box<Wanted>>,
     matching: Matching,
     verbose: Verbose,
@@ -152,7 +153,7 @@ impl Publishing {
             ..Limits::default()
         };
         Self {
-            wanted: Wanted::new(matching, limits),
+            wanted: None,
             scopes: None,
             asked: None,
             matching,
@@ -185,10 +186,12 @@ impl Publishing {
         topic: &[u8],
         add: bool,
     ) -> Result<Subscribed, SubscribeError> {
+        let new = || Box::new(Wanted::new(self.matching, self.limits));
+        let wanted = self.wanted.get_or_insert_with(new);
         let changed = if add {
-            Some(self.wanted.subscribe(pipe, topic)?)
+            Some(wanted.subscribe(pipe, topic)?)
         } else {
-            self.wanted.cancel(pipe, topic)?
+            wanted.cancel(pipe, topic)?
         };
         if let (Some(scopes), Some(Change::Prefix | Change::Subscriber)) =
             (&mut self.scopes, changed)
@@ -214,19 +217,25 @@ impl Publishing {
         }
         if let Some(asked) = &mut self.asked {
             asked.remove_reporting_all(pipe, cancelled);
-            self.wanted.remove(pipe, &mut |_| {});
+        }
+        let Some(wanted) = &mut self.wanted else {
+            return;
+        };
+        if self.asked.is_some() {
+            wanted.remove(pipe, &mut |_| {});
         } else if self.verbose == Verbose::All {
-            self.wanted.remove_reporting_all(pipe, cancelled);
+            wanted.remove_reporting_all(pipe, cancelled);
         } else {
-            self.wanted.remove(pipe, cancelled);
+            wanted.remove(pipe, cancelled);
         }
     }
 
     #[inline]
     pub(crate) fn matches(&mut self, topic: &[u8], each: &mut impl FnMut(u32)) {
-        match &mut self.wanted {
-            Wanted::Prefixes(trie) => trie.matches(topic, each),
-            Wanted::Filters(tree) => tree.matches_octets(topic, each),
+        match self.wanted.as_deref_mut() {
+            Some(Wanted::Prefixes(trie)) => trie.matches(topic, each),
+            Some(Wanted::Filters(tree)) => tree.matches_octets(topic, each),
+            None => {}
         }
     }
 
@@ -238,7 +247,7 @@ impl Publishing {
             filter,
             wanted: BTreeMap::new(),
         };
-        if let Wanted::Filters(tree) = &self.wanted {
+        if let Some(Wanted::Filters(tree)) = self.wanted.as_deref() {
             tree.each(&mut |pipe, filter| {
                 if let Ok(filter) = Filter::try_from(filter) {
                     scope.change(pipe, &filter, true);
@@ -272,9 +281,10 @@ impl Publishing {
 
     /// Subscriptions of all peers.
     pub fn subscriptions(&self) -> usize {
-        match &self.wanted {
-            Wanted::Prefixes(trie) => trie.len(),
-            Wanted::Filters(tree) => tree.len(),
+        match self.wanted.as_deref() {
+            Some(Wanted::Prefixes(trie)) => trie.len(),
+            Some(Wanted::Filters(tree)) => tree.len(),
+            None => 0,
         }
     }
 }

@@ -20,7 +20,7 @@ fn taken_over(connected: Connected) -> Arc<Items> {
     reader.admit();
     let limits = Limits::default();
     let decoder = Decoder::new(limits, Opener::Clear);
-    let streams = Streams::new(reader, writer, decoder, limits, true, Priority::Normal);
+    let streams = Streams::new(*reader, *writer, decoder, limits, true, Priority::Normal);
     Arc::new(Items::Streams(Box::new(streams)))
 }
 
@@ -50,7 +50,7 @@ async fn nothing_comes_any_more_once_a_lost_link_has_settled() {
     let theirs = dialling.await.unwrap();
     peer.shutdown_background();
 
-    let link = Link::new(Writer::Items(Arc::clone(&end)));
+    let link = Link::new(Writer::Items(Arc::clone(&end)), Arc::default());
     // As a task of its own it hears of the loss in its turn, before those that sort streams.
     let reading = tokio::spawn(async move {
         let mut items = VecDeque::new();

@@ -282,14 +282,14 @@ async fn the_end_of_a_membership_is_noticed_and_that_of_a_certificate_is_not() {
     let mut shown = homes.shown();
     assert_eq!(shown.standing.unwrap().expires(), last);
     shown.certified_until = now() - 1;
-    let verdict = soon(trust.lost(us, &shown, None)).await;
+    let verdict = soon(trust.lost(us, &shown, || None)).await;
     let late = identity::since_epoch().as_secs_f64() - (last + 1) as f64;
     assert!((0.0..1.0).contains(&late), "{late} s late: {verdict}");
     assert!(verdict.to_string().contains("ended"), "{verdict}");
 
     // Something else speaks for it.
     trust.accept(shown.identity).unwrap();
-    let mut lost = std::pin::pin!(trust.lost(us, &shown, None));
+    let mut lost = std::pin::pin!(trust.lost(us, &shown, || None));
     tokio::select! {
         biased;
         verdict = &mut lost => panic!("{verdict}"),

@@ -94,6 +94,7 @@ impl ZmtpDoorBuilder {
     /// Peers prove a key with CURVE, and this side `keys`; `clients` says who is let in.
     pub fn curve(mut self, keys: KeyPair, clients: impl Authenticator + 'static) -> Self {
         self.proves = Proves::Key;
+        let keys = Box::new(keys);
         self.mechanism = Mechanism::CurveServer { keys };
         self.authenticator = Some(Arc::new(clients));
         self

@@ -132,6 +132,7 @@ impl Leg {
             guard: None,
             routing_id: None,
             expected,
+            wish: Default::default(),
         });
         let core = Arc::clone(socket.core());
         let connected = core.connect_once(&to, limit).await.ok()?;

@@ -34,7 +34,7 @@ pub struct Answer {
 impl Instance {
     /// That at the other end of a connection which a client made.
     pub(super) fn of(info: &PeerInfo) -> Option<Self> {
-        let (identity, node) = info.meant?;
+        let (identity, node) = **info.meant.as_ref()?;
         Some(Self { identity, node })
     }
 }

@@ -41,16 +41,20 @@ impl Outgoing {
         Ok(())
     }
 
-    pub(super) fn identity_for(&mut self, peer: &Peer) -> Frame {
-        if self.kind != SocketType::Router || !peer.identity.is_empty() {
-            return Frame::copy_from_slice(&peer.identity);
+    /// The routing id that a ROUTER gives a peer.
+    pub(super) fn identity_for(&mut self, peer: &Peer) -> Option<Frame> {
+        if self.kind != SocketType::Router {
+            return None;
+        }
+        if !peer.identity.is_empty() {
+            return Some(Frame::copy_from_slice(&peer.identity));
         }
         loop {
             self.auto_identity = self.auto_identity.wrapping_add(1);
             let [a, b, c, d] = self.auto_identity.to_be_bytes();
             let identity = Frame::from([0, a, b, c, d]);
             if !self.by_identity.contains_key(&identity) {
-                return identity;
+                return Some(identity);
             }
         }
     }

@@ -201,7 +201,7 @@ impl Outgoing {
             index,
             generation: self.generation,
         };
-        if self.kind == SocketType::Router {
+        if let Some(identity) = identity {
             self.by_identity.insert(identity, index);
         }
         self.activate(index);
@@ -220,12 +220,14 @@ impl Outgoing {
         let Some(pipe) = self.pipe(key) else {
             return;
         };
-        let identity = pipe.identity.clone();
+        let identity = pipe.identity.take();
         if pipe.active {
             self.deactivate(key.index);
         }
-        if self.by_identity.get(&identity) == Some(&key.index) {
-            self.by_identity.remove(&identity);
+        if let Some(identity) = identity
+            && self.by_identity.get(&*identity) == Some(&key.index)
+        {
+            self.by_identity.remove(&*identity);
         }
         let cancelled = &mut self.cancelled;
         self.publishing.remove(key.index, &mut |topic| {
@@ -554,7 +556,7 @@ impl Outgoing {
 
     /// The routing id by which a ROUTER knows a peer.
     pub fn identity(&mut self, key: PipeKey) -> Option<&Frame> {
-        self.pipe(key).map(|pipe| &pipe.identity)
+        self.pipe(key)?.identity.as_deref()
     }
 
     /// Messages dropped for one peer since it was attached.

@@ -18,9 +18,12 @@ use crate::message::Frame;
 /// looks at the first of them each time, and then at one in as many.
 const LONGEST: usize = 16;
 
-/// The run.
+/// The run, from the first on: few sockets send to many.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(super) struct Run(Option<Box<Running>>);
+
+#[derive(Debug, Default)]
+struct Running {
     targets: Vec<u32>,
     messages: usize,
     octets: usize,
@@ -31,9 +34,12 @@ pub(super) struct Run {
 impl Run {
     /// Messages on pipes that these do not know of.
     pub(super) fn queued(&self) -> usize {
-        self.messages * self.targets.len()
+        let queued = |run: &Running| run.messages * run.targets.len();
+        self.0.as_deref().map_or(0, queued)
     }
+}
 
+impl Running {
     #[inline]
     fn goes_on(&self, targets: &[u32]) -> bool {
         self.messages < self.most_messages
@@ -46,11 +52,12 @@ impl Outgoing {
     /// Adds a message to the run; `false` if it is to be sent pipe by pipe.
     #[inline]
     pub(super) fn run_on(&mut self, targets: &[u32], frames: &[Frame]) -> bool {
-        if self.run.goes_on(targets)
+        if let Some(run) = &mut self.run.0
+            && run.goes_on(targets)
             && let Some(place) = self.common.push(frames)
         {
-            self.run.messages += 1;
-            self.run.octets += (place.end - place.start) as usize;
+            run.messages += 1;
+            run.octets += (place.end - place.start) as usize;
             self.counts.sent += targets.len() as u64;
             return true;
         }
@@ -71,7 +78,7 @@ impl Outgoing {
             messages = messages.min(more_messages);
             octets = octets.min(more_octets);
         }
-        let run = &mut self.run;
+        let run = self.run.0.get_or_insert_default();
         run.targets.clear();
         run.targets.extend_from_slice(targets);
         (run.most_messages, run.most_octets) = (messages, octets);
@@ -80,16 +87,21 @@ impl Outgoing {
     /// Ends the run: its pipes note how far they go.
     #[inline]
     pub(super) fn catch_up(&mut self) {
-        self.run.most_messages = 0;
-        if self.run.messages > 0 {
-            self.note_run();
+        if let Some(run) = &mut self.run.0 {
+            run.most_messages = 0;
+            if run.messages > 0 {
+                self.note_run();
+            }
         }
     }
 
     fn note_run(&mut self) {
-        let messages = std::mem::take(&mut self.run.messages);
-        self.run.octets = 0;
-        for &index in &self.run.targets {
+        let Some(run) = &mut self.run.0 else {
+            return;
+        };
+        let messages = std::mem::take(&mut run.messages);
+        run.octets = 0;
+        for &index in &run.targets {
             self.pipes[index as usize].go_on(messages, &self.common);
         }
     }

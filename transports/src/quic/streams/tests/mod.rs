@@ -77,7 +77,7 @@ impl Between {
 
 fn halves(connected: Connected) -> Halves {
     match connected.link {
-        Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)) => (reader, writer),
+        Link::Bytes(ByteReader::Quic(reader), ByteWriter::Quic(writer)) => (*reader, *writer),
         _ => panic!("this link is of another transport"),
     }
 }
