@@ -77,7 +77,8 @@ impl Core {
     pub(super) fn note_delay(&self, since: Instant) {
         let late = if self.is_for_many() { LATE_MANY } else { LATE };
         if since.elapsed() > late && !self.tails.attended.swap(true, Ordering::Relaxed) {
-            attend(self.me.clone());
+            let has_room = attend(self.me.clone());
+            self.tails.attended.store(has_room, Ordering::Relaxed);
         }
     }
 
@@ -148,10 +149,10 @@ fn forget(sending: &mut Sending, key: PipeKey) -> bool {
 
 /// Looks after a socket from now on, if there is room.
 #[cold]
-fn attend(core: Weak<Core>) {
+fn attend(core: Weak<Core>) -> bool {
     let mut attended = ATTENDED.lock();
     if attended.len() >= MAX_SOCKETS {
-        return;
+        return false;
     }
     attended.push((core, Instant::now() + ATTENTION));
     if !RUNS.swap(true, Ordering::Relaxed) {
@@ -163,6 +164,7 @@ fn attend(core: Weak<Core>) {
     }
     ASLEEP.store(false, Ordering::SeqCst);
     LEFT.notify_one();
+    true
 }
 
 #[cold]
