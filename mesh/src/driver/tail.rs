@@ -30,6 +30,8 @@ const LATE: Duration = Duration::from_micros(100).saturating_mul(SLOWER);
 const LATE_MANY: Duration = Duration::from_millis(4).saturating_mul(SLOWER);
 /// How long a socket is looked after since it was last late.
 const ATTENTION: Duration = Duration::from_secs(10);
+/// Pipes that a sender writes before it lets others run; the rest is for their tasks.
+const AT_ONCE: usize = 16;
 /// Sockets that are looked after at most; those beyond it wait for their tasks.
 const MAX_SOCKETS: usize = 256;
 
@@ -88,7 +90,7 @@ impl Core {
             // As many tasks as there are threads write it sooner than one sender.
             return;
         }
-        loop {
+        for _ in 0..AT_ONCE {
             let mut sending = self.sending.lock();
             let Some(key) = sending.left.pop() else {
                 return;
