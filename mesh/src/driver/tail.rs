@@ -4,7 +4,8 @@
 //! finds it, and a runtime of one thread has no other. So behind a sender that computes, messages that it
 //! left would wait for as long as it does. A socket that was found to be late is looked after for
 //! [`ATTENTION`] by a thread of the process, which writes what nobody added to between two looks.
-//! Programs whose tasks are never late have no such thread, and where nothing is left it sleeps.
+//! Programs whose tasks are never late have no such thread, and where nothing is left it sleeps. What a
+//! connection that is full does not take waits for the task all the same.
 //!
 //! Lock order: the list of sockets is never locked while a socket is, except to wake the thread up.
 
@@ -157,6 +158,9 @@ fn attend(core: Weak<Core>) -> bool {
         return false;
     }
     attended.push((core, Instant::now() + ATTENTION));
+    ASLEEP.store(false, Ordering::SeqCst);
+    LEFT.notify_one();
+    drop(attended);
     if !RUNS.swap(true, Ordering::Relaxed) {
         let thread = std::thread::Builder::new().name("withy-tails".to_owned());
         if let Err(error) = thread.spawn(run) {
@@ -164,8 +168,6 @@ fn attend(core: Weak<Core>) -> bool {
             tracing::warn!(%error, "no thread to write for senders that compute");
         }
     }
-    ASLEEP.store(false, Ordering::SeqCst);
-    LEFT.notify_one();
     true
 }
 
