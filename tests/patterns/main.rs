@@ -25,5 +25,4 @@ mod security;
 mod select;
 mod streams;
 mod support;
-mod turns;
 mod unordered;

@@ -1,14 +1,37 @@
 //! Who computes and who sends without end keeps neither its own messages nor other tasks waiting.
+//!
+//! A program of its own, with one test at a time: what else runs has its share of the processors.
 
-use std::sync::mpsc;
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::sync::mpsc::{self, TryRecvError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use withy::{AnySocket, Endpoint, Publisher, Pull, Push, SocketType, Subscriber};
+use withy::{AnySocket, Endpoint, Message, Publisher, Pull, Push, SocketType, Subscriber};
+use withy_tests::deadline::soon;
 use withy_tests::scale::{self, percentile};
 
-use crate::support::{ANY, number, number_of, soon};
+/// Any free port on loopback.
+const ANY: &str = "tcp://127.0.0.1:0";
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A numbered message.
+fn number(n: u64) -> Message {
+    Message::from(n.to_be_bytes())
+}
+
+/// The number of a message.
+fn number_of(message: &Message) -> u64 {
+    u64::from_be_bytes(message.first().as_slice().try_into().expect("eight octets"))
+}
 
 /// A runtime of each flavour.
 fn runtimes() -> [(&'static str, Runtime); 2] {
@@ -22,8 +45,8 @@ fn runtimes() -> [(&'static str, Runtime); 2] {
 
 /// Messages at once, of which the first may go at once and the last may not.
 const BURST: u64 = 10;
-/// What is computed after them.
-const COMPUTES: Duration = Duration::from_millis(5);
+/// What is computed after them, unless they arrive before.
+const COMPUTES: Duration = Duration::from_millis(100);
 
 /// A receiver on a thread of its own, which says when the last message of each burst is there.
 struct Receiver {
@@ -70,13 +93,19 @@ async fn send_and_compute(
             sender.send(number(burst * BURST + at)).await.unwrap();
         }
         let sent = Instant::now();
-        while sent.elapsed() < COMPUTES {
-            std::hint::spin_loop();
-        }
+        let arrived_before = |arrivals: &mpsc::Receiver<Instant>| loop {
+            match arrivals.try_recv() {
+                Err(TryRecvError::Empty) if sent.elapsed() < COMPUTES => std::hint::spin_loop(),
+                tried => break tried.ok(),
+            }
+        };
+        let arrived: Vec<_> = arrivals.iter().map(arrived_before).collect();
         // Nothing is left once the sender lets others run.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let arrived = arrivals.iter().map(|it| it.recv().unwrap()).max();
-        delays.push(arrived.unwrap().saturating_duration_since(sent));
+        let arrived = arrived.into_iter().zip(&arrivals);
+        let arrived = arrived.map(|(at, arrivals)| at.unwrap_or_else(|| arrivals.recv().unwrap()));
+        let last = arrived.max().unwrap();
+        delays.push(last.saturating_duration_since(sent));
     }
     delays.sort();
     delays
@@ -85,6 +114,7 @@ async fn send_and_compute(
 /// No knob, no `flush`: what was sent is on its way, though its sender gives its thread to nobody.
 #[test]
 fn a_tail_does_not_wait_for_its_sender_to_compute() {
+    let _alone = alone();
     let bursts = scale::count(100, 2_000);
     for (kind, to, receivers) in [
         (SocketType::Push, SocketType::Pull, 1),
@@ -112,17 +142,18 @@ fn a_tail_does_not_wait_for_its_sender_to_compute() {
             });
             let delays = runtime.block_on(sending).unwrap();
             threads.into_iter().for_each(|it| it.join().unwrap());
-            let [p10, p50, p99] = [10, 50, 99].map(|of| percentile(&delays, of));
+            let [p50, p90, p99] = [50, 90, 99].map(|of| percentile(&delays, of));
             scale::report(
-                &format!(
-                    "how long a tail waits behind who computes 5 ms, {kind}, {flavour}: p50, p99"
-                ),
+                &format!("how long a tail waits behind who computes, {kind}, {flavour}: p50, p99"),
                 format!("{p50:?}, {p99:?}"),
             );
-            // On a machine with other work, who writes may have to wait for a processor. Without it, none is
-            // there before the sender is done.
-            let decides = if scale::is_full() { p50 } else { p10 };
-            assert!(decides < COMPUTES / 5, "{kind}, {flavour}: {delays:?}");
+            // The first may be late, and on a machine with other work others have to wait for a processor.
+            assert!(p90 < COMPUTES, "{kind}, {flavour}: {delays:?}");
+            let limit = Duration::from_millis(1);
+            assert!(
+                !scale::is_full() || p50 < limit,
+                "{kind}, {flavour}: {delays:?}"
+            );
         }
     }
 }
@@ -159,6 +190,7 @@ async fn tick_beside(what: &str, flavour: &str) {
 
 #[test]
 fn a_ticker_ticks_beside_loops_that_send_and_receive() {
+    let _alone = alone();
     for (flavour, runtime) in runtimes() {
         runtime.block_on(async {
             let pull = Pull::bind(ANY).await.unwrap();
@@ -176,6 +208,7 @@ fn a_ticker_ticks_beside_loops_that_send_and_receive() {
 
 #[test]
 fn a_ticker_ticks_beside_a_publisher_and_its_subscribers() {
+    let _alone = alone();
     for (flavour, runtime) in runtimes() {
         runtime.block_on(async {
             let publisher = Publisher::bind(ANY).await.unwrap();
