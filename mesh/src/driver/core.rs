@@ -477,6 +477,9 @@ impl Core {
                 .links
                 .get_mut(key.index())
                 .and_then(|slot| slot.take_if(|send_link| send_link.link.key() == key));
+            if send_link.as_ref().is_some_and(|it| it.left.is_some()) {
+                sending.left.retain(|left| *left != key);
+            }
             let link = send_link.as_ref().map(|send_link| &send_link.link);
             if self.options.remember_departed
                 && let Some(send_link) = &send_link

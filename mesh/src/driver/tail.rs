@@ -245,3 +245,31 @@ fn look_at_all() -> bool {
     }
     waits
 }
+
+#[cfg(all(test, not(withy_loom)))]
+mod tests {
+    use crate::socket::Socket;
+    use crate::{Publisher, Subscriber};
+
+    #[tokio::test]
+    async fn who_goes_is_not_left_any_more() {
+        let publisher = Publisher::bind("tcp://127.0.0.1:*").await.unwrap();
+        let endpoint = publisher.endpoints()[0].clone();
+        let core = publisher.owner().core();
+        for _ in 0..20 {
+            let subscriber = Subscriber::connect(&endpoint).unwrap();
+            subscriber.subscribe("");
+            publisher.wait_subscribed(1).await.unwrap();
+            // The first goes at once, and others are left.
+            for _ in 0..100 {
+                publisher.send("one").await.unwrap();
+            }
+            // None, where the thread was here already.
+            assert!(core.sending.lock().left.len() <= 1);
+            subscriber.close().await;
+            let mut peers = core.peers.subscribe();
+            peers.wait_for(|peers| *peers == 0).await.unwrap();
+        }
+        assert!(core.sending.lock().left.is_empty());
+    }
+}
