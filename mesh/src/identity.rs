@@ -154,12 +154,7 @@ impl Identity {
         }
     }
 
-    /// The seed of the node's key, for the handshake of QUIC.
-    pub(crate) fn node_seed(&self) -> Zeroizing<[u8; 32]> {
-        self.0.node.expose_seed()
-    }
-
-    /// The node's key, for what it says about itself.
+    /// The node's key, for the handshake of QUIC and for what it says about itself.
     pub(crate) fn node_key(&self) -> &SigningKey {
         &self.0.node
     }

@@ -135,7 +135,7 @@ impl Security {
     pub(crate) fn quic(&self, options: &QuicOptions) -> Result<QuicOptions, Unfit> {
         let identity = self.identity()?;
         let mut options = options.clone();
-        options.node_key = Some((*identity.node_seed()).into());
+        options.node_key = Some(identity.node_key().clone());
         options.allow_classical = self.allow_classical;
         options.networks = self.networks();
         Ok(options)

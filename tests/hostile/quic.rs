@@ -49,7 +49,7 @@ impl Raw {
         static SOCKETS: AtomicU32 = AtomicU32::new(1 << 20);
         let mut options = DialOptions::default();
         options.quic.socket_buffer = SOCKETS.fetch_add(1, Ordering::Relaxed);
-        options.quic.node_key = Some(NODE.into());
+        options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &NODE));
         options.quic.networks.extend(tag.map(Secret::from));
         let connected = withy_transports::dial(endpoint, &options).await;
         Self::new(connected.unwrap())
@@ -58,7 +58,7 @@ impl Raw {
     /// Listens for dials with the tag of a network, or of none.
     async fn listen(tag: Option<[u8; 32]>) -> Listener {
         let mut options = ListenOptions::default();
-        options.quic.node_key = Some(NODE.into());
+        options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &NODE));
         options.quic.networks.extend(tag.map(Secret::from));
         let endpoint = "quic://127.0.0.1:*".parse().unwrap();
         withy_transports::listen(&endpoint, &options).await.unwrap()

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use withy::{Identity, Pull, Push, Rep, Req};
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
 use withy_tests::scale;
 use withy_transports::{DialOptions, ListenOptions};
 
@@ -34,7 +36,7 @@ async fn half_open(listener: SocketAddr, number: u64) -> UdpSocket {
     let mut options = DialOptions::default();
     let mut key = SEED;
     key[..8].copy_from_slice(&number.to_be_bytes());
-    options.quic.node_key = Some(key.into());
+    options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &key));
     let place = format!("quic://{}", near.local_addr().unwrap());
     let place = place.parse().unwrap();
     let dial = tokio::spawn(async move { withy_transports::dial(&place, &options).await });

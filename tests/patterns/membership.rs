@@ -293,7 +293,7 @@ async fn deceive(
     };
     let settings = Settings::new(keys, vec![realm], now());
     let mut options = DialOptions::default();
-    options.quic.node_key = Some((*node.expose_seed()).into());
+    options.quic.node_key = Some(node.clone());
     options.quic.networks.push(secret.into());
     let connected = withy_transports::dial(to, &options).await.unwrap();
     let Link::Bytes(mut reader, writer) = connected.link else {

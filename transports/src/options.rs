@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use withy_proto::Endpoint;
+use withy_proto::crypto::sign::SigningKey;
 use zeroize::Zeroizing;
 
 use crate::Credentials;
@@ -125,9 +126,9 @@ impl Default for TcpOptions {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct QuicOptions {
-    /// The seed of this node's ed25519 key (RFC 8032 §5.1.5: the private key), which the handshake
-    /// proves to the peer; default none, and without it neither dialling nor listening works.
-    pub node_key: Option<Secret>,
+    /// This node's key, which the handshake proves to the peer; default none, and without it neither
+    /// dialling nor listening works.
+    pub node_key: Option<SigningKey>,
     /// The node key that a dial expects of the peer; default none: any key is good until somebody
     /// judges it. It means nothing to a listener.
     pub expected_key: Option<[u8; 32]>,
@@ -313,6 +314,8 @@ impl PeerFilter {
 
 #[cfg(test)]
 mod tests {
+    use withy_proto::crypto::Provider;
+
     use super::*;
 
     #[test]
@@ -359,7 +362,7 @@ mod tests {
     #[test]
     fn keys_and_network_secrets_are_not_printed() {
         let options = QuicOptions {
-            node_key: Some(Secret::from([0xab; 32])),
+            node_key: Some(SigningKey::from_seed(Provider::Real, &[0xab; 32])),
             networks: vec![Secret::from([0xab; 32])],
             ..QuicOptions::default()
         };

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use withy_proto::crypto::{Provider, sign};
 use withy_transports::{
     ByteReader, ByteWriter, Connected, DialError, DialOptions, Link, ListenError, ListenOptions,
-    Listener, Proven, QuicError, Secret, dial, lingered, listen,
+    Listener, Proven, QuicError, dial, lingered, listen,
 };
 
 /// Far longer than anything here takes.
@@ -31,14 +31,14 @@ fn dialling(seed: u8) -> DialOptions {
     static SOCKETS: AtomicU32 = AtomicU32::new(1 << 20);
     let mut options = DialOptions::default();
     options.quic.socket_buffer = SOCKETS.fetch_add(1, Ordering::Relaxed);
-    options.quic.node_key = Some(Secret::from([seed; 32]));
+    options.quic.node_key = Some(sign::SigningKey::from_seed(Provider::Real, &[seed; 32]));
     options.connect_timeout = PATIENCE;
     options
 }
 
 fn listening(seed: u8) -> ListenOptions {
     let mut options = ListenOptions::default();
-    options.quic.node_key = Some(Secret::from([seed; 32]));
+    options.quic.node_key = Some(sign::SigningKey::from_seed(Provider::Real, &[seed; 32]));
     options.quic.handshake_timeout = PATIENCE;
     options
 }
@@ -448,16 +448,22 @@ fn a_runtime_that_is_gone_takes_its_connections_out_of_the_pool() {
     let (listening_one, dialling_one, dialling_two) = (runtime(), runtime(), runtime());
     let mut listener = listening_one.block_on(listener(&listening(1)));
     let place = listener.endpoint().clone();
+    let (came, comes) = tokio::sync::oneshot::channel();
     let accepting = std::thread::spawn(move || {
         listening_one.block_on(async {
             let _one = listener.accept().await.unwrap();
+            came.send(()).unwrap();
             let mut two = listener.accept().await.unwrap();
             say(&mut two.link, b"two").await;
             drop(two);
             lingered().await;
         });
     });
-    let _one = dialling_one.block_on(dial(&place, &dialling(2))).unwrap();
+    let _one = dialling_one.block_on(async {
+        let one = dial(&place, &dialling(2)).await.unwrap();
+        comes.await.unwrap();
+        one
+    });
     drop(dialling_one);
     dialling_two.block_on(async {
         let mut two = dial(&place, &dialling(2)).await.unwrap();
@@ -474,6 +480,7 @@ async fn a_dropped_listener_refuses_new_links_and_leaves_the_old_ones() {
     let endpoint = listener.endpoint().clone();
     let (mut ours, mut theirs) = link(&mut listener, &dialling(2)).await;
     drop(listener);
+    grown_up().await;
     let error = dial(&endpoint, &dialling(2)).await.unwrap_err();
     assert!(error.is_refused() && !error.is_permanent(), "{error}");
     talk(&mut ours, &mut theirs).await;
@@ -578,6 +585,11 @@ async fn a_listener_opens_links_over_a_connection_that_the_peer_made() {
     talk(&mut ours, &mut theirs).await;
 }
 
+/// Waits until answers of a connection are waited for that was just made.
+async fn grown_up() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
 /// Whoever is behind the same address has to be dialled.
 #[tokio::test]
 async fn a_listener_dials_whom_it_has_no_connection_to() {
@@ -589,6 +601,7 @@ async fn a_listener_dials_whom_it_has_no_connection_to() {
     options.quic.likely_key = Some(key(3));
     let (ours, _theirs) = link(&mut three, &options).await;
     assert_ne!(ours.local, second.local);
+    grown_up().await;
     // And of the same node at another port, where it does not listen.
     drop(one.endpoint().clone());
     let mut options = dialling(2);

@@ -14,9 +14,10 @@ use std::time::Duration;
 use support::*;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
-use withy_proto::crypto::{Randomness, Seeded};
+use withy_proto::crypto::sign::SigningKey;
+use withy_proto::crypto::{Provider, Randomness, Seeded};
 use withy_transports::{
-    ByteReader, ByteWriter, Connected, DialOptions, Link, ListenOptions, Secret, dial, listen,
+    ByteReader, ByteWriter, Connected, DialOptions, Link, ListenOptions, dial, listen,
 };
 
 /// Far longer than anything here takes.
@@ -94,7 +95,7 @@ impl Relay {
 /// Both sides of a link over a relay.
 async fn linked_over(path: Path, seed: u64) -> (Relay, Connected, Connected) {
     let mut listening = ListenOptions::default();
-    listening.quic.node_key = Some(Secret::from([1; 32]));
+    listening.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &[1; 32]));
     listening.quic.handshake_timeout = PATIENCE;
     let listened = listen(&endpoint("quic://127.0.0.1:*"), &listening).await;
     let mut listener = listened.unwrap();
@@ -102,7 +103,7 @@ async fn linked_over(path: Path, seed: u64) -> (Relay, Connected, Connected) {
     let peer = address["quic://".len()..].parse().unwrap();
     let relay = Relay::to(peer, path, seed).await;
     let mut dialling = DialOptions::default();
-    dialling.quic.node_key = Some(Secret::from([2; 32]));
+    dialling.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &[2; 32]));
     dialling.connect_timeout = PATIENCE;
     let place = endpoint(&format!("quic://{}", relay.address));
     let (ours, theirs) = tokio::join!(dial(&place, &dialling), listener.accept());

@@ -86,12 +86,13 @@ impl Discovery {
         self.hints.len()
     }
 
-    /// Begins the dials that are due: one at a time if there are links enough, through which most of
-    /// those that are announced become known.
+    /// Begins the dials that are due: one at a time if there are links enough, or soon will be, through
+    /// which most of those that are announced become known.
     pub(super) fn try_waiting(&mut self, time: Time) {
-        let enough = self.gossip.links().count() >= links::wanted(self.gossip.most_links());
+        let wanted = links::wanted(self.gossip.most_links());
         for (tag, origin) in self.hints.due(time) {
-            if enough && time.monotonic < self.next_try {
+            let links = self.gossip.links().count() + self.hints.by_multicast();
+            if links >= wanted && time.monotonic < self.next_try {
                 return;
             }
             // What anybody on the local network can cause leaves half of the dials to others.

@@ -204,8 +204,10 @@ fn forget(all: &mut Sockets, kind: Kind, endpoint: &Weak<Endpoint>) {
 mod tests {
     use std::collections::HashSet;
 
+    use withy_proto::crypto::Provider;
+    use withy_proto::crypto::sign::SigningKey;
+
     use super::*;
-    use crate::options::Secret;
     use crate::quic::tls;
 
     /// Somebody who never answers.
@@ -226,7 +228,8 @@ mod tests {
 
     fn dial_as(dialler: Dialler, remote: SocketAddr) -> Dialled {
         let options = QuicOptions::default();
-        let tls = tls::client(&Secret::from([2; 32]), None, false).unwrap();
+        let key = SigningKey::from_seed(Provider::Real, &[2; 32]);
+        let tls = tls::client(&key, None, false).unwrap();
         let config = endpoint::client(tls, remote, &options, false);
         connect(&config, remote, &options, dialler).unwrap()
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime,
-    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 
 use super::socket::{self, Guard, Guarded};
@@ -28,9 +28,10 @@ const NETWORK_MTU: u16 = 1_452;
 /// Octets of a datagram that any network takes (RFC 9000 §14).
 const MIN_MTU: u16 = 1_200;
 
-/// By how much at least a search goes on that looks for what a network takes: two probes find out whether
-/// it is Ethernet's. Each costs both sides a packet and an answer, for each of many connections.
-const STEP: u16 = (NETWORK_MTU - MIN_MTU) / 2;
+/// By how much at least a search goes on that looks for what a network takes: more than half of the way, so
+/// that the first probe shows that it is Ethernet's, and another one comes only where it is not. Each costs
+/// both sides a packet and an answer, for each of many connections.
+const STEP: u16 = (NETWORK_MTU - MIN_MTU) / 2 + 1;
 
 /// When one that was lost on loopback is sent again; on networks quinn's ten minutes are enough.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
@@ -48,6 +49,11 @@ const OVERTAKEN: u32 = 16;
 /// Round trips after which a packet is taken for lost when a later one has arrived. RFC 9002 §6.1.2 wants
 /// 9/8; RFC 8985 §6.2 grows to two where packets are reordered, and quinn cannot adapt.
 const LATE: f32 = 2.0;
+
+/// Packets that a peer may get from us without an acknowledgement at once: as many as quinn sends in one
+/// system call. It has 25 ms for it as before; acknowledgements are otherwise a third of all packets where
+/// links are opened, which go along with the answers now (draft-ietf-quic-ack-frequency).
+const UNACKNOWLEDGED: u32 = 10;
 
 /// First packets that wait until they are judged, which happens at once.
 const MAX_INCOMING: usize = 4_096;
@@ -188,6 +194,10 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
     } else {
         discovery.minimum_change(STEP);
     }
+    let mut acknowledging = AckFrequencyConfig::default();
+    acknowledging
+        .ack_eliciting_threshold(UNACKNOWLEDGED.into())
+        .reordering_threshold((OVERTAKEN - 1).into());
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
@@ -202,6 +212,7 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .initial_mtu(MIN_MTU)
         .packet_threshold(OVERTAKEN)
         .time_threshold(LATE)
+        .ack_frequency_config(Some(acknowledging))
         .keep_alive_interval(Some(options.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));

@@ -94,13 +94,20 @@ impl From<quinn::WriteError> for QuicError {
     }
 }
 
+impl From<quinn::ReadError> for QuicError {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::ConnectionLost(error) => error.into(),
+            quinn::ReadError::Reset(code) => refused(code),
+            error => Self::Lost(error.to_string()),
+        }
+    }
+}
+
 impl From<quinn::ReadExactError> for QuicError {
     fn from(error: quinn::ReadExactError) -> Self {
         match error {
-            quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)) => {
-                error.into()
-            }
-            quinn::ReadExactError::ReadError(quinn::ReadError::Reset(code)) => refused(code),
+            quinn::ReadExactError::ReadError(error) => error.into(),
             error => Self::Lost(error.to_string()),
         }
     }

@@ -23,12 +23,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::guests::Admission;
 use super::lease::{Held, Lease};
 use super::streams::More;
+use super::wire::TAKEN;
+use crate::QuicError;
 
 pub(super) fn halves(
     send: SendStream,
     receive: RecvStream,
     lease: Lease,
     more: More,
+    unanswered: Option<Arc<AtomicBool>>,
 ) -> (QuicReader, QuicWriter) {
     let ended = Arc::new(Ended::default());
     let reader = QuicReader {
@@ -36,6 +39,7 @@ pub(super) fn halves(
         ended: Arc::clone(&ended),
         lease: lease.clone(),
         admission: OnceLock::new(),
+        unanswered,
         more: Some(Box::new(more)),
     };
     let sending = Sending {
@@ -94,6 +98,9 @@ pub struct QuicReader {
     lease: Lease,
     /// Shows that the link is admitted.
     admission: OnceLock<Admission>,
+    /// Where a refusal is noted, if the peer has not said yet that it takes the link, which it does before
+    /// all else.
+    unanswered: Option<Arc<AtomicBool>>,
     /// What turns the link into one of several streams.
     pub(super) more: Option<Box<More>>,
 }
@@ -117,6 +124,7 @@ impl QuicReader {
             ended: Arc::default(),
             lease,
             admission: OnceLock::new(),
+            unanswered: None,
             more: None,
         }
     }
@@ -134,11 +142,37 @@ impl QuicReader {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(refused) = &self.unanswered {
+            let refused = Arc::clone(refused);
+            match ready!(self.poll_answer(cx)) {
+                Ok(true) => self.unanswered = None,
+                Ok(false) => return Poll::Ready(Ok(())),
+                Err(error) => {
+                    refused.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
         let polled = AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer);
         if polled.is_pending() {
             return self.poll_end(cx);
         }
         polled
+    }
+
+    /// Reads whether the peer takes the link; `false` is the end of the stream.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut answer = [0];
+        let mut buffer = ReadBuf::new(&mut answer);
+        match self.stream.poll_read_buf(cx, &mut buffer) {
+            Poll::Pending => return self.poll_end(cx).map_ok(|()| false),
+            Poll::Ready(read) => read.map_err(|error| io::Error::other(QuicError::from(error)))?,
+        }
+        Poll::Ready(match buffer.filled() {
+            [TAKEN] => Ok(true),
+            [] => Ok(false),
+            _ => Err(io::Error::other(QuicError::NoCommonProtocol)),
+        })
     }
 
     /// Whether our writer ended both directions, or the link broke; if not, the task is woken when it

@@ -15,6 +15,7 @@ use quinn::{Connecting, Endpoint, Incoming};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
+use withy_proto::crypto::sign::SigningKey;
 
 use super::back::{Accepted, Listening, Own};
 use super::endpoint::{self, Grant, Serving};
@@ -44,16 +45,16 @@ pub(crate) struct Accepting {
 impl Accepting {
     pub(super) fn begin(
         address: SocketAddr,
-        seed: &Secret,
+        key: &SigningKey,
         options: &QuicOptions,
         dual_stack: bool,
         backlog: u32,
     ) -> std::io::Result<Self> {
-        let tls = tls::server(seed, options.allow_classical).map_err(std::io::Error::other)?;
+        let tls = tls::server(key, options.allow_classical).map_err(std::io::Error::other)?;
         let serving = Serving::new(tls, options);
         let (endpoint, guard) = endpoint::listening(address, &serving, options, dual_stack)?;
         let (sender, links) = mpsc::channel(usize::try_from(backlog.max(1)).unwrap_or(1));
-        let (own, bound) = (Own::here(tls::public(seed)), endpoint.local_addr()?);
+        let (own, bound) = (Own::here(key.public()), endpoint.local_addr()?);
         let back = Listening::enter(own, bound, &sender);
         let door = Door {
             own,

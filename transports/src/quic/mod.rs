@@ -62,7 +62,7 @@ pub(crate) async fn dial(
     options: &DialOptions,
 ) -> Result<Connected, DialError> {
     let target = dialable(endpoint)?;
-    let Some(seed) = options.quic.node_key.clone() else {
+    let Some(key) = options.quic.node_key.clone() else {
         let endpoint = endpoint.clone();
         return Err(DialError::NoNodeKey { endpoint });
     };
@@ -73,9 +73,9 @@ pub(crate) async fn dial(
         source,
     })?;
     let attempt = |remote| {
-        let (seed, options) = (seed.clone(), options.quic.clone());
+        let (key, options) = (key.clone(), options.quic.clone());
         async move {
-            let attempt = timeout(limit, pool::dial(seed, remote, options)).await;
+            let attempt = timeout(limit, pool::dial(key, remote, options)).await;
             attempt.unwrap_or(Err(QuicError::Timeout))
         }
     };
@@ -99,14 +99,14 @@ pub(crate) async fn listen(
         Endpoint::Quic(quic) => quic,
         _ => return Err(wrong(WRONG_ROW)),
     };
-    let Some(seed) = &options.quic.node_key else {
+    let Some(key) = &options.quic.node_key else {
         let endpoint = endpoint.clone();
         return Err(ListenError::NoNodeKey { endpoint });
     };
     let ipv6 = options.tcp.ipv6;
     let addresses = resolve::local(&quic.host, quic.port, ipv6).await?;
     let begin = |address| {
-        let accepting = Accepting::begin(address, seed, &options.quic, ipv6, options.backlog)?;
+        let accepting = Accepting::begin(address, key, &options.quic, ipv6, options.backlog)?;
         Ok(Listener {
             endpoint: Endpoint::Quic(accepting.local_addr()?.into()),
             accepting: crate::Accepting::Quic(accepting),

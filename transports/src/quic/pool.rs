@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
+use withy_proto::crypto::sign::SigningKey;
 use withy_proto::crypto::tag;
 
 use super::back::{self, Own, PATIENCE};
@@ -25,7 +26,7 @@ use super::lease::{Lease, WeakLease};
 use super::tag::shown;
 use super::tls;
 use super::wire::{Stays, Wire};
-use crate::options::{QuicOptions, Secret};
+use crate::options::QuicOptions;
 use crate::{Connected, QuicError};
 
 static POOL: LazyLock<Mutex<HashMap<Key, Arc<Slot>>>> = LazyLock::new(Mutex::default);
@@ -62,7 +63,7 @@ struct Made {
 ///
 /// Cancel safe: another dial that waited for the same connection makes it.
 pub(super) async fn dial(
-    seed: Secret,
+    own: SigningKey,
     remote: SocketAddr,
     options: QuicOptions,
 ) -> Result<Connected, QuicError> {
@@ -70,7 +71,7 @@ pub(super) async fn dial(
         runtime: Handle::current().id(),
         remote,
         dialler: Dialler {
-            node: tls::public(&seed),
+            node: own.public(),
             network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
         },
         expected: options.expected_key,
@@ -80,14 +81,14 @@ pub(super) async fn dial(
     if let Some(peer) = options.expected_key.or(options.likely_key)
         && !POOL.lock().contains_key(&key)
     {
-        let own = Own::here(key.dialler.node);
+        let this = Own::here(key.dialler.node);
         let network = options.networks.first();
-        if let Some(connected) = back::link(own, peer, remote, network).await {
+        if let Some(connected) = back::link(this, peer, remote, network).await {
             return Ok(connected);
         }
     }
     loop {
-        if let Some(connected) = link(key.clone(), &seed, &options).await? {
+        if let Some(connected) = link(key.clone(), &own, &options).await? {
             return Ok(connected);
         }
         key.number += 1;
@@ -97,11 +98,11 @@ pub(super) async fn dial(
 /// Opens a link over one connection; `None` if the peer allows no more on it, or does not answer.
 async fn link(
     key: Key,
-    seed: &Secret,
+    own: &SigningKey,
     options: &QuicOptions,
 ) -> Result<Option<Connected>, QuicError> {
     let vacancy = Vacancy::of(key);
-    let (wire, lease, fresh) = reach(&vacancy, seed, options).await?;
+    let (wire, lease, fresh) = reach(&vacancy, own, options).await?;
     if fresh {
         return wire.open(lease).await;
     }
@@ -116,7 +117,7 @@ async fn link(
     };
     match opened {
         Err(_) if wire.connection.close_reason().is_some() => {
-            let (wire, lease, _) = reach(&vacancy, seed, options).await?;
+            let (wire, lease, _) = reach(&vacancy, own, options).await?;
             wire.open(lease).await
         }
         opened => opened,
@@ -126,7 +127,7 @@ async fn link(
 /// The connection of a slot, made if there is none, and whether it was made.
 async fn reach(
     vacancy: &Vacancy,
-    seed: &Secret,
+    own: &SigningKey,
     options: &QuicOptions,
 ) -> Result<(Wire, Lease, bool), QuicError> {
     let slot = &vacancy.slot;
@@ -146,7 +147,7 @@ async fn reach(
     {
         return Err(error.clone());
     }
-    match connect(vacancy, seed, options).await {
+    match connect(vacancy, own, options).await {
         Ok((wire, lease)) => {
             *made = Some(Made {
                 wire: wire.clone(),
@@ -164,15 +165,15 @@ async fn reach(
 
 async fn connect(
     vacancy: &Vacancy,
-    seed: &Secret,
+    own: &SigningKey,
     options: &QuicOptions,
 ) -> Result<(Wire, Lease), QuicError> {
     let remote = vacancy.key.remote;
     let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
-    let tls = tls::client(seed, options.expected_key, options.allow_classical).map_err(lost)?;
-    let own = Own::here(vacancy.key.dialler.node);
+    let tls = tls::client(own, options.expected_key, options.allow_classical).map_err(lost)?;
+    let this = Own::here(vacancy.key.dialler.node);
     // A node that listens lets the peer open links back to it.
-    let listens = back::listens(own);
+    let listens = back::listens(this);
     let config = endpoint::client(tls, remote, options, listens);
     let dialled = dialling::connect(&config, remote, options, vacancy.key.dialler)?;
     let bound = dialled.bound;
@@ -186,7 +187,7 @@ async fn connect(
     let (wire, lease) = Wire::new(connection, proven, bound, grant, linger, stays, ended);
     if listens {
         let limit = options.handshake_timeout;
-        tokio::spawn(wire.clone().serve_back(lease.downgrade(), own, limit));
+        tokio::spawn(wire.clone().serve_back(lease.downgrade(), this, limit));
     }
     Ok((wire, lease))
 }

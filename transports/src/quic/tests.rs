@@ -1,5 +1,6 @@
 //! Handshakes between sides that the options cannot make: classical ones, and other programs.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +10,26 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
 
 use super::endpoint::{self, Grant, Serving};
 use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
+use super::wire::YOUTH;
 use super::{QuicError, hybrid, pool};
-use crate::options::{QuicOptions, Secret};
+use crate::options::QuicOptions;
 use crate::{AcceptError, ByteReader, Connected, Link, Proven};
 
 /// Far longer than a handshake takes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn seed(octet: u8) -> Secret {
-    Secret::from([octet; 32])
+fn key(octet: u8) -> SigningKey {
+    SigningKey::from_seed(Provider::Real, &[octet; 32])
 }
 
 /// Knows no post-quantum key agreement.
@@ -56,7 +61,7 @@ fn options(allow_classical: bool) -> QuicOptions {
 
 fn listening(options: &QuicOptions) -> Accepting {
     let address = ([127, 0, 0, 1], 0).into();
-    Accepting::begin(address, &seed(1), options, false, 16).unwrap()
+    Accepting::begin(address, &key(1), options, false, 16).unwrap()
 }
 
 /// Dials with another provider than ours; the connection must be held until it is not needed.
@@ -64,7 +69,7 @@ async fn dialled(
     provider: Arc<CryptoProvider>,
     accepting: &Accepting,
 ) -> Result<quinn::Connection, QuicError> {
-    let tls = tls::client_of(provider, &seed(2), None).unwrap();
+    let tls = tls::client_of(provider, &key(2), None).unwrap();
     dialled_with(tls, accepting.local_addr().unwrap()).await
 }
 
@@ -97,7 +102,7 @@ async fn a_classical_dial_is_refused_by_default_and_both_sides_know_why() {
 #[tokio::test]
 async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowed() {
     let quic = options(false);
-    let tls = tls::server_of(classical(), &seed(1)).unwrap();
+    let tls = tls::server_of(classical(), &key(1)).unwrap();
     let tls = tls.try_into().unwrap();
     let serving = Serving::new(tls, &quic);
     let address = ([127, 0, 0, 1], 0).into();
@@ -124,12 +129,12 @@ async fn a_classical_listener_is_refused_by_default_and_taken_where_it_is_allowe
             tokio::spawn(wire.serve(lease, links.clone(), limit));
         }
     });
-    let error = pool::dial(seed(2), remote, options(false)).await;
+    let error = pool::dial(key(2), remote, options(false)).await;
     assert_eq!(error.unwrap_err(), QuicError::NoCommonKeyAgreement);
-    let ours = pool::dial(seed(2), remote, options(true)).await.unwrap();
+    let ours = pool::dial(key(2), remote, options(true)).await.unwrap();
     let theirs = linked.recv().await.unwrap().unwrap();
     assert!(!proven(&ours).post_quantum && !proven(&theirs).post_quantum);
-    assert_eq!(proven(&ours).key, tls::public(&seed(1)));
+    assert_eq!(proven(&ours).key, key(1).public());
 }
 
 #[tokio::test]
@@ -191,7 +196,7 @@ impl ResolvesServerCert for Shown {
 /// Nothing, a certificate of the type that others use, and raw keys of other kinds: X25519 (RFC 8410),
 /// one that is cut short, and one with something behind.
 fn shown() -> Vec<(&'static str, Shown)> {
-    let tls = tls::client_of(post_quantum(), &seed(2), None).unwrap();
+    let tls = tls::client_of(post_quantum(), &key(2), None).unwrap();
     let nothing = Shown {
         what: None,
         raw: true,
@@ -216,7 +221,7 @@ async fn only_raw_node_keys_are_taken_of_who_dials() {
     let mut accepting = listening(&options(false));
     let remote = accepting.local_addr().unwrap();
     for (what, shown) in shown() {
-        let mut tls = tls::client_of(post_quantum(), &seed(2), None).unwrap();
+        let mut tls = tls::client_of(post_quantum(), &key(2), None).unwrap();
         tls.client_auth_cert_resolver = Arc::new(shown);
         // The side that dials may be done before it is judged.
         let dialled = dialled_with(tls, remote).await;
@@ -234,7 +239,7 @@ async fn only_raw_node_keys_are_taken_of_who_dials() {
 async fn only_raw_node_keys_are_taken_of_who_listens() {
     let quic = options(false);
     for (what, shown) in shown() {
-        let mut tls = tls::server_of(post_quantum(), &seed(2)).unwrap();
+        let mut tls = tls::server_of(post_quantum(), &key(2)).unwrap();
         tls.cert_resolver = Arc::new(shown);
         let serving = Serving::new(tls.try_into().unwrap(), &quic);
         let address = ([127, 0, 0, 1], 0).into();
@@ -243,7 +248,7 @@ async fn only_raw_node_keys_are_taken_of_who_listens() {
         let remote = endpoint.local_addr().unwrap();
         let answering = async { endpoint.accept().await.unwrap().await };
         let (dialled, answered) = tokio::join!(
-            timeout(PATIENCE, pool::dial(seed(1), remote, quic.clone())),
+            timeout(PATIENCE, pool::dial(key(1), remote, quic.clone())),
             answering,
         );
         // Taken, it would wait for somebody to take its link.
@@ -256,7 +261,7 @@ async fn two_sides_that_allow_classical_still_agree_on_the_hybrid() {
     let mut accepting = listening(&options(true));
     let remote = accepting.local_addr().unwrap();
     let (ours, theirs) = tokio::join!(
-        pool::dial(seed(2), remote, options(true)),
+        pool::dial(key(2), remote, options(true)),
         accepting.accept()
     );
     assert!(proven(&ours.unwrap()).post_quantum && proven(&theirs.unwrap()).post_quantum);
@@ -270,7 +275,7 @@ async fn dials_at_once_share_one_attempt_and_its_failure() {
     let mut hasty = options(false);
     hasty.idle_timeout = Duration::from_millis(300);
     let dials: Vec<_> = (0..8)
-        .map(|_| tokio::spawn(pool::dial(seed(3), remote, hasty.clone())))
+        .map(|_| tokio::spawn(pool::dial(key(3), remote, hasty.clone())))
         .collect();
     for dial in dials {
         assert_eq!(dial.await.unwrap().unwrap_err(), QuicError::Timeout);
@@ -289,11 +294,10 @@ async fn dials_at_once_share_one_attempt_and_its_failure() {
 async fn a_dial_that_gives_up_leaves_the_attempt_to_another() {
     let mut accepting = listening(&options(false));
     let remote = accepting.local_addr().unwrap();
-    let mut gives_up = Box::pin(pool::dial(seed(4), remote, options(false)));
-    let polled =
-        std::future::poll_fn(|cx| std::task::Poll::Ready(gives_up.as_mut().poll(cx).is_pending()));
+    let mut gives_up = Box::pin(pool::dial(key(4), remote, options(false)));
+    let polled = poll_fn(|cx| std::task::Poll::Ready(gives_up.as_mut().poll(cx).is_pending()));
     assert!(polled.await);
-    let other = tokio::spawn(pool::dial(seed(4), remote, options(false)));
+    let other = tokio::spawn(pool::dial(key(4), remote, options(false)));
     tokio::task::yield_now().await;
     drop(gives_up);
     let accepted = async {
@@ -312,7 +316,7 @@ async fn a_lost_connection_leaves_the_pool() {
     let mut accepting = listening(&options(false));
     let remote = accepting.local_addr().unwrap();
     let (ours, theirs) = tokio::join!(
-        pool::dial(seed(5), remote, options(false)),
+        pool::dial(key(5), remote, options(false)),
         accepting.accept()
     );
     let (ours, _theirs) = (ours.unwrap(), theirs.unwrap());
@@ -320,7 +324,7 @@ async fn a_lost_connection_leaves_the_pool() {
         connection.close(9_u32.into(), b"");
     }
     let (again, _theirs) = tokio::join!(
-        pool::dial(seed(5), remote, options(false)),
+        pool::dial(key(5), remote, options(false)),
         accepting.accept()
     );
     assert_ne!(proven(&ours).binding, proven(&again.unwrap()).binding);
@@ -330,10 +334,10 @@ async fn a_lost_connection_leaves_the_pool() {
 async fn admitted(
     accepting: &mut Accepting,
     remote: SocketAddr,
-    seed: Secret,
+    key: SigningKey,
     options: &QuicOptions,
 ) -> ((Connected, Connected), quinn::Connection) {
-    let dial = || pool::dial(seed.clone(), remote, options.clone());
+    let dial = || pool::dial(key.clone(), remote, options.clone());
     let (ours, theirs) = tokio::join!(dial(), accepting.accept());
     let both = (ours.unwrap(), theirs.unwrap());
     for side in [&both.0, &both.1] {
@@ -356,16 +360,16 @@ async fn a_spare_connection_is_there_for_the_next_dial_and_ends_after_its_time()
         ..options(false)
     };
     let remote = accepting.local_addr().unwrap();
-    let (link, connection) = admitted(&mut accepting, remote, seed(6), &spare(60_000)).await;
+    let (link, connection) = admitted(&mut accepting, remote, key(6), &spare(60_000)).await;
     drop(link);
     let closed = timeout(Duration::from_millis(300), connection.closed()).await;
     assert!(closed.is_err(), "{closed:?}");
-    let (_link, again) = admitted(&mut accepting, remote, seed(6), &spare(60_000)).await;
+    let (_link, again) = admitted(&mut accepting, remote, key(6), &spare(60_000)).await;
     assert_eq!(connection.stable_id(), again.stable_id());
 
     let mut accepting = listening(&options(false));
     let remote = accepting.local_addr().unwrap();
-    let (link, connection) = admitted(&mut accepting, remote, seed(6), &spare(200)).await;
+    let (link, connection) = admitted(&mut accepting, remote, key(6), &spare(200)).await;
     let shut = Instant::now();
     drop(link);
     timeout(PATIENCE, connection.closed()).await.unwrap();
@@ -411,10 +415,11 @@ async fn a_spare_connection_that_is_dead_does_not_stop_a_dial() {
         spare: PATIENCE,
         ..options(false)
     };
-    let (link, connection) = admitted(&mut before, remote, seed(7), &spare).await;
+    let (link, connection) = admitted(&mut before, remote, key(7), &spare).await;
     drop(link);
+    sleep(YOUTH).await;
     *to.lock() = after.local_addr().unwrap();
-    let again = admitted(&mut after, remote, seed(7), &spare);
+    let again = admitted(&mut after, remote, key(7), &spare);
     let (_link, again) = timeout(PATIENCE, again).await.unwrap();
     assert_ne!(connection.stable_id(), again.stable_id());
 }
@@ -427,7 +432,7 @@ async fn a_connection_without_an_admitted_link_is_not_spare() {
         spare: Duration::from_secs(60),
         ..options(false)
     };
-    let dial = pool::dial(seed(8), remote, spare);
+    let dial = pool::dial(key(8), remote, spare);
     let both = tokio::join!(dial, accepting.accept());
     let connection = pool::connections(remote).remove(0);
     drop(both);
@@ -438,17 +443,41 @@ async fn a_connection_without_an_admitted_link_is_not_spare() {
 #[tokio::test]
 async fn a_listener_that_is_behind_gets_no_second_connection() {
     let address = ([127, 0, 0, 1], 0).into();
-    let mut accepting = Accepting::begin(address, &seed(1), &options(false), false, 4).unwrap();
+    let mut accepting = Accepting::begin(address, &key(1), &options(false), false, 4).unwrap();
     let remote = accepting.local_addr().unwrap();
-    let dial = || pool::dial(seed(9), remote, options(false));
+    let dial = || pool::dial(key(9), remote, options(false));
     let mut links = Vec::new();
     for _ in 0..4 {
         links.push(dial().await.unwrap());
     }
+    sleep(YOUTH).await;
     let mut late = Box::pin(dial());
     assert!(timeout(PATIENCE / 2, &mut late).await.is_err());
     assert_eq!(pool::connections(remote).len(), 1);
     let (late, accepted) = tokio::join!(late, accepting.accept());
     assert!(late.is_ok() && accepted.is_ok());
     assert_eq!(pool::connections(remote).len(), 1);
+}
+
+/// Nobody waits for the first answer over a new connection; a refusal comes in its place, and from then on
+/// answers are waited for.
+#[tokio::test]
+async fn a_link_that_is_refused_over_a_new_connection_breaks_and_the_next_is_waited_for() {
+    let mut accepting = listening(&options(false));
+    let remote = accepting.local_addr().unwrap();
+    let dial = || pool::dial(key(10), remote, options(false));
+    let (_link, _theirs) = (dial().await.unwrap(), accepting.accept().await.unwrap());
+    drop(accepting);
+    let mut refused = dial().await.unwrap();
+    let Link::Bytes(ByteReader::Quic(reader), _) = &mut refused.link else {
+        unreachable!("{refused:?}");
+    };
+    let mut octets = [0; 8];
+    let mut buffer = ReadBuf::new(&mut octets);
+    let read = poll_fn(|cx| reader.poll_read(cx, &mut buffer));
+    let error = timeout(PATIENCE, read).await.unwrap().unwrap_err();
+    let error = error.downcast::<QuicError>().unwrap();
+    assert_eq!(error, QuicError::Refused);
+    let next = timeout(PATIENCE, dial()).await.unwrap();
+    assert_eq!(next.unwrap_err(), QuicError::Refused);
 }

@@ -20,7 +20,7 @@ use rustls::{
     CipherSuite, Error, NamedGroup, PeerIncompatible, SignatureAlgorithm, SignatureScheme,
     SupportedCipherSuite, version,
 };
-use withy_proto::crypto::{Provider, sign};
+use withy_proto::crypto::sign;
 
 use super::hybrid;
 use super::verifier::Verifier;
@@ -43,30 +43,30 @@ const SPKI: [u8; 12] = [
 
 /// The configuration of a side that dials, expecting `expected` if it is given.
 pub(super) fn client(
-    seed: &Secret,
+    key: &sign::SigningKey,
     expected: Option<[u8; 32]>,
     classical: bool,
 ) -> Result<QuicClientConfig, Error> {
-    let config = client_of(provider(classical), seed, expected)?;
+    let config = client_of(provider(classical), key, expected)?;
     config.try_into().map_err(no_initial)
 }
 
 /// The configuration of a side that listens.
-pub(super) fn server(seed: &Secret, classical: bool) -> Result<QuicServerConfig, Error> {
-    let config = server_of(provider(classical), seed)?;
+pub(super) fn server(key: &sign::SigningKey, classical: bool) -> Result<QuicServerConfig, Error> {
+    let config = server_of(provider(classical), key)?;
     config.try_into().map_err(no_initial)
 }
 
 pub(super) fn client_of(
     provider: Arc<CryptoProvider>,
-    seed: &Secret,
+    key: &sign::SigningKey,
     expected: Option<[u8; 32]>,
 ) -> Result<rustls::ClientConfig, Error> {
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier { expected }))
-        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(own(seed))));
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(own(key))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_sni = false;
     config.enable_early_data = false;
@@ -76,12 +76,12 @@ pub(super) fn client_of(
 
 pub(super) fn server_of(
     provider: Arc<CryptoProvider>,
-    seed: &Secret,
+    key: &sign::SigningKey,
 ) -> Result<rustls::ServerConfig, Error> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])?
         .with_client_cert_verifier(Arc::new(Verifier { expected: None }))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(own(seed))));
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(own(key))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -123,11 +123,6 @@ pub(super) fn binding(connection: &quinn::Connection, link: u64) -> Result<[u8; 
     }
 }
 
-/// The public key of a seed.
-pub(super) fn public(seed: &Secret) -> [u8; 32] {
-    sign::SigningKey::from_seed(Provider::Real, seed.expose()).public()
-}
-
 fn provider(classical: bool) -> Arc<CryptoProvider> {
     let mut groups = vec![hybrid::X25519_MLKEM768];
     groups.extend(classical.then_some(hybrid::X25519));
@@ -150,11 +145,8 @@ fn no_initial(_: quinn::crypto::rustls::NoInitialCipherSuite) -> Error {
     Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon)
 }
 
-fn own(seed: &Secret) -> Arc<CertifiedKey> {
-    let key = NodeKey(Arc::new(sign::SigningKey::from_seed(
-        Provider::Real,
-        seed.expose(),
-    )));
+fn own(key: &sign::SigningKey) -> Arc<CertifiedKey> {
+    let key = NodeKey(Arc::new(key.clone()));
     let shown = CertificateDer::from(key.spki());
     Arc::new(CertifiedKey::new(vec![shown], Arc::new(key)))
 }
@@ -204,16 +196,17 @@ mod tests {
     use rustls::CommonState;
     use rustls::pki_types::ServerName;
     use rustls::quic::{ClientConnection, ServerConnection, Version};
+    use withy_proto::crypto::Provider;
 
     use super::*;
 
-    fn seed(octet: u8) -> Secret {
-        Secret::from([octet; 32])
+    fn key(octet: u8) -> sign::SigningKey {
+        sign::SigningKey::from_seed(Provider::Real, &[octet; 32])
     }
 
     fn sides(expected: Option<[u8; 32]>) -> (ClientConnection, ServerConnection) {
-        let client = client_of(provider(false), &seed(1), expected).unwrap();
-        let server = server_of(provider(false), &seed(2)).unwrap();
+        let client = client_of(provider(false), &key(1), expected).unwrap();
+        let server = server_of(provider(false), &key(2)).unwrap();
         let name = ServerName::try_from(SERVER_NAME).unwrap();
         let client = ClientConnection::new(Arc::new(client), Version::V1, name, Vec::new());
         let server = ServerConnection::new(Arc::new(server), Version::V1, Vec::new());
@@ -257,14 +250,14 @@ mod tests {
 
     #[test]
     fn both_keys_are_proven_and_the_agreement_is_the_hybrid_one() {
-        let (mut client, mut server) = sides(Some(public(&seed(2))));
+        let (mut client, mut server) = sides(Some(key(2).public()));
         let (there, back) = shake(&mut client, &mut server).unwrap();
         assert!(!client.is_handshaking() && !server.is_handshaking());
         let sides: [(&CommonState, u8); 2] = [(&client, 2), (&server, 1)];
-        for (side, key) in sides {
+        for (side, number) in sides {
             let shown = side.peer_certificates().unwrap();
             assert_eq!(shown.len(), 1);
-            assert_eq!(key_of(&shown[0]), Some(public(&seed(key))));
+            assert_eq!(key_of(&shown[0]), Some(key(number).public()));
             let group = side.negotiated_key_exchange_group().unwrap();
             assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
             assert_eq!(side.alpn_protocol(), Some(ALPN));
@@ -278,7 +271,7 @@ mod tests {
 
     #[test]
     fn another_key_than_the_expected_one_does_not_learn_ours() {
-        let (mut client, mut server) = sides(Some(public(&seed(9))));
+        let (mut client, mut server) = sides(Some(key(9).public()));
         let error = shake(&mut client, &mut server).unwrap_err();
         let expected = CertificateError::ApplicationVerificationFailure;
         assert_eq!(error, Error::InvalidCertificate(expected));
@@ -287,8 +280,8 @@ mod tests {
 
     #[test]
     fn only_ed25519_keys_are_keys() {
-        let good = own(&seed(1)).cert[0].clone();
-        assert_eq!(key_of(&good), Some(public(&seed(1))));
+        let good = own(&key(1)).cert[0].clone();
+        assert_eq!(key_of(&good), Some(key(1).public()));
         for at in 0..SPKI.len() {
             let mut wrong = good.to_vec();
             wrong[at] ^= 1;

@@ -7,6 +7,9 @@
 //!   octets <-----------------------> octets
 //! ```
 //!
+//! Over a connection that was just made nobody waits for the answer before the first octets: it comes
+//! before those of the peer, and a refusal in their place. After a refusal they are waited for.
+//!
 //! A connection ends at the side that dialled, [`QuicOptions::spare`] after its last link, and not before
 //! the peer has acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes
 //! a connection as soon as nobody holds a handle, so that a task, the keeper, holds one.
@@ -28,7 +31,7 @@ use std::time::Duration;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::back::{self, Own};
 use super::endpoint::Grant;
@@ -52,7 +55,11 @@ const BYTES: u8 = 0;
 const BACK: [u8; 4] = [b'W', b'Q', 1, 1];
 
 /// What a listener answers to a preamble that it takes.
-const TAKEN: u8 = 0;
+pub(super) const TAKEN: u8 = 0;
+
+/// How long a new connection is taken to live, and its peer to take links, without an answer: they are
+/// mostly opened at once. A peer that is gone by then costs the time of a handshake.
+pub(super) const YOUTH: Duration = Duration::from_millis(100);
 
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
 /// once it has admitted a link.
@@ -66,6 +73,9 @@ pub(super) struct Wire {
     local: SocketAddr,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
+    made: Instant,
+    /// Whether the peer refused a link that was not waited for.
+    refused: Arc<AtomicBool>,
     links: Links,
 }
 
@@ -97,6 +107,8 @@ impl Wire {
             proven,
             local,
             full: Arc::default(),
+            made: Instant::now(),
+            refused: Arc::default(),
             links,
         };
         tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
@@ -108,7 +120,8 @@ impl Wire {
         (wire, lease)
     }
 
-    /// Opens a link, and waits until the peer took it; `None` if it allows no more on this connection.
+    /// Opens a link, and waits until the peer took it, unless the connection is young; `None` if it allows no
+    /// more on this connection.
     ///
     /// # Cancel safety
     ///
@@ -145,7 +158,7 @@ impl Wire {
         Ok(Some(connected))
     }
 
-    /// Says what a new link is, and waits until the peer took it.
+    /// Says what a new link is, and waits until the peer took it, unless the connection is young.
     async fn begin(
         &self,
         mut send: SendStream,
@@ -156,10 +169,14 @@ impl Wire {
         // It fails only once the stream is reset.
         let _ = send.set_priority(CONTROL);
         send.write_all(preamble).await?;
+        if self.made.elapsed() < YOUTH && !self.refused.load(Ordering::Relaxed) {
+            let unanswered = Some(Arc::clone(&self.refused));
+            return self.connected(send, receive, lease, unanswered);
+        }
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => self.connected(send, receive, lease),
+            [TAKEN] => self.connected(send, receive, lease, None),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -260,7 +277,7 @@ impl Wire {
                 let _ = send.set_priority(CONTROL);
                 // The stream has room for one octet, since nothing was written before.
                 if send.write_all(&[TAKEN]).await.is_ok()
-                    && let Ok(connected) = self.connected(send, receive, lease)
+                    && let Ok(connected) = self.connected(send, receive, lease, None)
                 {
                     room.send(Ok(connected));
                 }
@@ -274,6 +291,7 @@ impl Wire {
         send: SendStream,
         receive: RecvStream,
         lease: Lease,
+        unanswered: Option<Arc<AtomicBool>>,
     ) -> Result<Connected, QuicError> {
         let link = VarInt::from(send.id()).into_inner();
         let binding = tls::binding(&self.connection, link)?;
@@ -285,7 +303,7 @@ impl Wire {
             arrivals,
             awaited,
         };
-        let (reader, writer) = link::halves(send, receive, lease, more);
+        let (reader, writer) = link::halves(send, receive, lease, more, unanswered);
         Ok(Connected {
             link: Link::Bytes(
                 ByteReader::Quic(Box::new(reader)),

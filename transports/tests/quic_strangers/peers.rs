@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
 use withy_transports::{
     AcceptError, Connected, DialOptions, ListenOptions, Listener, Peer, QuicError, Refused, Secret,
     dial, listen,
@@ -22,7 +24,7 @@ pub(crate) fn dialling(seed: u16, network: Option<u8>) -> DialOptions {
     let mut key = [7; 32];
     key[..2].copy_from_slice(&seed.to_be_bytes());
     let mut options = DialOptions::default();
-    options.quic.node_key = Some(Secret::from(key));
+    options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &key));
     options
         .quic
         .networks
@@ -33,7 +35,7 @@ pub(crate) fn dialling(seed: u16, network: Option<u8>) -> DialOptions {
 
 pub(crate) fn listening(networks: &[u8]) -> ListenOptions {
     let mut options = ListenOptions::default();
-    options.quic.node_key = Some(Secret::from([1; 32]));
+    options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &[1; 32]));
     let networks = networks.iter().map(|octet| Secret::from([*octet; 32]));
     options.quic.networks.extend(networks);
     options.quic.handshake_timeout = PATIENCE;

@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
 use withy_proto::mechanism::Opener;
 use withy_proto::quic::Priority;
 use withy_proto::zmtp::{Decoder, Limits};
@@ -29,7 +31,7 @@ fn taken_over(connected: Connected) -> Arc<Items> {
 #[tokio::test]
 async fn nothing_comes_any_more_once_a_lost_link_has_settled() {
     let mut options = ListenOptions::default();
-    options.quic.node_key = Some([1; 32].into());
+    options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &[1; 32]));
     options.quic.idle_timeout = Duration::from_millis(500);
     let endpoint = "quic://127.0.0.1:*".parse().unwrap();
     let mut listener = withy_transports::listen(&endpoint, &options).await.unwrap();
@@ -42,7 +44,7 @@ async fn nothing_comes_any_more_once_a_lost_link_has_settled() {
         .unwrap();
     let dialling = peer.spawn(async move {
         let mut options = DialOptions::default();
-        options.quic.node_key = Some([2; 32].into());
+        options.quic.node_key = Some(SigningKey::from_seed(Provider::Real, &[2; 32]));
         let connected = withy_transports::dial(&endpoint, &options).await;
         taken_over(connected.unwrap())
     });

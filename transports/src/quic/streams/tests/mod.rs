@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use quinn::SendStream;
 use tokio::time::timeout;
+use withy_proto::crypto::Provider;
+use withy_proto::crypto::sign::SigningKey;
 use withy_proto::mechanism::Opener;
 use withy_proto::quic::{Carries, LANES};
 use withy_proto::zmtp::{Command, Framing, Outbox};
 
 use super::*;
-use crate::options::{QuicOptions, Secret};
+use crate::options::QuicOptions;
 use crate::quic::listener::Accepting;
 use crate::quic::{chunk, pool};
 use crate::{ByteReader, ByteWriter, Connected, Link};
@@ -29,6 +31,10 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap()
 }
 
+fn key(octet: u8) -> SigningKey {
+    SigningKey::from_seed(Provider::Real, &[octet; 32])
+}
+
 /// Both sides of a link.
 type Halves = (QuicReader, QuicWriter);
 
@@ -41,15 +47,14 @@ struct Between {
 impl Between {
     fn new(options: QuicOptions) -> Self {
         let address = ([127, 0, 0, 1], 0).into();
-        let seed = Secret::from([1; 32]);
-        let accepting = Accepting::begin(address, &seed, &options, false, 16).unwrap();
+        let accepting = Accepting::begin(address, &key(1), &options, false, 16).unwrap();
         Self { accepting, options }
     }
 
     /// One more; the sides have not admitted each other.
     async fn link(&mut self) -> (Halves, Halves) {
         let remote = self.accepting.local_addr().unwrap();
-        let dial = pool::dial(Secret::from([2; 32]), remote, self.options.clone());
+        let dial = pool::dial(key(2), remote, self.options.clone());
         let (ours, theirs) = tokio::join!(dial, self.accepting.accept());
         (halves(ours.unwrap()), halves(theirs.unwrap()))
     }
