@@ -16,8 +16,8 @@ use withy_proto::trust::{IdentityId, NodeId};
 use withy_proto::zmtp::metadata::Metadata;
 pub use withy_proto::zmtp::{ConnectionError, DecodeError};
 use withy_proto::{Endpoint, SocketType};
-use withy_transports::StreamsError;
 pub use withy_transports::{AcceptError, DialError};
+use withy_transports::{QuicError, StreamsError};
 
 use crate::error::Unfit;
 use crate::identity::IdentityError;
@@ -192,6 +192,7 @@ impl DialFailure {
         match self {
             Self::Link(error) => error.is_permanent(),
             Self::Mesh(_) => true,
+            Self::Handshake(HandshakeFailure::NotTaken(error)) => error.is_permanent(),
             Self::Handshake(_) | Self::Relay(_) => false,
         }
     }
@@ -227,6 +228,9 @@ pub enum HandshakeFailure {
     /// The link broke.
     #[error("the link broke during the handshake: {0}")]
     Link(String),
+    /// The peer did not take the link.
+    #[error("the peer did not take the link: {0}")]
+    NotTaken(QuicError),
     /// The peer that made the link gave it up before the handshake was over, as those do that reached
     /// this side on another way first.
     #[error("the peer gave the connection up during the handshake: {0}")]

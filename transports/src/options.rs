@@ -26,7 +26,8 @@ pub struct DialOptions {
     /// listener; default 5 s.
     ///
     /// Addresses are tried side by side, so that a name with n addresses takes at most n × 250 ms
-    /// longer than one. `inproc` waits without a limit until its name is bound.
+    /// longer than one. `inproc` waits without a limit until its name is bound. A dial that makes a `quic`
+    /// connection is over when that is there: whether the listener takes the link shows when it is read.
     pub connect_timeout: Duration,
     /// Messages that may wait on an `inproc` link towards the peer; default 1000.
     pub inproc_capacity: usize,

@@ -414,6 +414,21 @@ async fn a_connection_ends_with_its_last_link_and_the_next_dial_makes_another() 
     talk(&mut ours, &mut theirs).await;
 }
 
+/// The dial that makes a connection does not wait for the listener's answer, and need not read it.
+#[tokio::test]
+async fn what_was_written_is_there_though_nobody_reads_the_answer() {
+    let mut listener = listener(&listening(1)).await;
+    for _ in 0..10 {
+        let ours = dial(listener.endpoint(), &dialling(2)).await.unwrap();
+        let (reader, writer) = split(ours);
+        write(&writer, b"all of it").await.unwrap();
+        drop((reader, writer));
+        let theirs = timeout(PATIENCE, listener.accept()).await.unwrap();
+        let (mut reader, _writer) = split(theirs.unwrap());
+        assert_eq!(read(&mut reader).await.unwrap(), b"all of it");
+    }
+}
+
 #[tokio::test]
 async fn what_was_written_is_there_after_the_connection_has_ended() {
     let mut listener = listener(&listening(1)).await;
@@ -480,7 +495,6 @@ async fn a_dropped_listener_refuses_new_links_and_leaves_the_old_ones() {
     let endpoint = listener.endpoint().clone();
     let (mut ours, mut theirs) = link(&mut listener, &dialling(2)).await;
     drop(listener);
-    grown_up().await;
     let error = dial(&endpoint, &dialling(2)).await.unwrap_err();
     assert!(error.is_refused() && !error.is_permanent(), "{error}");
     talk(&mut ours, &mut theirs).await;
@@ -585,11 +599,6 @@ async fn a_listener_opens_links_over_a_connection_that_the_peer_made() {
     talk(&mut ours, &mut theirs).await;
 }
 
-/// Waits until answers of a connection are waited for that was just made.
-async fn grown_up() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
 /// Whoever is behind the same address has to be dialled.
 #[tokio::test]
 async fn a_listener_dials_whom_it_has_no_connection_to() {
@@ -601,7 +610,6 @@ async fn a_listener_dials_whom_it_has_no_connection_to() {
     options.quic.likely_key = Some(key(3));
     let (ours, _theirs) = link(&mut three, &options).await;
     assert_ne!(ours.local, second.local);
-    grown_up().await;
     // And of the same node at another port, where it does not listen.
     drop(one.endpoint().clone());
     let mut options = dialling(2);

@@ -86,19 +86,26 @@ impl Discovery {
         self.hints.len()
     }
 
-    /// Begins the dials that are due: one at a time if there are links enough, or soon will be, through
-    /// which most of those that are announced become known.
+    /// Begins the dials that are due: now and then one if there are links enough, through which most of
+    /// those that are announced become known.
     pub(super) fn try_waiting(&mut self, time: Time) {
         let wanted = links::wanted(self.gossip.most_links());
         for (tag, origin) in self.hints.due(time) {
-            let links = self.gossip.links().count() + self.hints.by_multicast();
-            if links >= wanted && time.monotonic < self.next_try {
+            let early = time.monotonic < self.next_try;
+            let links = self.gossip.links().count();
+            if links >= wanted && early {
                 return;
+            }
+            let multicast = matches!(origin, Origin::Mdns(_));
+            let under_way = self.hints.by_multicast();
+            // Who was heard by multicast hears of this node as well: for each one that is dialled another
+            // one dials.
+            if multicast && links + 2 * under_way >= wanted && early {
+                continue;
             }
             // What anybody on the local network can cause leaves half of the dials to others.
             let half = (self.dials.limits().at_once / 2).max(1);
-            let multicast = matches!(origin, Origin::Mdns(_));
-            if multicast && self.hints.by_multicast() >= half {
+            if multicast && under_way >= half {
                 continue;
             }
             // Its record may have come by gossip meanwhile.

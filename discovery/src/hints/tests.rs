@@ -296,6 +296,30 @@ fn members_find_each_other_and_others_find_nobody() {
     assert_eq!((counters.foreign, counters.forged), (1, 1));
 }
 
+/// Where many nodes begin at once, each dials some, and is dialled by as many.
+#[test]
+fn of_many_that_are_heard_at_once_few_are_dialled_and_a_seed_is_at_once() {
+    let mut discovery = discovery();
+    for node in 2..32 {
+        let _ = discovery.hint(Hint::Heard(public(node)), sender(node), at(1));
+    }
+    let first = tries(&mut discovery);
+    assert_eq!(first.len(), 3);
+    let seed = Hint::Seed {
+        addresses: vec![Address::Quic(([8, 8, 8, 8], 7_100).into())],
+        expects: Expected::Anyone,
+    };
+    assert_eq!(discovery.hint(seed, Origin::Fixed, at(1)), Ok(Hinted::New));
+    assert_eq!(tries(&mut discovery).len(), 1);
+    // None of them answers: others are dialled beside them, now and then.
+    discovery.handle_timeout(at(2));
+    assert_eq!(tries(&mut discovery).len(), 1);
+    for attempt in first {
+        discovery.try_ended(attempt.tag, false, at(3));
+    }
+    assert!(!tries(&mut discovery).is_empty());
+}
+
 /// Somebody announces many nodes that nobody can reach.
 #[test]
 fn a_flood_of_nodes_leaves_room_for_others() {

@@ -491,5 +491,8 @@ async fn transmit(
 }
 
 fn link_error(error: io::Error) -> HandshakeFailure {
-    HandshakeFailure::Link(error.to_string())
+    match error.downcast() {
+        Ok(error) => HandshakeFailure::NotTaken(error),
+        Err(error) => HandshakeFailure::Link(error.to_string()),
+    }
 }

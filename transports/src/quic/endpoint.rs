@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
-    MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 
 use super::socket::{self, Guard, Guarded};
@@ -49,11 +49,6 @@ const OVERTAKEN: u32 = 16;
 /// Round trips after which a packet is taken for lost when a later one has arrived. RFC 9002 §6.1.2 wants
 /// 9/8; RFC 8985 §6.2 grows to two where packets are reordered, and quinn cannot adapt.
 const LATE: f32 = 2.0;
-
-/// Packets that a peer may get from us without an acknowledgement at once: as many as quinn sends in one
-/// system call. It has 25 ms for it as before; acknowledgements are otherwise a third of all packets where
-/// links are opened, which go along with the answers now (draft-ietf-quic-ack-frequency).
-const UNACKNOWLEDGED: u32 = 10;
 
 /// First packets that wait until they are judged, which happens at once.
 const MAX_INCOMING: usize = 4_096;
@@ -194,10 +189,6 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
     } else {
         discovery.minimum_change(STEP);
     }
-    let mut acknowledging = AckFrequencyConfig::default();
-    acknowledging
-        .ack_eliciting_threshold(UNACKNOWLEDGED.into())
-        .reordering_threshold((OVERTAKEN - 1).into());
     let mut config = TransportConfig::default();
     let idle = u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX);
     let idle = VarInt::from_u64(idle).unwrap_or(VarInt::MAX);
@@ -212,7 +203,6 @@ fn transport(options: &QuicOptions, mtu: u16, links: u32) -> TransportConfig {
         .initial_mtu(MIN_MTU)
         .packet_threshold(OVERTAKEN)
         .time_threshold(LATE)
-        .ack_frequency_config(Some(acknowledging))
         .keep_alive_interval(Some(options.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .mtu_discovery_config(Some(discovery));

@@ -31,7 +31,7 @@ pub(super) fn halves(
     receive: RecvStream,
     lease: Lease,
     more: More,
-    unanswered: Option<Arc<AtomicBool>>,
+    unanswered: bool,
 ) -> (QuicReader, QuicWriter) {
     let ended = Arc::new(Ended::default());
     let reader = QuicReader {
@@ -98,9 +98,8 @@ pub struct QuicReader {
     lease: Lease,
     /// Shows that the link is admitted.
     admission: OnceLock<Admission>,
-    /// Where a refusal is noted, if the peer has not said yet that it takes the link, which it does before
-    /// all else.
-    unanswered: Option<Arc<AtomicBool>>,
+    /// Whether the peer has not said yet that it takes the link, which it does before all else.
+    unanswered: bool,
     /// What turns the link into one of several streams.
     pub(super) more: Option<Box<More>>,
 }
@@ -124,7 +123,7 @@ impl QuicReader {
             ended: Arc::default(),
             lease,
             admission: OnceLock::new(),
-            unanswered: None,
+            unanswered: false,
             more: None,
         }
     }
@@ -142,16 +141,11 @@ impl QuicReader {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(refused) = &self.unanswered {
-            let refused = Arc::clone(refused);
-            match ready!(self.poll_answer(cx)) {
-                Ok(true) => self.unanswered = None,
-                Ok(false) => return Poll::Ready(Ok(())),
-                Err(error) => {
-                    refused.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Err(error));
-                }
+        if self.unanswered {
+            if !ready!(self.poll_answer(cx))? {
+                return Poll::Ready(Ok(()));
             }
+            self.unanswered = false;
         }
         let polled = AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer);
         if polled.is_pending() {

@@ -104,12 +104,12 @@ async fn link(
     let vacancy = Vacancy::of(key);
     let (wire, lease, fresh) = reach(&vacancy, own, options).await?;
     if fresh {
-        return wire.open(lease).await;
+        return wire.open(lease, true).await;
     }
     // A connection that was there may have been lost without our knowing; a peer that is slow acknowledges.
     let heard = || wire.connection.stats().frame_rx.acks;
     let before = heard();
-    let mut opening = pin!(wire.open(lease));
+    let mut opening = pin!(wire.open(lease, false));
     let opened = match timeout(PATIENCE, &mut opening).await {
         Ok(opened) => opened,
         Err(_) if heard() == before => return Ok(None),
@@ -117,8 +117,8 @@ async fn link(
     };
     match opened {
         Err(_) if wire.connection.close_reason().is_some() => {
-            let (wire, lease, _) = reach(&vacancy, own, options).await?;
-            wire.open(lease).await
+            let (wire, lease, fresh) = reach(&vacancy, own, options).await?;
+            wire.open(lease, fresh).await
         }
         opened => opened,
     }

@@ -13,14 +13,14 @@ use rustls::sign::CertifiedKey;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use withy_proto::crypto::Provider;
 use withy_proto::crypto::sign::SigningKey;
 
 use super::endpoint::{self, Grant, Serving};
+use super::error::{DONE, NOBODY_LISTENS, UNKNOWN_LINK};
 use super::listener::Accepting;
 use super::tls::{self, SERVER_NAME};
-use super::wire::YOUTH;
 use super::{QuicError, hybrid, pool};
 use crate::options::QuicOptions;
 use crate::{AcceptError, ByteReader, Connected, Link, Proven};
@@ -417,7 +417,6 @@ async fn a_spare_connection_that_is_dead_does_not_stop_a_dial() {
     };
     let (link, connection) = admitted(&mut before, remote, key(7), &spare).await;
     drop(link);
-    sleep(YOUTH).await;
     *to.lock() = after.local_addr().unwrap();
     let again = admitted(&mut after, remote, key(7), &spare);
     let (_link, again) = timeout(PATIENCE, again).await.unwrap();
@@ -450,7 +449,6 @@ async fn a_listener_that_is_behind_gets_no_second_connection() {
     for _ in 0..4 {
         links.push(dial().await.unwrap());
     }
-    sleep(YOUTH).await;
     let mut late = Box::pin(dial());
     assert!(timeout(PATIENCE / 2, &mut late).await.is_err());
     assert_eq!(pool::connections(remote).len(), 1);
@@ -459,25 +457,48 @@ async fn a_listener_that_is_behind_gets_no_second_connection() {
     assert_eq!(pool::connections(remote).len(), 1);
 }
 
-/// Nobody waits for the first answer over a new connection; a refusal comes in its place, and from then on
-/// answers are waited for.
+/// The dial that makes a connection does not wait for the answer to its link: it comes before the first
+/// octets, or something else in its place.
 #[tokio::test]
-async fn a_link_that_is_refused_over_a_new_connection_breaks_and_the_next_is_waited_for() {
-    let mut accepting = listening(&options(false));
-    let remote = accepting.local_addr().unwrap();
-    let dial = || pool::dial(key(10), remote, options(false));
-    let (_link, _theirs) = (dial().await.unwrap(), accepting.accept().await.unwrap());
-    drop(accepting);
-    let mut refused = dial().await.unwrap();
-    let Link::Bytes(ByteReader::Quic(reader), _) = &mut refused.link else {
-        unreachable!("{refused:?}");
-    };
-    let mut octets = [0; 8];
-    let mut buffer = ReadBuf::new(&mut octets);
-    let read = poll_fn(|cx| reader.poll_read(cx, &mut buffer));
-    let error = timeout(PATIENCE, read).await.unwrap().unwrap_err();
-    let error = error.downcast::<QuicError>().unwrap();
-    assert_eq!(error, QuicError::Refused);
-    let next = timeout(PATIENCE, dial()).await.unwrap();
-    assert_eq!(next.unwrap_err(), QuicError::Refused);
+async fn an_answer_that_is_none_breaks_the_link() {
+    let quic = options(false);
+    for what in ["refused", "unknown", "wrong", "ended", "lost"] {
+        let serving = Serving::new(tls::server(&key(2), false).unwrap(), &quic);
+        let address = ([127, 0, 0, 1], 0).into();
+        let listening = endpoint::listening(address, &serving, &quic, false);
+        let (endpoint, _guard) = listening.unwrap();
+        let remote = endpoint.local_addr().unwrap();
+        let answering = async {
+            let connection = endpoint.accept().await.unwrap().await.unwrap();
+            let (mut send, mut receive) = connection.accept_bi().await.unwrap();
+            receive.read_exact(&mut [0; 4]).await.unwrap();
+            match what {
+                "refused" => send.reset(NOBODY_LISTENS).unwrap(),
+                "unknown" => send.reset(UNKNOWN_LINK).unwrap(),
+                "wrong" => send.write_all(&[7]).await.unwrap(),
+                "ended" => send.finish().unwrap(),
+                _ => connection.close(DONE, b""),
+            }
+            (connection, send, receive)
+        };
+        let reading = async {
+            let dialled = pool::dial(key(1), remote, quic.clone()).await;
+            let Link::Bytes(ByteReader::Quic(mut reader), _writer) = dialled.unwrap().link else {
+                unreachable!("it is a link of QUIC");
+            };
+            let mut octets = [0; 8];
+            let mut buffer = ReadBuf::new(&mut octets);
+            let read = poll_fn(|cx| reader.poll_read(cx, &mut buffer)).await;
+            read.map(|()| buffer.filled().len())
+        };
+        let both = async { tokio::join!(reading, answering).0 };
+        let read = timeout(PATIENCE, both).await.unwrap();
+        let read = read.map_err(|error| error.downcast::<QuicError>().unwrap());
+        match what {
+            "refused" => assert_eq!(read, Err(QuicError::Refused)),
+            "unknown" | "wrong" => assert_eq!(read, Err(QuicError::NoCommonProtocol)),
+            "ended" => assert_eq!(read, Ok(0)),
+            _ => assert!(matches!(read, Err(QuicError::Lost(_))), "{read:?}"),
+        }
+    }
 }

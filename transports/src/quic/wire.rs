@@ -7,8 +7,8 @@
 //!   octets <-----------------------> octets
 //! ```
 //!
-//! Over a connection that was just made nobody waits for the answer before the first octets: it comes
-//! before those of the peer, and a refusal in their place. After a refusal they are waited for.
+//! The dial that makes a connection does not wait for the answer to its link: it comes before the peer's
+//! first octets, and a refusal in their place.
 //!
 //! A connection ends at the side that dialled, [`QuicOptions::spare`] after its last link, and not before
 //! the peer has acknowledged what closed links had written, or [`QuicOptions::linger`] is over. quinn closes
@@ -28,10 +28,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream, VarInt};
+use quinn::{Connection, RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::back::{self, Own};
 use super::endpoint::Grant;
@@ -57,10 +57,6 @@ const BACK: [u8; 4] = [b'W', b'Q', 1, 1];
 /// What a listener answers to a preamble that it takes.
 pub(super) const TAKEN: u8 = 0;
 
-/// How long a new connection is taken to live, and its peer to take links, without an answer: they are
-/// mostly opened at once. A peer that is gone by then costs the time of a handshake.
-pub(super) const YOUTH: Duration = Duration::from_millis(100);
-
 /// How long a new link waits for the peer to allow one more on the connection. A peer raises its limit
 /// once it has admitted a link.
 const ROOM: Duration = Duration::from_millis(500);
@@ -73,9 +69,6 @@ pub(super) struct Wire {
     local: SocketAddr,
     /// Whether the peer's limit of links was met.
     full: Arc<AtomicBool>,
-    made: Instant,
-    /// Whether the peer refused a link that was not waited for.
-    refused: Arc<AtomicBool>,
     links: Links,
 }
 
@@ -107,8 +100,6 @@ impl Wire {
             proven,
             local,
             full: Arc::default(),
-            made: Instant::now(),
-            refused: Arc::default(),
             links,
         };
         tokio::spawn(sort(wire.connection.clone(), wire.links.clone()));
@@ -120,13 +111,17 @@ impl Wire {
         (wire, lease)
     }
 
-    /// Opens a link, and waits until the peer took it, unless the connection is young; `None` if it allows no
-    /// more on this connection.
+    /// Opens a link, and waits until the peer took it, unless the connection is `fresh`; `None` if it allows
+    /// no more on this connection.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future ends the attempt, and the peer may see a link that ends.
-    pub(super) async fn open(&self, lease: Lease) -> Result<Option<Connected>, QuicError> {
+    pub(super) async fn open(
+        &self,
+        lease: Lease,
+        fresh: bool,
+    ) -> Result<Option<Connected>, QuicError> {
         let opened = {
             let known = self.full.load(Ordering::Relaxed);
             let patience = if known { Duration::ZERO } else { ROOM };
@@ -137,7 +132,8 @@ impl Wire {
             return Ok(None);
         };
         let (send, receive) = opened?;
-        self.begin(send, receive, lease, &PREAMBLE).await.map(Some)
+        let begun = self.begin(send, receive, lease, &PREAMBLE, fresh);
+        begun.await.map(Some)
     }
 
     /// As [`open`](Self::open), to the peer's listener at an address, where the peer made the connection;
@@ -153,30 +149,31 @@ impl Wire {
         };
         let (send, receive) = opened?;
         let preamble = [&BACK[..], &back::encode(to)].concat();
-        let mut connected = self.begin(send, receive, lease, &preamble).await?;
+        let begun = self.begin(send, receive, lease, &preamble, false);
+        let mut connected = begun.await?;
         connected.peer.address = tcp::canonical(to);
         Ok(Some(connected))
     }
 
-    /// Says what a new link is, and waits until the peer took it, unless the connection is young.
+    /// Says what a new link is, and waits until the peer took it, unless the connection is `fresh`.
     async fn begin(
         &self,
         mut send: SendStream,
         mut receive: RecvStream,
         lease: Lease,
         preamble: &[u8],
+        fresh: bool,
     ) -> Result<Connected, QuicError> {
         // It fails only once the stream is reset.
         let _ = send.set_priority(CONTROL);
         send.write_all(preamble).await?;
-        if self.made.elapsed() < YOUTH && !self.refused.load(Ordering::Relaxed) {
-            let unanswered = Some(Arc::clone(&self.refused));
-            return self.connected(send, receive, lease, unanswered);
+        if fresh {
+            return self.connected(send, receive, lease, true);
         }
         let mut answer = [0];
         receive.read_exact(&mut answer).await?;
         match answer {
-            [TAKEN] => self.connected(send, receive, lease, None),
+            [TAKEN] => self.connected(send, receive, lease, false),
             _ => Err(QuicError::NoCommonProtocol),
         }
     }
@@ -275,9 +272,11 @@ impl Wire {
             Ok(room) => {
                 // It fails only once the stream is reset.
                 let _ = send.set_priority(CONTROL);
-                // The stream has room for one octet, since nothing was written before.
-                if send.write_all(&[TAKEN]).await.is_ok()
-                    && let Ok(connected) = self.connected(send, receive, lease, None)
+                // The stream has room for one octet, since nothing was written before. A peer that does not
+                // read it may have written all that it has to say.
+                let answered = send.write_all(&[TAKEN]).await;
+                if matches!(answered, Ok(()) | Err(WriteError::Stopped(_)))
+                    && let Ok(connected) = self.connected(send, receive, lease, false)
                 {
                     room.send(Ok(connected));
                 }
@@ -291,7 +290,7 @@ impl Wire {
         send: SendStream,
         receive: RecvStream,
         lease: Lease,
-        unanswered: Option<Arc<AtomicBool>>,
+        unanswered: bool,
     ) -> Result<Connected, QuicError> {
         let link = VarInt::from(send.id()).into_inner();
         let binding = tls::binding(&self.connection, link)?;
