@@ -28,7 +28,7 @@ use withy_proto::trust::{Network, NetworkId};
 
 use crate::dials::{DialLimits, Dials};
 use crate::gossip::links::{self, Step};
-use crate::gossip::{Gossip, Item, Message, MessageError, Spread};
+use crate::gossip::{Gossip, Item, Message, MessageError, Spread, Summary};
 use crate::hints::{Hints, Try};
 use crate::membership::{Change, Membership, Outgoing, Pace, State};
 use crate::peer::PeerTag;
@@ -110,6 +110,8 @@ pub struct Discovery {
     table: Table,
     membership: Membership,
     gossip: Gossip,
+    /// What was said last of all that is known, and how often that had changed by then.
+    summarized: Option<((u64, u64, usize), Box<Summary>)>,
     dials: Dials,
     hints: Hints,
     /// The records of those that are dead, for calls.
@@ -154,6 +156,7 @@ impl Discovery {
             networks: config.networks.iter().map(|network| network.id).collect(),
             membership: Membership::new(own.peer(), config.pace),
             gossip: Gossip::new(config.spread, random.next_u64()),
+            summarized: None,
             dials: Dials::new(config.dials),
             hints: Hints::new(secrets.clone(), config.dials.hints),
             table: Table::new(provider, config.limits, secrets, own),

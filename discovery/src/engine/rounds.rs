@@ -25,7 +25,7 @@ const MAX_WANTED: usize = 256;
 impl Discovery {
     /// Sends a neighbour a summary of what is known.
     pub(super) fn begin_round(&mut self, peer: PeerTag) {
-        let summary = Box::new(self.summary());
+        let summary = Box::new(self.summarize());
         self.gossip.say(peer, &Message::Summary(summary));
     }
 
@@ -47,6 +47,23 @@ impl Discovery {
         said.map(|update| self.entry(update))
     }
 
+    /// The [summary](Self::summary), which is made anew when something changed: neighbours that know the
+    /// same compare it each second.
+    fn summarize(&mut self) -> Summary {
+        let known = self.gossip.revocations().len();
+        let changes = (
+            self.membership.alterations(),
+            self.table.alterations(),
+            known,
+        );
+        if self.summarized.as_ref().is_none_or(|it| it.0 != changes) {
+            self.summarized = Some((changes, Box::new(self.summary())));
+        }
+        let (_, summary) = self.summarized.as_ref().expect("it was made");
+        debug_assert_eq!(**summary, self.summary());
+        (**summary).clone()
+    }
+
     /// What is known of those that are there, in little.
     pub(super) fn summary(&self) -> Summary {
         let mut buckets = [0; BUCKETS];
@@ -63,7 +80,7 @@ impl Discovery {
 
     /// Lists what differs from a neighbour's summary.
     pub(super) fn compare(&mut self, from: PeerTag, theirs: &Summary) {
-        let ours = self.summary();
+        let ours = self.summarize();
         if ours.revocations != theirs.revocations {
             self.list_revocations(from, false);
         }

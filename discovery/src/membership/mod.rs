@@ -124,6 +124,8 @@ pub struct Membership {
     deadlines: BTreeSet<(Duration, PeerTag)>,
     graves: usize,
     lateness: Lateness,
+    /// How often what is [said](Self::said) of somebody may have changed.
+    alterations: u64,
     beats: VecDeque<(PeerTag, Beat)>,
     updates: VecDeque<Outgoing>,
     changes: VecDeque<Change>,
@@ -182,6 +184,7 @@ impl Membership {
             deadlines: BTreeSet::new(),
             graves: 0,
             lateness: Lateness::NONE,
+            alterations: 0,
             beats: VecDeque::new(),
             updates: VecDeque::new(),
             changes: VecDeque::new(),
@@ -219,6 +222,7 @@ impl Membership {
             said: State::Alive,
         };
         self.members.insert(peer, member);
+        self.alterations += 1;
         self.change(Change::Appeared(peer));
         true
     }
@@ -226,6 +230,7 @@ impl Membership {
     /// Forgets a node without a grave: its record expired, or it is not trusted any more.
     pub fn forget(&mut self, peer: PeerTag) {
         if let Some(member) = self.members.remove(&peer) {
+            self.alterations += 1;
             self.graves -= usize::from(member.state.is_gone());
             if let Some(deadline) = member.deadline {
                 self.deadlines.remove(&(deadline, peer));
@@ -356,6 +361,7 @@ impl Membership {
             self.counters.old += 1;
             return;
         }
+        self.alterations += 1;
         if update.state == State::Alive {
             let member = self.members.get_mut(&update.peer);
             let revived = member.is_some_and(|member| {
@@ -411,6 +417,7 @@ impl Membership {
             return;
         }
         self.incarnation = update.incarnation + 1;
+        self.alterations += 1;
         self.counters.refuted += 1;
         self.change(Change::Refuted);
         self.send(Outgoing::Spread(self.own_update(State::Alive), None));
@@ -420,6 +427,7 @@ impl Membership {
     /// has, and closes.
     pub fn leave(&mut self) {
         self.leaving = true;
+        self.alterations += 1;
         self.send(Outgoing::Spread(self.own_update(State::Left), None));
     }
 
@@ -461,6 +469,7 @@ impl Membership {
         if let Some(deadline) = member.deadline {
             self.deadlines.remove(&(deadline, peer));
         }
+        self.alterations += 1;
         let before = std::mem::replace(&mut member.state, state);
         member.deadline = deadline;
         if state == State::Alive {
@@ -664,6 +673,11 @@ impl Membership {
             update
         });
         said.chain([own])
+    }
+
+    /// A number that is another one once something else is [said](Self::said).
+    pub(crate) const fn alterations(&self) -> u64 {
+        self.alterations
     }
 
     /// The members that are there, suspected ones included.

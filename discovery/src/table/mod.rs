@@ -52,6 +52,8 @@ pub struct Table {
     pinned: BTreeMap<Box<str>, Pin>,
     octets: usize,
     instances: usize,
+    /// How often a record came or went.
+    alterations: u64,
     events: Events,
     counters: Counters,
 }
@@ -93,6 +95,7 @@ impl Table {
             pinned: BTreeMap::new(),
             octets: 0,
             instances: 0,
+            alterations: 0,
             events: Events::default(),
             counters: Counters::default(),
         };
@@ -307,6 +310,7 @@ impl Table {
             met: None,
         };
         self.peers.insert(peer, entry);
+        self.alterations += 1;
         if let Some(address) = met {
             self.meet(peer, &address);
         }
@@ -315,6 +319,7 @@ impl Table {
     /// Takes a node out of the table and of every index.
     fn remove(&mut self, peer: PeerTag) -> Option<Entry> {
         let entry = self.peers.remove(&peer)?;
+        self.alterations += 1;
         let record = &entry.record;
         take_one(&mut self.origins, &entry.origin);
         take_one(&mut self.identities, &record.identity());
@@ -411,6 +416,11 @@ impl Table {
     /// Whom the record of a peer came from first.
     pub fn origin(&self, peer: PeerTag) -> Option<Origin> {
         self.peers.get(&peer).map(|entry| entry.origin)
+    }
+
+    /// A number that is another one once there are other records.
+    pub(crate) const fn alterations(&self) -> u64 {
+        self.alterations
     }
 
     /// The sequence of a peer's record, and the beginning of its digest.
