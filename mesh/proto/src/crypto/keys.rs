@@ -6,10 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use curve25519_dalek::montgomery::MontgomeryPoint;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Randomness;
+use super::{Randomness, x25519};
 use crate::z85::{self, Z85Error};
 
 /// A public key. `Display` and `FromStr` are Z85.
@@ -94,7 +93,7 @@ impl SecretKey {
 
     /// The public key that belongs to it.
     pub fn public(&self) -> PublicKey {
-        PublicKey(MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
+        PublicKey(x25519::public(&self.0))
     }
 
     /// The key in Z85, for a file that only its owner can read.
@@ -110,9 +109,7 @@ impl SecretKey {
     /// The secret shared with the holder of `other`; `None` when `other` is one of the few points
     /// of low order, with which everybody shares the same.
     pub(super) fn agree(&self, other: &PublicKey) -> Option<Zeroizing<[u8; 32]>> {
-        let shared = Zeroizing::new(MontgomeryPoint(other.0).mul_clamped(self.0));
-        let differs = shared.as_bytes().iter().fold(0, |bits, octet| bits | octet);
-        (differs != 0).then(|| Zeroizing::new(shared.to_bytes()))
+        x25519::agree(&self.0, &other.0)
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | primitive | for | implemented by |
 //! |---|---|---|
-//! | X25519 | CURVE, NOISE | curve25519-dalek |
+//! | X25519 | CURVE, NOISE | graviola; curve25519-dalek where the processor lacks what that needs |
 //! | XSalsa20, Poly1305 | CURVE | this crate |
 //! | AES-256-GCM, ChaCha20-Poly1305 | NOISE | ring |
 //! | SHA-256 | NOISE, the tags of QUIC | ring; sha2 under Miri |
@@ -25,6 +25,7 @@ mod salsa20;
 pub mod sign;
 pub mod tag;
 mod verified;
+mod x25519;
 
 /// Which implementation is behind the mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

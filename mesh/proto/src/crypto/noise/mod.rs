@@ -3,16 +3,14 @@
 #[cfg(test)]
 mod vectors;
 
-use curve25519_dalek::MontgomeryPoint;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::aead::{Key, Suite, TAG};
 use super::hash::Sha256;
-use super::{Provider, Randomness};
+use super::{Provider, Randomness, x25519};
 
 /// The primitives of one handshake.
 pub(crate) struct Primitives {
@@ -105,7 +103,7 @@ impl Dh for X25519 {
     fn set(&mut self, secret: &[u8]) {
         self.secret.copy_from_slice(secret);
         self.public = match self.provider {
-            Provider::Real => MontgomeryPoint::mul_base_clamped(*self.secret).to_bytes(),
+            Provider::Real => x25519::public(&self.secret),
             Provider::DangerNull => *self.secret,
         };
     }
@@ -132,13 +130,7 @@ impl Dh for X25519 {
             .and_then(|octets| octets.try_into().ok())
             .ok_or(snow::Error::Dh)?;
         let shared = match self.provider {
-            Provider::Real => {
-                let shared = MontgomeryPoint(public).mul_clamped(*self.secret).to_bytes();
-                if shared.ct_eq(&[0; 32]).into() {
-                    return Err(snow::Error::Dh);
-                }
-                Zeroizing::new(shared)
-            }
+            Provider::Real => x25519::agree(&self.secret, &public).ok_or(snow::Error::Dh)?,
             Provider::DangerNull => Zeroizing::default(),
         };
         out[..32].copy_from_slice(&*shared);
