@@ -203,7 +203,10 @@ fn what_is_no_name_is_refused_with_the_rule() {
         (&["pub", "a", "b\tc"], "one frame"),
         (&["pull", ""], "a name has 1 to 127 octets"),
         (&["rep", "a\nb", "--echo"], "without control characters"),
-        (&["serve", "", "--exec", "true"], "a name has 1 to 127 octets"),
+        (
+            &["serve", "", "--exec", "true"],
+            "a name has 1 to 127 octets",
+        ),
         (
             &["pull", "jobs", "--insecure"],
             "leave the options of security out",
