@@ -155,7 +155,7 @@ impl Discovery {
             provider,
             networks: config.networks.iter().map(|network| network.id).collect(),
             membership: Membership::new(own.peer(), config.pace),
-            gossip: Gossip::new(config.spread, random.next_u64()),
+            gossip: Gossip::new(own.peer(), config.spread, random.next_u64()),
             summarized: None,
             dials: Dials::new(config.dials),
             hints: Hints::new(secrets.clone(), config.dials.hints),

@@ -45,7 +45,7 @@ pub struct Spread {
     pub out: u64,
     /// Octets per second that are taken from each link, with as much at once. Default 128 KiB.
     pub taken: u64,
-    /// How many neighbours a new record is sent to. Default 3.
+    /// How many neighbours a new record is sent to, those next on the ring of all tags first. Default 3.
     pub fan_out: usize,
     /// The most links; beyond, others that are not to ring neighbours are closed. Default 8.
     pub links: usize,
@@ -90,6 +90,7 @@ pub struct Counters {
 /// The links for gossip and what waits to go out over them.
 #[derive(Debug)]
 pub struct Gossip {
+    own: PeerTag,
     spread: Spread,
     lanes: BTreeMap<PeerTag, Lane>,
     revocations: BTreeMap<[u8; 8], Revocation>,
@@ -121,9 +122,10 @@ impl Gossip {
     /// The most revocations that a node knows.
     pub const MAX_REVOCATIONS: usize = 1_024;
 
-    /// Gossip without neighbours. Chance follows from the seed.
-    pub const fn new(spread: Spread, seed: u64) -> Self {
+    /// Gossip of this node, without neighbours. Chance follows from the seed.
+    pub const fn new(own: PeerTag, spread: Spread, seed: u64) -> Self {
         Self {
+            own,
             spread,
             lanes: BTreeMap::new(),
             revocations: BTreeMap::new(),
@@ -208,14 +210,32 @@ impl Gossip {
     pub fn spread(&mut self, item: &Item, except: Option<PeerTag>) {
         let mut targets: Vec<_> = self.links().filter(|it| Some(*it) != except).collect();
         if matches!(item, Item::Record(_)) {
-            while targets.len() > self.spread.fan_out {
-                let at = self.random.next_u64() as usize % targets.len();
-                targets.swap_remove(at);
+            // Those next on the ring first, so that what chance leaves out is reached along it.
+            let ring = self.nearest();
+            let (mut first, mut others): (Vec<_>, Vec<_>) = targets
+                .into_iter()
+                .partition(|it| ring.contains(&Some(*it)));
+            first.truncate(self.spread.fan_out);
+            while first.len() < self.spread.fan_out && !others.is_empty() {
+                let at = self.random.next_u64() as usize % others.len();
+                first.push(others.swap_remove(at));
             }
+            targets = first;
         }
         for peer in targets {
             self.send(peer, item.clone());
         }
+    }
+
+    /// The neighbours after and before this node in the order of tags, which begins again after the last.
+    fn nearest(&self) -> [Option<PeerTag>; 2] {
+        let tags = |range: Option<(&PeerTag, _)>| range.map(|(tag, _)| *tag);
+        let (mut after, mut before) = (self.lanes.range(self.own..), self.lanes.range(..self.own));
+        let (first, last) = (self.lanes.first_key_value(), self.lanes.last_key_value());
+        [
+            tags(after.next().or(first)),
+            tags(before.next_back().or(last)),
+        ]
     }
 
     /// Sends news to one neighbour.

@@ -96,13 +96,15 @@ fn what_is_not_gossip_is_refused() {
 
 #[test]
 fn news_goes_to_some_or_to_all_and_never_back() {
-    let mut gossip = Gossip::new(Spread::default(), 1);
+    let mut gossip = Gossip::new(peer(0), Spread::default(), 1);
     (1..=8).for_each(|number| gossip.link_up(peer(number)));
     gossip.spread(&Item::Record(record(2)), Some(peer(1)));
     let now = Duration::from_secs(1);
     let sent: Vec<_> = std::iter::from_fn(|| gossip.poll_transmit(now)).collect();
     assert_eq!(sent.len(), 3);
     assert!(sent.iter().all(|(to, _)| *to != peer(1)));
+    let before = |(to, _): &(PeerTag, Bytes)| *to == peer(8);
+    assert!(sent.iter().any(before), "on the ring 8 is before 0");
     let now = Duration::from_secs(2);
     gossip.spread(&Item::Update(update(9)), Some(peer(1)));
     gossip.spread(&Item::Update(update(9)), None);
@@ -113,7 +115,7 @@ fn news_goes_to_some_or_to_all_and_never_back() {
 
 #[test]
 fn a_neighbour_that_floods_is_cut_short_and_no_other_is() {
-    let mut gossip = Gossip::new(Spread::default(), 1);
+    let mut gossip = Gossip::new(peer(0), Spread::default(), 1);
     gossip.link_up(peer(1));
     gossip.link_up(peer(2));
     let message = Message::News(vec![Item::Record(record(2)); 30]).encode();
@@ -137,7 +139,7 @@ fn a_neighbour_that_floods_is_cut_short_and_no_other_is() {
 
 #[test]
 fn what_waits_for_a_link_is_bounded_and_goes_out_at_its_pace() {
-    let mut gossip = Gossip::new(Spread::default(), 1);
+    let mut gossip = Gossip::new(peer(0), Spread::default(), 1);
     gossip.link_up(peer(1));
     for number in 0..3_000_u32 {
         let mut octets = record(2).to_vec();
@@ -167,7 +169,7 @@ fn what_waits_for_a_link_is_bounded_and_goes_out_at_its_pace() {
 
 #[test]
 fn revocations_are_kept_once_and_bounded() {
-    let mut gossip = Gossip::new(Spread::default(), 1);
+    let mut gossip = Gossip::new(peer(0), Spread::default(), 1);
     let issue = |serial| Revocation::issue(&key(1), Target::Serial(serial), NOW);
     assert!(gossip.keep(issue(0)));
     assert!(!gossip.keep(issue(0)));
