@@ -489,3 +489,15 @@ fn log(event: &Event) {
         kind => tracing::debug!(%endpoint, ?kind, "socket"),
     }
 }
+
+#[cfg(all(test, not(withy_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_takes_no_such_links_is_not_dialled_again() {
+        let untaken = |error| DialFailure::from(HandshakeFailure::NotTaken(error));
+        assert!(untaken(QuicError::NoCommonProtocol).is_permanent());
+        assert!(!untaken(QuicError::Refused).is_permanent());
+    }
+}
