@@ -90,9 +90,9 @@ impl Discovery {
     /// those that are announced become known.
     pub(super) fn try_waiting(&mut self, time: Time) {
         let wanted = links::wanted(self.gossip.most_links());
+        let links = self.gossip.links().count();
         for (tag, origin) in self.hints.due(time) {
             let early = time.monotonic < self.next_try;
-            let links = self.gossip.links().count();
             if links >= wanted && early {
                 return;
             }

@@ -73,7 +73,7 @@ pub(crate) fn plan(
 }
 
 /// The neighbours on the ring: the next one and the one before.
-fn ring(own: PeerTag, there: &BTreeSet<PeerTag>) -> BTreeSet<PeerTag> {
+pub(super) fn ring(own: PeerTag, there: &BTreeSet<PeerTag>) -> BTreeSet<PeerTag> {
     let next = there
         .range(own..)
         .find(|it| **it != own)

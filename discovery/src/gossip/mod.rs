@@ -211,10 +211,9 @@ impl Gossip {
         let mut targets: Vec<_> = self.links().filter(|it| Some(*it) != except).collect();
         if matches!(item, Item::Record(_)) {
             // Those next on the ring first, so that what chance leaves out is reached along it.
-            let ring = self.nearest();
-            let (mut first, mut others): (Vec<_>, Vec<_>) = targets
-                .into_iter()
-                .partition(|it| ring.contains(&Some(*it)));
+            let ring = links::ring(self.own, &self.links().collect());
+            let (mut first, mut others): (Vec<_>, Vec<_>) =
+                targets.into_iter().partition(|it| ring.contains(it));
             first.truncate(self.spread.fan_out);
             while first.len() < self.spread.fan_out && !others.is_empty() {
                 let at = self.random.next_u64() as usize % others.len();
@@ -225,17 +224,6 @@ impl Gossip {
         for peer in targets {
             self.send(peer, item.clone());
         }
-    }
-
-    /// The neighbours after and before this node in the order of tags, which begins again after the last.
-    fn nearest(&self) -> [Option<PeerTag>; 2] {
-        let tags = |range: Option<(&PeerTag, _)>| range.map(|(tag, _)| *tag);
-        let (mut after, mut before) = (self.lanes.range(self.own..), self.lanes.range(..self.own));
-        let (first, last) = (self.lanes.first_key_value(), self.lanes.last_key_value());
-        [
-            tags(after.next().or(first)),
-            tags(before.next_back().or(last)),
-        ]
     }
 
     /// Sends news to one neighbour.

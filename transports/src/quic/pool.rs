@@ -63,7 +63,7 @@ struct Made {
 ///
 /// Cancel safe: another dial that waited for the same connection makes it.
 pub(super) async fn dial(
-    own: SigningKey,
+    node: SigningKey,
     remote: SocketAddr,
     options: QuicOptions,
 ) -> Result<Connected, QuicError> {
@@ -71,7 +71,7 @@ pub(super) async fn dial(
         runtime: Handle::current().id(),
         remote,
         dialler: Dialler {
-            node: own.public(),
+            node: node.public(),
             network: tag::make(shown(&options.networks), u64::MAX, [0; 8]),
         },
         expected: options.expected_key,
@@ -81,14 +81,14 @@ pub(super) async fn dial(
     if let Some(peer) = options.expected_key.or(options.likely_key)
         && !POOL.lock().contains_key(&key)
     {
-        let this = Own::here(key.dialler.node);
+        let own = Own::here(key.dialler.node);
         let network = options.networks.first();
-        if let Some(connected) = back::link(this, peer, remote, network).await {
+        if let Some(connected) = back::link(own, peer, remote, network).await {
             return Ok(connected);
         }
     }
     loop {
-        if let Some(connected) = link(key.clone(), &own, &options).await? {
+        if let Some(connected) = link(key.clone(), &node, &options).await? {
             return Ok(connected);
         }
         key.number += 1;
@@ -98,11 +98,11 @@ pub(super) async fn dial(
 /// Opens a link over one connection; `None` if the peer allows no more on it, or does not answer.
 async fn link(
     key: Key,
-    own: &SigningKey,
+    node: &SigningKey,
     options: &QuicOptions,
 ) -> Result<Option<Connected>, QuicError> {
     let vacancy = Vacancy::of(key);
-    let (wire, lease, fresh) = reach(&vacancy, own, options).await?;
+    let (wire, lease, fresh) = reach(&vacancy, node, options).await?;
     if fresh {
         return wire.open(lease, true).await;
     }
@@ -117,7 +117,7 @@ async fn link(
     };
     match opened {
         Err(_) if wire.connection.close_reason().is_some() => {
-            let (wire, lease, fresh) = reach(&vacancy, own, options).await?;
+            let (wire, lease, fresh) = reach(&vacancy, node, options).await?;
             wire.open(lease, fresh).await
         }
         opened => opened,
@@ -127,7 +127,7 @@ async fn link(
 /// The connection of a slot, made if there is none, and whether it was made.
 async fn reach(
     vacancy: &Vacancy,
-    own: &SigningKey,
+    node: &SigningKey,
     options: &QuicOptions,
 ) -> Result<(Wire, Lease, bool), QuicError> {
     let slot = &vacancy.slot;
@@ -147,7 +147,7 @@ async fn reach(
     {
         return Err(error.clone());
     }
-    match connect(vacancy, own, options).await {
+    match connect(vacancy, node, options).await {
         Ok((wire, lease)) => {
             *made = Some(Made {
                 wire: wire.clone(),
@@ -165,15 +165,15 @@ async fn reach(
 
 async fn connect(
     vacancy: &Vacancy,
-    own: &SigningKey,
+    node: &SigningKey,
     options: &QuicOptions,
 ) -> Result<(Wire, Lease), QuicError> {
     let remote = vacancy.key.remote;
     let lost = |error: rustls::Error| QuicError::Lost(error.to_string());
-    let tls = tls::client(own, options.expected_key, options.allow_classical).map_err(lost)?;
-    let this = Own::here(vacancy.key.dialler.node);
+    let tls = tls::client(node, options.expected_key, options.allow_classical).map_err(lost)?;
+    let own = Own::here(vacancy.key.dialler.node);
     // A node that listens lets the peer open links back to it.
-    let listens = back::listens(this);
+    let listens = back::listens(own);
     let config = endpoint::client(tls, remote, options, listens);
     let dialled = dialling::connect(&config, remote, options, vacancy.key.dialler)?;
     let bound = dialled.bound;
@@ -187,7 +187,7 @@ async fn connect(
     let (wire, lease) = Wire::new(connection, proven, bound, grant, linger, stays, ended);
     if listens {
         let limit = options.handshake_timeout;
-        tokio::spawn(wire.clone().serve_back(lease.downgrade(), this, limit));
+        tokio::spawn(wire.clone().serve_back(lease.downgrade(), own, limit));
     }
     Ok((wire, lease))
 }
